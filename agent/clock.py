@@ -1,0 +1,121 @@
+"""Time: monotonic for deadlines and ages, wall time only as a label."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "ManualClock", "SystemClock"]
+
+_STA_UNSYNC = 0x0040
+_JUMP_S = 1.0
+
+
+class Clock(Protocol):
+    """What the sampler and the daemon need of time."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that never go back."""
+
+    def wall(self) -> float:
+        """Seconds since 1970, as the machine believes."""
+
+    def sleep_until(self, deadline_ns: int) -> bool:
+        """Sleep until the monotonic deadline; False when woken by `stop` instead."""
+
+    def stop(self) -> None:
+        """Wake the sleeper, now and for ever."""
+
+    def synchronised(self) -> bool:
+        """Whether the wall clock can be believed."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._offset = time.time() - time.monotonic()
+        self._jumped = False
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that never go back."""
+        return time.monotonic_ns()
+
+    def wall(self) -> float:
+        """Seconds since 1970, as the machine believes."""
+        return time.time()
+
+    def sleep_until(self, deadline_ns: int) -> bool:
+        """Sleep until the monotonic deadline; False when woken by `stop` instead."""
+        remaining = (deadline_ns - time.monotonic_ns()) / 1e9
+        return not self._stopped.wait(max(remaining, 0.0))
+
+    def stop(self) -> None:
+        """Wake the sleeper, now and for ever."""
+        self._stopped.set()
+
+    def synchronised(self) -> bool:
+        """Whether the kernel calls its clock synchronised and it has not jumped since start."""
+        offset = time.time() - time.monotonic()
+        if abs(offset - self._offset) > _JUMP_S:
+            self._jumped = True
+        return not self._jumped and _kernel_synchronised()
+
+
+class ManualClock:
+    """A clock that moves only when told to sleep: time in tests and in replay."""
+
+    def __init__(self, wall: float = 1_700_000_000.0) -> None:
+        self.now_ns = 0
+        self.start_wall = wall
+        self._stopped = False
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds slept so far."""
+        return self.now_ns
+
+    def wall(self) -> float:
+        """The starting wall time plus what was slept."""
+        return self.start_wall + self.now_ns / 1e9
+
+    def sleep_until(self, deadline_ns: int) -> bool:
+        """Jump to the deadline."""
+        self.now_ns = max(self.now_ns, deadline_ns)
+        return not self._stopped
+
+    def stop(self) -> None:
+        """End every later sleep at once."""
+        self._stopped = True
+
+    def synchronised(self) -> bool:
+        """Always: this clock is the only one there is."""
+        return True
+
+
+class _Timex(ctypes.Structure):
+    """The head of Linux' ``struct timex`` (adjtimex(2)); the rest is padding the kernel may write."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("padding", ctypes.c_byte * 256),
+    )
+
+
+def _kernel_synchronised() -> bool:
+    """Ask adjtimex(2), as timedatectl does; True where the kernel cannot be asked."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        timex = _Timex()
+        if libc.adjtimex(ctypes.byref(timex)) == -1:
+            return True
+    except (OSError, AttributeError):
+        return True
+    return not timex.status & _STA_UNSYNC

@@ -1,0 +1,174 @@
+"""From a reading to what the networks see: each channel's scale, its running normalisation, the input features.
+
+The arithmetic here is the same in training and on the device; it exists once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.types import BoolArray, Channel, Float32Array, Float64Array
+
+__all__ = ["FEATURES", "NORMALISATION_ROWS", "Normaliser", "Scale", "squash", "unsquash"]
+
+# Names and order of the forecaster's inputs, recorded in every bundle.
+FEATURES = ("level", "change", "dispersion")
+# Memory of the running normalisation in rows: short enough to follow a day's drift, long enough to be a scale.
+NORMALISATION_ROWS = 600
+# float32 readings beyond this are instrument errors; below it nothing here overflows float64.
+_ABSURD = 1e30
+_SQUASH_LIMIT = 12.0
+_DISPERSION_LIMIT = 6.0
+
+
+class Scale:
+    """The scale on which each channel is scored: linear, or logarithmic for rates and latencies.
+
+    Parameters
+    ----------
+    channels
+        The channels, in the order of the frames' values.
+    """
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        reference = np.array([c.log_reference for c in channels], np.float64)
+        self._log = reference > 0
+        self._any_log = bool(self._log.any())
+        self._reference = np.where(self._log, reference, 1.0)
+        effect = np.array([c.effect for c in channels], np.float64)
+        #: float64[n_channels], the smallest effect worth an alert on the channel's scale.
+        self.effect: Float64Array = np.where(self._log, np.log(np.maximum(effect, 1.0)), np.maximum(effect, 0.0))
+
+    def apply(self, values: Float32Array) -> tuple[Float64Array, BoolArray]:
+        """Bring readings onto their scale.
+
+        Parameters
+        ----------
+        values
+            float32[n_channels], NaN where missing.
+
+        Returns
+        -------
+        scaled
+            float64[n_channels]; meaningless where not valid.
+        valid
+            bool[n_channels], False where missing, infinite or absurd (beyond 1e30).
+        """
+        scaled: Float64Array = values.astype(np.float64)
+        valid: BoolArray = np.abs(scaled) < _ABSURD
+        scaled[~valid] = 0.0
+        if self._any_log:
+            np.log1p(np.maximum(scaled, 0.0) / self._reference, out=scaled, where=self._log)
+        return scaled, valid
+
+    def invert(self, scaled: Float64Array) -> Float64Array:
+        """Bring scaled numbers back to the channels' units; float64[n_channels]."""
+        if not self._any_log:
+            return scaled
+        return np.where(self._log, np.expm1(np.clip(scaled, 0.0, 80.0)) * self._reference, scaled)
+
+
+def squash(normalised: Float64Array) -> Float64Array:
+    """Compress a normalised value into a few units, without losing its order: asinh, clipped."""
+    return np.clip(np.arcsinh(normalised), -_SQUASH_LIMIT, _SQUASH_LIMIT)
+
+
+def unsquash(squashed: Float64Array) -> Float64Array:
+    """Undo `squash`."""
+    return np.sinh(np.clip(squashed, -_SQUASH_LIMIT, _SQUASH_LIMIT))
+
+
+class Normaliser:
+    """Exponentially weighted centre, deviation and mean change of every channel.
+
+    The rate is ``max(1 / n, 1 / memory)`` with n the readings seen, so the first readings count fully.
+
+    Parameters
+    ----------
+    n_channels
+        How many channels (or series, in training) run side by side.
+    floor
+        float64[n_channels], smallest deviation on the channel's scale that is told from none.
+    memory
+        Rows.
+
+    Examples
+    --------
+    >>> normaliser = Normaliser(1, np.array([0.0]))
+    >>> for value in (4.0, 6.0, 5.0):
+    ...     features = normaliser.update(np.array([value]), np.array([True]))
+    >>> float(normaliser.centre[0])
+    5.0
+    >>> features.shape
+    (1, 3)
+    """
+
+    def __init__(self, n_channels: int, floor: Float64Array, memory: int = NORMALISATION_ROWS) -> None:
+        self._floor = floor
+        self._slowest = 1.0 / memory
+        self.count = np.zeros(n_channels)
+        self.centre = np.zeros(n_channels)
+        self.deviation = np.zeros(n_channels)
+        self.change = np.zeros(n_channels)
+        self.last = np.zeros(n_channels)
+
+    def spread(self) -> Float64Array:
+        """The deviation to divide by, float64[n_channels] > 0."""
+        floor = np.maximum(self._floor, 1e-6 * np.abs(self.centre) + 1e-9)
+        return np.maximum(self.deviation, floor)
+
+    def update(self, scaled: Float64Array, learn: BoolArray) -> Float32Array:
+        """Take in one row and give the forecaster's input.
+
+        Parameters
+        ----------
+        scaled
+            float64[n_channels], readings on their scale.
+        learn
+            bool[n_channels]; the others keep their statistics and their last value.
+
+        Returns
+        -------
+        features
+            float32[n_channels, 3], see `FEATURES`.
+        """
+        first = learn & (self.count == 0)
+        self.last[first] = scaled[first]
+        value = np.where(learn, scaled, self.last)
+        self.count += learn
+        rate = np.where(learn, np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest), 0.0)
+        step = value - self.last
+        self.centre += rate * (value - self.centre)
+        self.deviation += rate * (np.abs(value - self.centre) - self.deviation)
+        self.change += rate * (np.abs(step) - self.change)
+        self.last = value
+        spread = self.spread()
+        change = np.maximum(self.change, 0.05 * spread)
+        features = np.empty((value.size, len(FEATURES)), np.float32)
+        features[:, 0] = squash((value - self.centre) / spread)
+        features[:, 1] = squash(step / change)
+        features[:, 2] = np.clip(np.log(spread / change), -_DISPERSION_LIMIT, _DISPERSION_LIMIT)
+        return features
+
+    def restart(self, which: BoolArray, window: Float64Array) -> None:
+        """Take a new normal as given: statistics of the chosen channels from their recent rows.
+
+        Parameters
+        ----------
+        which
+            bool[n_channels].
+        window
+            float64[n_channels, rows], recent readings on their scale.
+        """
+        recent = window[which]
+        centre = np.median(recent, axis=1)
+        self.centre[which] = centre
+        self.deviation[which] = np.mean(np.abs(recent - centre[:, None]), axis=1)
+        self.change[which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
+        self.last[which] = recent[:, -1]
+        self.count[which] = np.minimum(self.count[which], recent.shape[1])

@@ -1,0 +1,269 @@
+"""The types that travel along the path of a reading, from the source to the subscriber."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Alert",
+    "BoolArray",
+    "Channel",
+    "ChannelMetric",
+    "Contributor",
+    "Float32Array",
+    "Float64Array",
+    "Frame",
+    "Health",
+    "IntArray",
+    "Metrics",
+    "NodeState",
+    "Phase",
+    "Scores",
+    "Severity",
+    "Status",
+    "Verdict",
+]
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+Phase: TypeAlias = Literal["open", "update", "close"]
+Severity: TypeAlias = Literal["info", "warning", "critical"]
+Status: TypeAlias = Literal["learning", "normal", "anomalous"]
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """One scalar series with a stable name.
+
+    Parameters
+    ----------
+    name
+        As subscribers see it: ``cpu.percent``, ``latency.gateway``, ``boiler/temperature``.
+    unit
+        As printed behind a value: ``%``, ``B/s``, ``ms``; empty when unknown.
+    effect
+        Smallest difference from what is expected that is worth an alert. In the channel's unit on a linear scale;
+        a factor above 1 on a logarithmic one. 0 (linear) or 1 (log): anything that is new.
+    log_reference
+        0 scores the channel on a linear scale; otherwise on ``log1p(value / log_reference)``, as suits rates and
+        latencies, whose size varies over decades.
+    """
+
+    name: str
+    unit: str = ""
+    effect: float = 0.0
+    log_reference: float = 0.0
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One tick's values.
+
+    Parameters
+    ----------
+    seq
+        Number of the tick since start; it jumps where ticks were missed.
+    mono_ns
+        Monotonic nanoseconds of the tick's deadline.
+    wall
+        Wall time of the tick, seconds since 1970: a label, never an age.
+    values
+        float32[n_channels], NaN where nothing valid arrived.
+    """
+
+    seq: int
+    mono_ns: int
+    wall: float
+    values: Any  # Float32Array; msgspec does not look inside
+
+
+class Scores(msgspec.Struct, gc=False):
+    """What the models say of one frame; every array is float64[n_channels] in the channel's own unit but the errors.
+
+    Parameters
+    ----------
+    expected
+        The forecaster's median for this tick, NaN before the first valid reading.
+    band_lower, band_upper
+        Its 5 % and 95 % quantiles.
+    forecast_error
+        Reading less expectation on the channel's scale (linear or logarithmic), NaN where either is missing.
+    reconstruction_error
+        The largest signed error of the autoencoder's newest points on the same scale; NaN for a channel whose
+        window was not due at this tick.
+    """
+
+    expected: Float64Array
+    band_lower: Float64Array
+    band_upper: Float64Array
+    forecast_error: Float64Array
+    reconstruction_error: Float64Array
+
+
+class Verdict(msgspec.Struct, gc=False):
+    """What the thresholds say of one frame; arrays over channels.
+
+    Parameters
+    ----------
+    value
+        float32[n_channels], the readings, NaN where missing.
+    expected, lower, upper
+        float64[n_channels] in the channel's unit: what the models expect, and the range in which a reading is normal
+        (the learned limits around the expectation, or the model's own band while these are still being learned).
+    strength
+        float64[n_channels], error over limit: 1 is at the limit.
+    score
+        float64[n_channels] in 0..1, ``strength`` on a bounded scale.
+    threshold
+        The score from which a channel is anomalous.
+    anomalous
+        bool[n_channels].
+    progress
+        float64[n_channels] in 0..1: how much of the silent part of learning is done.
+    provisional
+        bool[n_channels]: learned enough to speak, not yet enough to be sure.
+    state_score
+        0..1 for the node as a whole: residual against its usual scale, over all channels.
+    """
+
+    value: Float32Array
+    expected: Float64Array
+    lower: Float64Array
+    upper: Float64Array
+    strength: Float64Array
+    score: Float64Array
+    threshold: float
+    anomalous: BoolArray
+    progress: Float64Array
+    provisional: BoolArray
+    state_score: float
+
+
+class Contributor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A channel's part in an incident, in the channel's own unit."""
+
+    channel: str
+    share: float
+    value: float | None
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    score: float
+    unit: str = ""
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One message about an incident, as published on ``alert``.
+
+    Parameters
+    ----------
+    id
+        Stable over retries, so that receivers can drop duplicates; all messages of an incident share its stem.
+    seq
+        Without gaps over all alerts of the node, so that receivers can see losses.
+    ts, started
+        Wall time of this message and of the incident's first anomalous tick, seconds since 1970.
+    clock_synced
+        False when the wall clock is not synchronised or has jumped.
+    score, threshold
+        0..1: the largest channel score and what it was held against.
+    duration_s
+        Seconds since ``started`` by the monotonic clock.
+    provisional
+        The channels concerned were learned for less than the provisional time.
+    reason
+        Why this message was sent: ``onset``, ``joined``, ``severity``, ``recovered``, ``accepted`` (the new level
+        became normal), ``missing`` (no more readings) or ``stopped``.
+    """
+
+    v: int
+    id: str
+    seq: int
+    node: str
+    phase: Phase
+    severity: Severity
+    ts: float
+    started: float
+    clock_synced: bool
+    score: float
+    threshold: float
+    contributors: tuple[Contributor, ...]
+    summary: str
+    model: str
+    replayed: bool = False
+    incident: str = ""
+    duration_s: float = 0.0
+    provisional: bool = False
+    reason: str = ""
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """The retained ``state`` message."""
+
+    v: int
+    node: str
+    state: Status
+    ts: float
+    since: float
+    score: float
+    state_score: float
+    threshold: float
+    learning_progress: float
+    provisional: bool
+    channels: int
+    open_incidents: tuple[str, ...]
+
+
+class ChannelMetric(msgspec.Struct, frozen=True):
+    """One channel in the ``metrics`` message; null where there is no number."""
+
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    score: float
+    threshold: float
+    anomalous: bool
+    progress: float
+    provisional: bool
+    unit: str
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """The ``metrics`` message: every channel as it is now."""
+
+    v: int
+    node: str
+    ts: float
+    seq: int
+    score: float
+    state_score: float
+    channels: dict[str, ChannelMetric]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The retained ``health`` message: how the agent itself is."""
+
+    v: int
+    node: str
+    ts: float
+    version: str
+    model: str
+    uptime_s: float
+    clock_synced: bool
+    interval_s: float
+    steps: int
+    missed_ticks: int
+    step_ms_p50: float
+    step_ms_p99: float
+    invalid_readings: int
+    source_failures: dict[str, int]
+    outbox_depth: int
+    dropped: int
+    reconnects: int
+    rss_mib: float
