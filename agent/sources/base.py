@@ -1,0 +1,60 @@
+"""What every source is: a fixed set of channels and a `read` that gives one number for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.types import Channel, Float32Array
+
+__all__ = ["EndOfInputError", "Source", "SourceConfig"]
+
+
+class EndOfInputError(Exception):
+    """Raised by `Source.read` when a finite source has given its last row; the agent then stops in good order."""
+
+
+class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of a source's part of the config; each source adds its own keys, all with defaults.
+
+    Parameters
+    ----------
+    type
+        Name of the source in the registry.
+    """
+
+    type: str
+
+
+class Source(Protocol):
+    """Gives readings when asked.
+
+    A source that may block (network, file systems) leaves `inline` False: it is then read in a thread of its own,
+    with a time-out, and delivers late or NaN without ever delaying a tick.
+    """
+
+    #: Type of the source's part of the config.
+    Config: ClassVar[type[SourceConfig]]
+    #: True for a source that never blocks and whose rows must not be skipped (simulated, csv).
+    inline: ClassVar[bool]
+    #: The channels, in the order of `read`; fixed for the source's life.
+    channels: tuple[Channel, ...]
+
+    def __init__(self, config: SourceConfig, interval_s: float) -> None:
+        """Open the source; raises `UserError` for settings that cannot work here."""
+
+    def read(self) -> Sequence[float] | Float32Array:
+        """One number for each channel, NaN where there is none; any exception counts as a failed reading.
+
+        Raises
+        ------
+        EndOfInputError
+            A finite source is exhausted.
+        """
+
+    def close(self) -> None:
+        """Release what `__init__` opened; may be called while `read` still hangs in its thread."""
