@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -53,12 +54,16 @@ class Channel(msgspec.Struct, frozen=True):
     log_reference
         0 scores the channel on a linear scale; otherwise on ``log1p(value / log_reference)``, as suits rates and
         latencies, whose size varies over decades.
+    minimum, maximum
+        What the channel can show at all, such as 0 and 100 %: expectations are shown within.
     """
 
     name: str
     unit: str = ""
     effect: float = 0.0
     log_reference: float = 0.0
+    minimum: float = -math.inf
+    maximum: float = math.inf
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +132,8 @@ class Verdict(msgspec.Struct, gc=False):
         float64[n_channels] in 0..1: how much of the silent part of learning is done.
     provisional
         bool[n_channels]: learned enough to speak, not yet enough to be sure.
+    accepted
+        bool[n_channels]: anomalous for so long that the new level is taken as normal from here on.
     state_score
         0..1 for the node as a whole: residual against its usual scale, over all channels.
     """
@@ -141,6 +148,7 @@ class Verdict(msgspec.Struct, gc=False):
     anomalous: BoolArray
     progress: Float64Array
     provisional: BoolArray
+    accepted: BoolArray
     state_score: float
 
 
@@ -264,6 +272,7 @@ class Health(msgspec.Struct, frozen=True):
     invalid_readings: int
     source_failures: dict[str, int]
     outbox_depth: int
+    outbox_durable: bool
     dropped: int
     reconnects: int
     rss_mib: float

@@ -1,0 +1,7 @@
+"""``python -m agent``: the same as the command ``edgewatch``."""
+
+import sys
+
+from agent.cli import main
+
+sys.exit(main())

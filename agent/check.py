@@ -1,0 +1,82 @@
+"""Looks whether a configuration would work here, part by part, and reads its sources for a person to see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent import publisher
+from agent.clock import SystemClock
+from agent.daemon import load_bundle, open_sources
+from agent.errors import EdgewatchError
+from agent.inference import runtime_name
+from agent.sampler import Sampler
+from agent.wording import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.config import Config
+    from agent.types import Frame
+
+__all__ = ["check", "probe"]
+
+# Rates need a reading before.
+_CHECK_STEPS = 2
+_CHECK_INTERVAL_S = 1.0
+
+
+def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> int:
+    """Go through config, models, sources and broker, saying of each that it is fine or what is wrong.
+
+    Returns
+    -------
+    int
+        0 when all is fine, otherwise the exit code of the first problem: 2 the user's mistake, 3 the environment's.
+    """
+    try:
+        config = load_config()
+    except EdgewatchError as error:
+        say(f"config   {error}")
+        return error.exit_code
+    say(f"config   fine: node {config.node}, every {config.interval_s:g} s")
+
+    def models() -> str:
+        return f"{load_bundle(config).label} on {runtime_name()}"
+
+    def sources() -> str:
+        last = list(_frames(config, _CHECK_STEPS, min(config.interval_s, _CHECK_INTERVAL_S), complain=True))[-1]
+        silent = int((~(abs(last.values) < float("inf"))).sum())
+        return f"{last.values.size} channels" + (f", {silent} without a reading" if silent else "")
+
+    def broker() -> str:
+        spoken = publisher.probe(config.mqtt, config.node)
+        host, port = config.mqtt.address
+        return f"{host}:{port} speaks {spoken}"
+
+    code = 0
+    for name, part in (("models", models), ("sources", sources), ("broker", broker)):
+        try:
+            say(f"{name:<8} fine: {part()}")
+        except EdgewatchError as error:
+            say(f"{name:<8} {error}")
+            code = code or error.exit_code
+    return code
+
+
+def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
+    """Read the sources for some ticks and print every reading.
+
+    Raises
+    ------
+    UserError
+        The sources cannot be opened.
+    """
+    clock = SystemClock()
+    sampler = Sampler(open_sources(config), config.interval_s, clock)
+    try:
+        for frame, _ in zip(sampler.frames(), range(steps), strict=False):
+            say(f"tick {frame.seq}")
+            for channel, value in zip(sampler.channels, frame.values.tolist(), strict=True):
+                say(f"  {channel.name:<28} {quantity(value, channel.unit)}")
+    finally:
+        sampler.close()

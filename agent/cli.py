@@ -1,0 +1,158 @@
+"""The command ``edgewatch``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import __version__
+from agent.errors import EdgewatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.config import Config
+
+__all__ = ["main"]
+
+# Before numpy is imported: its linear algebra would start a thread for every core, which nothing here needs.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Commands import what they need when they run: the daemon starts without what only replay uses, and `--help` at once.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; gives its exit code: 0 fine, 1 internal error, 2 the user's mistake, 3 the environment's."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        return int(options.command(options))
+    except EdgewatchError as error:
+        print(f"edgewatch: {error}", file=sys.stderr)  # noqa: T201 - the answer to the person who called
+        return error.exit_code
+    except BrokenPipeError:  # `edgewatch probe | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgewatch",
+        description="Learns what is normal on a machine or a sensor and says so over MQTT when it no longer is.",
+    )
+    parser.add_argument("--version", action="version", version=f"edgewatch {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="log more")
+    configured = argparse.ArgumentParser(add_help=False, parents=[common])
+    configured.add_argument("--config", type=Path, metavar="FILE", help="configuration; without it the defaults hold")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", parents=[configured], help="run the daemon")
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", parents=[configured], help="validate config, bundle, sources and broker")
+    check.set_defaults(command=_check)
+    probe = commands.add_parser("probe", parents=[configured], help="read the sources and print, publish nothing")
+    probe.add_argument("--steps", type=int, default=3, metavar="N", help="how many ticks (default 3)")
+    probe.set_defaults(command=_probe)
+    replay = commands.add_parser("replay", parents=[configured], help="run the production step over a CSV file")
+    replay.add_argument("--input", type=Path, required=True, metavar="CSV")
+    replay.add_argument("--bundle", type=Path, metavar="DIR", help="models, instead of the config's")
+    replay.add_argument("--output", type=Path, metavar="CSV", help="one row a step: scores, expectations, thresholds")
+    replay.add_argument("--incidents", type=Path, metavar="JSONL", help="the alerts, one a line")
+    replay.set_defaults(command=_replay)
+    model = commands.add_parser("model", parents=[common], help="show or verify a model bundle")
+    model.add_argument("action", choices=("show", "verify"))
+    model.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="default: the bundle that ships")
+    model.set_defaults(command=_model)
+    schema = commands.add_parser("schema", parents=[common], help="print a JSON Schema")
+    schema.add_argument("what", choices=("config", "alert", "state", "metrics", "health"))
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _config(options: argparse.Namespace) -> Config:
+    from agent import config  # noqa: PLC0415
+
+    return config.load(options.config) if options.config else config.parse(b"")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from agent.clock import SystemClock  # noqa: PLC0415
+    from agent.daemon import Daemon  # noqa: PLC0415
+
+    clock = SystemClock()
+    daemon = Daemon(_config(options), clock, reload=lambda: _config(options))
+
+    def stop(*_: Any) -> None:
+        clock.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, lambda *_: daemon.request_reload())
+    daemon.run()
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from agent.check import check  # noqa: PLC0415
+
+    return check(lambda: _config(options), print)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from agent.check import probe  # noqa: PLC0415
+
+    probe(_config(options), options.steps, print)
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from agent.replay import replay  # noqa: PLC0415
+
+    print(  # noqa: T201 - what was asked for
+        replay(
+            _config(options),
+            options.input,
+            bundle_directory=options.bundle,
+            output=options.output,
+            incidents=options.incidents,
+        )
+    )
+    return 0
+
+
+def _model(options: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from agent import bundle  # noqa: PLC0415
+
+    directory = options.directory or bundle.builtin_directory()
+    loaded = bundle.load(directory)
+    if options.action == "verify":
+        print(f"{directory}: {loaded.label} is whole and answers as recorded")  # noqa: T201
+        return 0
+    manifest = msgspec.to_builtins(loaded.manifest)
+    del manifest["golden"]
+    print(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())  # noqa: T201
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from agent import config, types  # noqa: PLC0415
+
+    payloads = {"alert": types.Alert, "state": types.NodeState, "metrics": types.Metrics, "health": types.Health}
+    schema = config.json_schema() if options.what == "config" else msgspec.json.schema(payloads[options.what])
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    print(msgspec.json.format(msgspec.json.encode(schema), indent=2).decode())  # noqa: T201
+    return 0

@@ -1,0 +1,504 @@
+"""The configuration: typed, every error at once, each with its line and its ``$.path``.
+
+YAML is read by the core schema of YAML 1.2 only, so that ``NO`` stays a word, ``12:30`` a text and ``1e3`` a number;
+anchors, aliases, tags and duplicate keys are refused, and the size is capped.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
+
+import msgspec
+import msgspec.structs
+import yaml
+
+from agent.errors import UserError
+from agent.sources import REGISTRY, source_class
+from agent.sources.base import SourceConfig
+
+__all__ = [
+    "AlertsConfig",
+    "Config",
+    "DetectionConfig",
+    "MadThreshold",
+    "MeanStdThreshold",
+    "MqttConfig",
+    "PercentileThreshold",
+    "RangeThreshold",
+    "ThresholdConfig",
+    "TlsConfig",
+    "json_schema",
+    "load",
+    "parse",
+    "read_secret",
+]
+
+_MAX_BYTES = 1 << 20
+_MAX_DEPTH = 20
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}$")]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: unknown keys are errors."""
+
+
+class RangeThreshold(_Section, frozen=True, tag_field="method", tag="range"):
+    """Soft range novelty (default): how far beyond everything seen so far."""
+
+    novelty: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.14
+
+
+class MeanStdThreshold(_Section, frozen=True, tag_field="method", tag="mean_std"):
+    """Mean ± k standard deviations of the error."""
+
+    k: Annotated[float, msgspec.Meta(gt=0, le=100)] = 6.0
+
+
+class PercentileThreshold(_Section, frozen=True, tag_field="method", tag="percentile"):
+    """A high percentile of the error, and its mirror image below."""
+
+    percentile: Annotated[float, msgspec.Meta(gt=50, lt=100)] = 99.9
+
+
+class MadThreshold(_Section, frozen=True, tag_field="method", tag="mad"):
+    """Median ± k median absolute deviations of the error."""
+
+    k: Annotated[float, msgspec.Meta(gt=0, le=100)] = 8.0
+
+
+ThresholdConfig: TypeAlias = RangeThreshold | MeanStdThreshold | PercentileThreshold | MadThreshold
+
+
+class DetectionConfig(_Section, frozen=True):
+    """How errors are judged.
+
+    Parameters
+    ----------
+    threshold
+        Which rolling threshold, with its parameters.
+    memory_s
+        Time after which an error is largely forgotten.
+    accept_after_s
+        A channel anomalous for this long has a new normal.
+    """
+
+    threshold: ThresholdConfig = msgspec.field(default_factory=RangeThreshold)
+    memory_s: _Positive = 7 * 86400.0
+    accept_after_s: _Positive = 1800.0
+
+
+class AlertsConfig(_Section, frozen=True):
+    """When an anomaly becomes an incident, and when it ends.
+
+    Parameters
+    ----------
+    learning_s
+        Silent time after a channel's first reading (at least 100 readings).
+    provisional_s
+        Until then alerts are marked as provisional.
+    confirm_s
+        A channel opens an incident when it was anomalous in four fifths of this time.
+    clear_s
+        An incident closes when all its channels were quiet for this long.
+    merge_s
+        Channels that follow within this time join the incident.
+    cooldown_s
+        A channel opens no new incident for this long after its last one closed.
+    """
+
+    learning_s: _NotNegative = 600.0
+    provisional_s: _NotNegative = 86400.0
+    confirm_s: _NotNegative = 5.0
+    clear_s: _NotNegative = 10.0
+    merge_s: _NotNegative = 30.0
+    cooldown_s: _NotNegative = 60.0
+
+
+class TlsConfig(_Section, frozen=True):
+    """Transport security: TLS 1.2 or later, the server's certificate and name always checked.
+
+    Parameters
+    ----------
+    ca_file
+        Certificates to trust; the system's by default.
+    cert_file, key_file
+        Our own certificate and key, where the broker asks for one.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class MqttConfig(_Section, frozen=True):
+    """The broker and what is published there.
+
+    Parameters
+    ----------
+    host, port
+        Where the broker listens; the port is 1883, or 8883 with TLS, unless given.
+    username, password_file
+        The password is the first line of a file, of the systemd credential ``mqtt_password``, or the environment
+        variable ``EDGEWATCH_MQTT_PASSWORD``.
+    tls
+        Present: the connection is encrypted and checked. Absent: plain.
+    prefix
+        First level of all topics.
+    keepalive_s
+        The connection is given up when the broker is silent for one and a half times as long.
+    metrics_interval_s
+        Pace of ``metrics``; 0 publishes none.
+    health_interval_s
+        Pace of ``health``.
+    alert_expiry_s
+        Under MQTT 5 the broker drops an alert that it could not deliver for this long.
+    """
+
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "localhost"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    username: str | None = None
+    password_file: str | None = None
+    tls: TlsConfig | None = None
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[^+#\s\x00]{1,128}$")] = "edgewatch"
+    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 30
+    metrics_interval_s: _NotNegative = 0.0
+    health_interval_s: _Positive = 60.0
+    alert_expiry_s: Annotated[int, msgspec.Meta(ge=1)] = 7 * 86400
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, the default port filled in."""
+        return self.host, self.port or (8883 if self.tls else 1883)
+
+
+class Config(_Section, frozen=True):
+    """The whole configuration; an empty file is a valid one.
+
+    Parameters
+    ----------
+    node
+        Name of this machine in topics and alerts; its host name by default.
+    interval_s
+        Sampling interval in seconds.
+    state_dir
+        Where alerts wait until they are delivered; by default what systemd gives, or ``~/.local/state/edgewatch``.
+    sources
+        What is read, by default this host; each entry has a ``type`` and that source's keys.
+    models
+        Bundles, ``builtin`` or a folder.
+    """
+
+    node: _Name = msgspec.field(default_factory=lambda: _default_node())
+    interval_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 1.0
+    state_dir: str = msgspec.field(default_factory=lambda: _default_state_dir())
+    sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1)] = ("builtin",)
+    detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
+    alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
+    mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
+
+
+def _default_node() -> str:
+    name = re.sub(r"[/+#\s\x00]", "-", socket.gethostname().split(".")[0])
+    return name[:64] or "node"
+
+
+def _default_state_dir() -> str:
+    given = os.environ.get("STATE_DIRECTORY")  # systemd; a list when the unit asks for several
+    if given:
+        return given.split(":")[0]
+    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return str(Path(home) / "edgewatch")
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file.
+
+    Raises
+    ------
+    UserError
+        With every problem of the file, one a line.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the configuration: {error.strerror or error}",
+            place=str(path),
+            remedy="name a file with --config, or leave it out for the defaults",
+        ) from error
+    return parse(raw, str(path))
+
+
+def parse(raw: bytes, name: str = "config") -> Config:
+    """Read a configuration from text; see `load`."""
+    if len(raw) > _MAX_BYTES:
+        raise UserError("larger than 1 MiB", place=name, remedy="a configuration is a few hundred lines")
+    document = _Document(name)
+    tree = document.read(raw)
+    checker = _Checker(document)
+    config = checker.struct(Config, {} if tree is None else tree, "$")
+    if checker.problems:
+        raise UserError("\n".join(checker.problems))
+    return config  # type: ignore[no-any-return]
+
+
+def read_secret(password_file: str | None) -> str | None:
+    """The broker's password: from the file, the systemd credential ``mqtt_password``, or the environment.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read or is empty.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(password_file) if password_file else None
+    if path is None and credentials and (Path(credentials) / "mqtt_password").exists():
+        path = Path(credentials) / "mqtt_password"
+    if path is None:
+        return os.environ.get("EDGEWATCH_MQTT_PASSWORD")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(
+            f"cannot read the password file: {reason}",
+            place=f"$.mqtt.password_file: {path}",
+            remedy="give the agent's user the right to read it (chmod 600 and chown)",
+        ) from error
+    if not lines or not lines[0]:
+        raise UserError(
+            "the password file is empty", place=f"$.mqtt.password_file: {path}", remedy="write the password into it"
+        )
+    return lines[0]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration, for editors."""
+    schema = msgspec.json.schema(Config)
+    definitions = schema["$defs"]
+    alternatives = []
+    for name in REGISTRY:
+        config_type = source_class(name).Config
+        (parts,), more = msgspec.json.schema_components([config_type], "#/$defs/{name}")
+        definitions.update(more)
+        definition = definitions[parts["$ref"].rsplit("/", 1)[1]]
+        definition["properties"]["type"] = {"const": name}
+        alternatives.append(parts)
+    definitions["Config"]["properties"]["sources"] = {"type": "array", "items": {"oneOf": alternatives}}
+    return schema
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the core schema's scalars and nothing that can surprise."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
+
+
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first] if _tag != "null" else ["", *_first])  # type: ignore[no-untyped-call]
+
+
+class _Document:
+    """A YAML text as plain Python values, with the line of every path remembered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._lines: dict[str, int] = {"$": 1}
+
+    def place(self, path: str) -> str:
+        """``file:line: $.path`` of a path, or of its nearest ancestor that stands in the file."""
+        known = path
+        while known not in self._lines:
+            known = re.sub(r"(\.[^.\[\]]+|\[\d+\])$", "", known)
+        return f"{self.name}:{self._lines[known]}: {path}"
+
+    def read(self, raw: bytes) -> Any:
+        """Parse; raises `UserError` for what is no YAML of ours."""
+        try:
+            for event in yaml.parse(raw, Loader=_Loader):
+                self._refuse_surprises(event)
+            node = yaml.compose(raw, Loader=_Loader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UserError(
+                f"not valid YAML: {error.problem or error.context}",
+                place=f"{self.name}:{line}",
+                remedy="check the indentation, and quote texts with special characters",
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"not valid YAML: {' '.join(str(error).split())}", place=self.name, remedy="save the file as UTF-8 text"
+            ) from error
+        except RecursionError as error:
+            raise UserError("nested too deeply", place=self.name, remedy="a configuration is flat") from error
+        return None if node is None else self._value(node, "$", 0)
+
+    def _refuse_surprises(self, event: yaml.Event) -> None:
+        what = None
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            what = "anchors and aliases are not supported"
+        elif getattr(event, "tag", None):
+            what = "tags are not supported"
+        if what:
+            raise UserError(what, place=f"{self.name}:{event.start_mark.line + 1}", remedy="write the value out")
+
+    def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
+        line = node.start_mark.line + 1
+        self._lines.setdefault(path, line)
+        if depth > _MAX_DEPTH:
+            raise UserError("nested too deeply", place=f"{self.name}:{line}", remedy="a configuration is flat")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value)]
+        return _scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode) or key in mapping:
+                what = f"key {key!r} stands twice" if key in mapping else "a key must be a plain word"
+                raise UserError(what, place=f"{self.name}:{line}: {path}", remedy="keep one of them")
+            self._lines[f"{path}.{key}"] = line
+            mapping[key] = self._value(value_node, f"{path}.{key}", depth + 1)
+        return mapping
+
+
+def _scalar(node: yaml.Node) -> Any:
+    kind = node.tag.rsplit(":", 1)[1]
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return node.value.lower() == "true"
+    if kind == "int" and len(node.value) <= 30:
+        return int(node.value)
+    if kind == "float":
+        return float(node.value)
+    return node.value
+
+
+class _Checker:
+    """Converts plain values to structs, going on after each problem."""
+
+    def __init__(self, document: _Document) -> None:
+        self._document = document
+        self.problems: list[str] = []
+
+    def struct(self, kind: type[msgspec.Struct], value: Any, path: str) -> Any:
+        """Convert a mapping; None when there was any problem in it."""
+        if not isinstance(value, dict):
+            self._report(path, f"expected a mapping of keys, got {_shown(value)}")
+            return None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        before = len(self.problems)
+        converted = {}
+        for key, item in value.items():
+            where = f"{path}.{key}"
+            if key not in fields:
+                self._report(where, f"unknown key{_nearest(key, fields)}")
+            elif item is None and not fields[key].required:
+                continue  # a section whose keys are all commented out
+            elif kind is Config and key == "sources":
+                converted[key] = self._sources(item, where)
+            else:
+                converted[fields[key].name] = self._typed(fields[key].type, item, where)
+        for key, field in fields.items():
+            if field.required and key not in value:
+                self._report(path, f"required key {key!r} is missing")
+        if len(self.problems) > before:
+            return None
+        try:
+            return kind(**converted)
+        except (ValueError, TypeError) as error:  # from a struct's own __post_init__
+            self._report(path, str(error))
+            return None
+
+    def _typed(self, hint: Any, value: Any, path: str) -> Any:
+        """Convert a value; structs inside are walked here, so that each reports all of its problems."""
+        if get_origin(hint) is Annotated and _structs_in(hint):
+            hint = get_args(hint)[0]
+        structs = _structs_in(hint)
+        if structs and not (value is None and type(None) in get_args(hint)):
+            if get_origin(hint) in {tuple, list}:
+                if isinstance(value, list):
+                    return tuple(self._typed(get_args(hint)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+            elif structs[0].__struct_config__.tag is None:
+                return self.struct(structs[0], value, path)
+            else:
+                return self._tagged(structs, value, path)
+        try:
+            return msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            problem, _, tail = str(error).partition(" - at `")
+            self._report(path + tail.removeprefix("$").rstrip("`"), f"{_lowered(problem)} (the value is {_shown(value)})")
+            return None
+
+    def _tagged(self, structs: list[type[msgspec.Struct]], value: Any, path: str) -> Any:
+        field = structs[0].__struct_config__.tag_field
+        known = {str(kind.__struct_config__.tag): kind for kind in structs}
+        if not isinstance(value, dict) or field not in value:
+            self._report(path, f"expected a mapping with key {field!r}: one of {', '.join(known)}")
+            return None
+        name = value[field]
+        if name not in known:
+            self._report(f"{path}.{field}", f"unknown {field} {name!r}{_nearest(str(name), known)}")
+            return None
+        return self.struct(known[name], {k: v for k, v in value.items() if k != field}, path)
+
+    def _sources(self, value: Any, path: str) -> Any:
+        if not isinstance(value, list) or not value:
+            self._report(path, f"expected a list of sources, got {_shown(value)}")
+            return None
+        return tuple(self._source(item, f"{path}[{i}]") for i, item in enumerate(value))
+
+    def _source(self, value: Any, path: str) -> SourceConfig | None:
+        if not isinstance(value, dict) or "type" not in value:
+            self._report(path, f"expected a mapping with key 'type': one of {', '.join(REGISTRY)}")
+            return None
+        name = value["type"]
+        if name not in REGISTRY:
+            self._report(f"{path}.type", f"unknown source {name!r}{_nearest(str(name), REGISTRY)}")
+            return None
+        return self.struct(source_class(name).Config, value, path)  # type: ignore[no-any-return]
+
+    def _report(self, path: str, problem: str) -> None:
+        self.problems.append(f"{self._document.place(path)}: {problem}")
+
+
+def _structs_in(hint: Any) -> list[type[msgspec.Struct]]:
+    """The struct types that a type hint names, whether optional, in a union, in a list or annotated."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return [hint]
+    return [found for part in get_args(hint) for found in _structs_in(part)]
+
+
+def _nearest(key: str, known: Any) -> str:
+    matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; known are {', '.join(sorted(known))}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]

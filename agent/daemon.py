@@ -1,0 +1,284 @@
+"""The daemon: wires sources, models, thresholds, incidents, outbox and publisher, and keeps them going."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import __version__, bundle
+from agent.errors import EdgewatchError
+from agent.health import StepTimes, rss_mib
+from agent.incidents import Incidents
+from agent.monitor import Monitor
+from agent.outbox import Outbox
+from agent.publisher import Publisher
+from agent.sampler import Sampler
+from agent.sources import source_class
+from agent.types import ChannelMetric, Health, Metrics, NodeState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.clock import Clock
+    from agent.config import Config
+    from agent.sources.base import Source
+    from agent.types import Alert, Frame, Status, Verdict
+
+__all__ = ["Daemon", "load_bundle", "open_sources"]
+
+_LOG = logging.getLogger(__name__)
+_STATE_INTERVAL_S = 60.0
+
+
+def load_bundle(config: Config) -> bundle.Bundle:
+    """Load and verify the bundle that a config names."""
+    name = config.models[0]
+    return bundle.load_builtin() if name == "builtin" else bundle.load(Path(name))
+
+
+def open_sources(config: Config) -> list[tuple[str, Source]]:
+    """Open every source of a config, named by type and position where a type stands twice."""
+    types = [part.type for part in config.sources]
+    opened: list[tuple[str, Source]] = []
+    try:
+        for position, part in enumerate(config.sources):
+            name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
+            opened.append((name, source_class(part.type)(part, config.interval_s)))
+    except Exception:
+        for _, source in opened:
+            source.close()
+        raise
+    return opened
+
+
+class _Watch:
+    """What depends on the channels: sources, sampler, monitor and incidents."""
+
+    def __init__(self, config: Config, clock: Clock, outbox: Outbox) -> None:
+        models = load_bundle(config)
+        self.sampler = Sampler(open_sources(config), config.interval_s, clock)
+        self.model = models.label
+        self.monitor = Monitor(self.sampler.channels, models, config.detection, config.alerts, config.interval_s)
+        self.incidents = Incidents(
+            self.sampler.channels,
+            config.alerts,
+            config.interval_s,
+            node=config.node,
+            model=models.label,
+            instance=outbox.instance,
+            next_seq=outbox.next_seq,
+        )
+
+
+class Daemon:
+    """Runs until its clock is stopped.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    clock
+        Where time comes from; `Clock.stop` ends the daemon.
+    reload
+        Gives a new configuration after `request_reload`; raises `EdgewatchError` for one that cannot be used, which
+        leaves everything as it was.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        Bundle, sources or broker settings cannot be used.
+    """
+
+    def __init__(self, config: Config, clock: Clock, reload: Callable[[], Config] | None = None) -> None:
+        self._config = config
+        self._clock = clock
+        self._reload = reload
+        self._reload_requested = False
+        self._outbox = Outbox(Path(config.state_dir))
+        self._publisher = Publisher(config.mqtt, config.node, self._outbox.instance)
+        self._watch = _Watch(config, clock, self._outbox)
+        self._times = StepTimes()
+        self._started_ns = clock.monotonic_ns()
+        self._state: Status = "learning"
+        self._since = clock.wall()
+        self._said: tuple[object, ...] = ()
+        self._frame: Frame | None = None
+        self._due = dict.fromkeys(("state", "metrics", "health"), self._started_ns)
+
+    def request_reload(self) -> None:
+        """Read the configuration again before the next tick; safe in a signal handler."""
+        self._reload_requested = True
+
+    def run(self) -> None:
+        """Sample, judge and publish until told to stop; then close what is open and say `offline`."""
+        self._publisher.start()
+        channels = len(self._watch.sampler.channels)
+        _LOG.info("watching %d channels every %g s with %s", channels, self._config.interval_s, self._watch.model)
+        try:
+            while self._run_watch():
+                pass
+        finally:
+            self._close_incidents()
+            self._publisher.stop(self._outbox)
+            self._watch.sampler.close()
+            self._outbox.close()
+            _LOG.info("stopped after %d steps", self._times.count)
+
+    def _run_watch(self) -> bool:
+        """Run until stopped or, then True, until a reload has put another watch in place."""
+        for frame in self._watch.sampler.frames():
+            begin = time.perf_counter()
+            self._frame = frame
+            verdict = self._watch.monitor.step(frame)
+            self._times.add(time.perf_counter() - begin)
+            self._raise(self._watch.incidents.step(frame, verdict, clock_synced=self._clock.synchronised()))
+            self._publisher.pump(self._outbox)
+            self._publish(frame, verdict)
+            if self._reload_requested:
+                self._reload_requested = False
+                if self._apply_reload():
+                    return True
+        return False
+
+    def _raise(self, alerts: list[Alert]) -> None:
+        """Commit alerts to the outbox; from here on they are not lost."""
+        if not alerts:
+            return
+        self._outbox.append(alerts)
+        if not self._publisher.connected:
+            self._outbox.mark_late()
+        for alert in alerts:
+            _LOG.info("%s %s %s: %s", alert.phase, alert.severity, alert.id, alert.summary)
+
+    def _close_incidents(self) -> None:
+        if self._frame is not None:
+            self._raise(self._watch.incidents.stop(self._frame, clock_synced=self._clock.synchronised()))
+
+    def _publish(self, frame: Frame, verdict: Verdict) -> None:
+        """Say what is new or due: state at once when it changes, the rest at its own pace."""
+        renewed = self._publisher.renewed()
+        mqtt = self._config.mqtt
+        open_incidents = self._watch.incidents.open
+        learning = not bool((verdict.progress >= 1.0).any())
+        state: Status = "anomalous" if open_incidents else "learning" if learning else "normal"
+        if state != self._state:
+            self._state, self._since = state, frame.wall
+        changed = (state, open_incidents) != self._said
+        if self._is_due("state", _STATE_INTERVAL_S) or changed or renewed:
+            self._said = (state, open_incidents)
+            self._publisher.publish("state", self._node_state(frame, verdict), qos=1, retain=True)
+        if mqtt.metrics_interval_s and self._is_due("metrics", mqtt.metrics_interval_s):
+            self._publisher.publish("metrics", self._metrics(frame, verdict), qos=0, retain=False)
+        if self._is_due("health", mqtt.health_interval_s) or renewed:
+            self._publisher.publish("health", self._health(frame), qos=0, retain=True)
+
+    def _is_due(self, what: str, interval_s: float) -> bool:
+        now = self._clock.monotonic_ns()
+        if now < self._due[what]:
+            return False
+        # From the last due time, not from now: a pace of 1 s at an interval of 1 s must not lose every other turn.
+        self._due[what] = max(self._due[what] + round(interval_s * 1e9), now - round(interval_s * 5e8))
+        return True
+
+    def _node_state(self, frame: Frame, verdict: Verdict) -> NodeState:
+        return NodeState(
+            v=1,
+            node=self._config.node,
+            state=self._state,
+            ts=frame.wall,
+            since=self._since,
+            score=round(float(verdict.score.max()), 6),
+            state_score=round(verdict.state_score, 6),
+            threshold=verdict.threshold,
+            learning_progress=round(float(verdict.progress.max()), 3),
+            provisional=bool(verdict.provisional.any()),
+            channels=verdict.value.size,
+            open_incidents=self._watch.incidents.open,
+        )
+
+    def _metrics(self, frame: Frame, verdict: Verdict) -> Metrics:
+        columns = zip(
+            self._watch.sampler.channels,
+            verdict.value.tolist(),
+            verdict.expected.tolist(),
+            verdict.lower.tolist(),
+            verdict.upper.tolist(),
+            verdict.score.tolist(),
+            verdict.anomalous.tolist(),
+            verdict.progress.tolist(),
+            verdict.provisional.tolist(),
+            strict=True,
+        )
+        channels = {
+            channel.name: ChannelMetric(
+                value, expected, lower, upper, score, verdict.threshold, anomalous, progress, provisional, channel.unit
+            )
+            for channel, value, expected, lower, upper, score, anomalous, progress, provisional in columns
+        }
+        score = float(verdict.score.max())
+        return Metrics(1, self._config.node, frame.wall, frame.seq, score, verdict.state_score, channels)
+
+    def _health(self, frame: Frame) -> Health:
+        median_ms, high_ms = self._times.quantiles_ms()
+        sampler = self._watch.sampler
+        return Health(
+            v=1,
+            node=self._config.node,
+            ts=frame.wall,
+            version=__version__,
+            model=self._watch.model,
+            uptime_s=round((self._clock.monotonic_ns() - self._started_ns) / 1e9, 3),
+            clock_synced=self._clock.synchronised(),
+            interval_s=self._config.interval_s,
+            steps=self._times.count,
+            missed_ticks=sampler.missed,
+            step_ms_p50=median_ms,
+            step_ms_p99=high_ms,
+            invalid_readings=self._watch.monitor.detector.invalid,
+            source_failures=sampler.failures,
+            outbox_depth=self._outbox.depth,
+            outbox_durable=self._outbox.durable,
+            dropped=self._outbox.dropped,
+            reconnects=self._publisher.reconnects,
+            rss_mib=round(rss_mib(), 2),
+        )
+
+    def _apply_reload(self) -> bool:
+        """Take over what changed in the configuration; True when the watch was replaced."""
+        if self._reload is None:
+            return False
+        old = self._config
+        try:
+            new = self._reload()
+            publisher = None
+            if (new.mqtt, new.node) != (old.mqtt, old.node):
+                publisher = Publisher(new.mqtt, new.node, self._outbox.instance)
+            watch = None
+            if _watch_part(new) != _watch_part(old):
+                watch = _Watch(new, self._clock, self._outbox)
+        except EdgewatchError as error:
+            _LOG.error("reload: %s", error)
+            _LOG.error("reload: nothing was changed")
+            return False
+        if new.state_dir != old.state_dir:
+            _LOG.warning("reload: a new state_dir takes effect at the next start")
+        if watch is not None:
+            self._close_incidents()
+            self._frame = None
+            self._watch.sampler.close()
+            watch.incidents.continue_from(self._outbox.next_seq)
+            self._watch = watch
+        if publisher is not None:
+            self._publisher.stop(self._outbox)
+            self._publisher = publisher
+            publisher.start()
+        self._config = new
+        _LOG.info("reload: done; channels %s", "start afresh" if watch else "go on as they were")
+        return watch is not None
+
+
+def _watch_part(config: Config) -> tuple[object, ...]:
+    """What rings, thresholds and incidents depend on."""
+    return (config.node, config.interval_s, config.sources, config.models, config.detection, config.alerts)

@@ -1,0 +1,158 @@
+"""What the networks make of a row: expectations, and the errors of forecast and reconstruction.
+
+Each row is handled in two steps, so that nothing is judged with knowledge of itself: `score` compares it with what was
+expected before it came, `learn` takes it in – for the channels that the verdict on it allows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.features import Normaliser, Scale, squash, unsquash
+from agent.ring import Ring
+from agent.types import Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.bundle import Bundle
+    from agent.types import BoolArray, Channel, Float32Array, Float64Array, IntArray
+
+__all__ = ["Detector"]
+
+
+class Detector:
+    """One universal pair of networks applied to every channel, batched.
+
+    The forecaster advances by one step a row, its state carried for ever. The autoencoder reconstructs each channel's
+    window every ``stride`` rows; the channels take turns, so that every row costs the same.
+
+    Parameters
+    ----------
+    channels
+        In the order of the frames' values.
+    bundle
+        The verified models.
+    """
+
+    def __init__(self, channels: Sequence[Channel], bundle: Bundle) -> None:
+        n = len(channels)
+        spec = bundle.manifest.autoencoder
+        self.scale = Scale(channels)
+        # A tenth of the smallest effect that matters is as good as still.
+        self._normaliser = Normaliser(n, self.scale.effect / 10.0)
+        self._ring = Ring(n, spec.window)
+        self._window = spec.window
+        self._stride = spec.stride
+        self._groups = _groups(n, spec.stride)
+        self._forecaster = bundle.forecaster(n)
+        self._autoencoder = bundle.autoencoder(-(-n // spec.stride))
+        self._minimum = np.array([c.minimum for c in channels])
+        self._maximum = np.array([c.maximum for c in channels])
+        self._step = 0
+        self._scaled = np.zeros(n)
+        self._valid = np.zeros(n, bool)
+        # float64[3, n]: median, lower and upper quantile for the next row, on the channel's scale.
+        self._outlook = np.full((3, n), np.nan)
+        self.invalid = 0
+
+    def score(self, values: Float32Array) -> Scores:
+        """Hold a row against what was expected of it.
+
+        Parameters
+        ----------
+        values
+            float32[n_channels], NaN where missing.
+        """
+        scaled, self._valid = self.scale.apply(values)
+        self.invalid += int(np.count_nonzero(~self._valid & ~np.isnan(values)))
+        self._scaled = np.where(self._valid, scaled, self._scaled)
+        self._ring.push(self._scaled)
+        median = self._outlook[0]
+        forecast_error = np.where(self._valid, self._scaled - median, np.nan)
+        reconstruction_error = self._reconstruct()
+        self._step += 1
+        expected, lower, upper = self.in_units(self._outlook)
+        return Scores(expected, lower, upper, forecast_error, reconstruction_error)
+
+    def learn(self, allowed: BoolArray) -> None:
+        """Take in the row last scored and look one row ahead.
+
+        Parameters
+        ----------
+        allowed
+            bool[n_channels]; a channel that is not allowed keeps its statistics, its network state and its outlook.
+        """
+        learn = allowed & self._valid
+        normaliser = self._normaliser
+        features = normaliser.update(self._scaled, learn)
+        network = self._forecaster
+        forecast, next_h, next_c = network.step(features)
+        if learn.all():
+            network.h, network.c = next_h, next_c
+        else:
+            np.copyto(network.h, next_h, where=learn[:, None])
+            np.copyto(network.c, next_c, where=learn[:, None])
+        outlook = np.empty_like(self._outlook)
+        outlook[0] = features[:, 0] + forecast[:, 0]
+        outlook[1] = outlook[0] - forecast[:, 1]
+        outlook[2] = outlook[0] + forecast[:, 2]
+        outlook = normaliser.centre + normaliser.spread() * unsquash(outlook)
+        np.copyto(self._outlook, outlook, where=learn)
+
+    def restart(self, which: BoolArray) -> None:
+        """Take the recent rows of the chosen channels as their new normal."""
+        self._normaliser.restart(which, self._ring.view().astype(np.float64))
+        self._forecaster.h[which] = 0.0
+        self._forecaster.c[which] = 0.0
+        self._outlook[:, which] = self._scaled[which]
+
+    def in_units(self, scaled: Float64Array) -> Float64Array:
+        """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
+        return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
+
+    def limits_in_units(self, lower: Float64Array, upper: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Readings at which the forecast error reaches its limits; float64[n_channels] each."""
+        limits = self.in_units(np.stack((self._outlook[0] + lower, self._outlook[0] + upper)))
+        return limits[0], limits[1]
+
+    @property
+    def valid(self) -> BoolArray:
+        """bool[n_channels]: which readings of the row last scored were valid."""
+        return self._valid
+
+    def _reconstruct(self) -> Float64Array:
+        """Signed error of the worst of the newest points, for the channels whose turn it is; NaN for the others."""
+        error = np.full(self._scaled.size, np.nan)
+        group = self._groups[self._step % self._stride]
+        if group is None:
+            return error
+        centre = self._normaliser.centre[group, None]
+        spread = self._normaliser.spread()[group, None]
+        window = self._ring.view()[group]
+        squashed = squash((window - centre) / spread).astype(np.float32)
+        reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :]
+        residual = window[:, -self._stride :] - (centre + spread * unsquash(reconstruction.astype(np.float64)))
+        worst = np.abs(residual).argmax(axis=1)
+        newest = residual[np.arange(group.size), worst]
+        # A window that reaches back before the first reading says nothing.
+        error[group] = np.where(self._normaliser.count[group] >= self._window, newest, np.nan)
+        return error
+
+
+def _groups(n_channels: int, stride: int) -> list[IntArray | None]:
+    """For each of ``stride`` turns the channels due, padded to one length by repeating the first; None when none is.
+
+    Examples
+    --------
+    >>> _groups(3, 2)
+    [array([0, 2]), array([1, 1])]
+    """
+    size = -(-n_channels // stride)
+    groups: list[IntArray | None] = []
+    for turn in range(stride):
+        members = np.arange(turn, n_channels, stride)
+        groups.append(np.resize(members, size) if members.size else None)
+    return groups

@@ -1,0 +1,50 @@
+"""How the agent itself is: time spent, memory, failures."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["StepTimes", "rss_mib"]
+
+_KEPT = 512
+
+
+class StepTimes:
+    """The durations of the newest steps.
+
+    Examples
+    --------
+    >>> times = StepTimes()
+    >>> for duration in (0.001, 0.002, 0.003):
+    ...     times.add(duration)
+    >>> times.quantiles_ms()
+    (2.0, 2.98)
+    """
+
+    def __init__(self) -> None:
+        self._seconds = np.zeros(_KEPT)
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Remember one step."""
+        self._seconds[self.count % _KEPT] = seconds
+        self.count += 1
+
+    def quantiles_ms(self) -> tuple[float, float]:
+        """Median and 99th percentile in milliseconds, 0 before the first step."""
+        if not self.count:
+            return 0.0, 0.0
+        median, high = np.percentile(self._seconds[: min(self.count, _KEPT)], (50.0, 99.0)) * 1e3
+        return round(float(median), 4), round(float(high), 4)
+
+
+def rss_mib() -> float:
+    """Resident memory of this process in MiB."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() / 2**20
+    except (OSError, IndexError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

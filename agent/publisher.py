@@ -1,0 +1,364 @@
+"""Speaks MQTT: birth, last will, state, alerts, metrics and health, over a connection that always comes back.
+
+MQTT 5 is tried first and 3.1.1 where the broker does not speak it; what worked is remembered. Every connection is a
+new client with an empty queue: what must not be lost waits in the outbox, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from agent.config import read_secret
+from agent.errors import EnvironmentFault, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from agent.config import MqttConfig, TlsConfig
+    from agent.outbox import Outbox
+
+__all__ = ["Publisher", "probe", "topic"]
+
+_LOG = logging.getLogger(__name__)
+_CONNECT_TIMEOUT_S = 5.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+_IN_FLIGHT = 20
+_FAREWELL_S = 0.7
+_VERSIONS = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
+_UNSUPPORTED_VERSION = "Unsupported protocol version"
+_NOT_OURS = {"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned"}
+
+
+def topic(config: MqttConfig, node: str, leaf: str) -> str:
+    """Full name of one of the node's topics."""
+    return f"{config.prefix}/{node}/{leaf}"
+
+
+def _ssl_context(tls: TlsConfig) -> ssl.SSLContext:
+    """TLS 1.2 or later, certificate and name checked; there is no way to switch that off."""
+    where, file = "$.mqtt.tls.ca_file", tls.ca_file
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls.cert_file:
+            where, file = "$.mqtt.tls.cert_file", f"{tls.cert_file}, {tls.key_file or 'key in the same file'}"
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(
+            f"cannot use the TLS file: {error.strerror or error}",
+            place=f"{where}: {file}",
+            remedy="it must be PEM and readable by the agent's user",
+        ) from error
+    return context
+
+
+class _Session:
+    """One connection from CONNECT to its end, run in the caller's thread."""
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        client_id: str,
+        version: MQTTProtocolVersion,
+        password: str | None,
+        context: ssl.SSLContext | None,
+        on_accepted: Callable[[_Session], None],
+    ) -> None:
+        self.config = config
+        # Called in the network thread as soon as the broker has let us in.
+        self._tell_accepted = on_accepted
+        self.version = version
+        #: Why the session ended or never began; empty while all is well.
+        self.failure = ""
+        #: Whether the broker let us in.
+        self.accepted = False
+        # Whether the broker answered at all, be it with a refusal.
+        self.answered = False
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, reconnect_on_failure=False
+        )
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(_IN_FLIGHT)
+        if config.username is not None or password is not None:
+            client.username_pw_set(config.username or "", password)
+        if context is not None:
+            client.tls_set_context(context)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        self.client = client
+
+    def run(self) -> None:
+        """Connect and serve the connection until it ends."""
+        host, port = self.config.address
+        try:
+            self.client.connect(host, port, self.config.keepalive_s)
+            self.client.loop_forever(retry_first_connection=False)
+        except ssl.SSLCertVerificationError as error:
+            self.failure = f"TLS: the broker's certificate is not trusted: {error.verify_message}"
+        except ssl.SSLError as error:
+            self.failure = f"TLS: {error.reason or error}"
+        except (OSError, ValueError) as error:
+            self.failure = f"{getattr(error, 'strerror', None) or error or type(error).__name__}"
+
+    def speaks_older(self) -> bool:
+        """Whether the broker's behaviour suggests that it does not know this version of MQTT."""
+        return (
+            self.version is MQTTProtocolVersion.MQTTv5
+            and not self.accepted
+            and (_UNSUPPORTED_VERSION in self.failure or (not self.answered and self.failure == _HUNG_UP))
+        )
+
+    def _on_connect(
+        self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, properties: Any
+    ) -> None:
+        del client, userdata, flags, properties
+        self.answered = True
+        if reason.is_failure:
+            self.failure = f"refused: {reason}"
+            return
+        self.accepted = True
+        self._tell_accepted(self)
+
+    def _on_disconnect(
+        self, client: mqtt.Client, userdata: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, properties: Any
+    ) -> None:
+        del client, userdata, flags, properties
+        if not self.failure:
+            self.failure = _HUNG_UP if not self.accepted else f"connection lost: {reason}"
+
+
+_HUNG_UP = "the broker hung up without an answer"
+
+
+def probe(config: MqttConfig, node: str) -> str:
+    """Connect once, as the daemon would, and hang up; gives the version spoken.
+
+    Raises
+    ------
+    UserError
+        Password or TLS files cannot be used.
+    EnvironmentFault
+        There is no broker, or it does not let us in; says why and what to do.
+    """
+    password = read_secret(config.password_file)
+    context = _ssl_context(config.tls) if config.tls else None
+    session = None
+    for version in _VERSIONS:
+        session = _Session(config, f"edgewatch-{node}-check", version, password, context, _hang_up)
+        session.run()
+        if session.accepted:
+            return _spoken(version)
+        if not session.speaks_older():
+            break
+    failure = session.failure if session else ""
+    raise EnvironmentFault(failure, place=_place(config), remedy=_remedy(config, failure))
+
+
+def _hang_up(session: _Session) -> None:
+    session.client.disconnect()
+
+
+def _spoken(version: MQTTProtocolVersion) -> str:
+    return "MQTT 5" if version is MQTTProtocolVersion.MQTTv5 else "MQTT 3.1.1"
+
+
+def _place(config: MqttConfig) -> str:
+    host, port = config.address
+    return f"$.mqtt: {host}:{port}"
+
+
+def _remedy(config: MqttConfig, failure: str) -> str:
+    if any(text.lower() in failure.lower() for text in _NOT_OURS):
+        return "check $.mqtt.username and the password file, and the broker's access rules"
+    if failure.startswith("TLS") or (config.tls and failure == _HUNG_UP):
+        return "check $.mqtt.tls.ca_file, that the port is the broker's TLS port, and the name in its certificate"
+    if failure == _HUNG_UP:
+        return "is this the broker's plain MQTT port? A TLS port needs a section $.mqtt.tls"
+    return "is a broker running there? Set $.mqtt.host and $.mqtt.port"
+
+
+class Publisher:
+    """Publishes what the daemon says; the network runs in a thread of its own.
+
+    Parameters
+    ----------
+    config
+        The section ``mqtt``.
+    node
+        Name of this node.
+    instance
+        Distinguishes this installation's client from another's of the same name.
+
+    Raises
+    ------
+    UserError
+        Password or TLS files cannot be used.
+    """
+
+    def __init__(self, config: MqttConfig, node: str, instance: str) -> None:
+        self.config = config
+        self._node = node
+        self._client_id = f"edgewatch-{node}-{instance}"
+        self._password = read_secret(config.password_file)
+        self._context = _ssl_context(config.tls) if config.tls else None
+        self._version = _VERSIONS[0]
+        self._session: _Session | None = None
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        # Filled by the network thread, emptied by the loop: session, message id, and why it was refused if it was.
+        self._outcomes: deque[tuple[_Session, int, str]] = deque()
+        # Of the session that alerts go to: message id → seq, and the newest seq sent.
+        self._pumped: _Session | None = None
+        self._in_flight: dict[int, int] = {}
+        self._last_sent = 0
+        self._greeted: _Session | None = None
+        #: Connections made so far.
+        self.sessions = 0
+
+    def start(self) -> None:
+        """Begin to connect, and keep connecting for ever."""
+        self._thread.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has let us in."""
+        return self._connected.is_set()
+
+    @property
+    def reconnects(self) -> int:
+        """Connections made after the first."""
+        return max(0, self.sessions - 1)
+
+    def renewed(self) -> bool:
+        """Whether there was a new connection since the last call: retained messages must be said again."""
+        if not self.connected or self._session is self._greeted:
+            return False
+        self._greeted = self._session
+        return True
+
+    def publish(self, leaf: str, payload: msgspec.Struct, *, qos: int, retain: bool) -> None:
+        """Publish a status of the moment; dropped when there is no connection, since it will be said again."""
+        session = self._session
+        if session is not None and self.connected:
+            self._send(session, leaf, msgspec.json.encode(payload), qos=qos, retain=retain)
+
+    def pump(self, outbox: Outbox) -> None:
+        """Delete from the outbox what was delivered, send what waits; at most twenty alerts are on their way at once."""
+        self._settle(outbox)
+        session = self._session
+        if session is None or not self.connected:
+            return
+        if session is not self._pumped:
+            # What was on its way over the last connection is sent again.
+            self._pumped = session
+            self._in_flight.clear()
+            self._last_sent = 0
+        free = _IN_FLIGHT - len(self._in_flight)
+        if free <= 0 or not outbox.depth:
+            return
+        for seq, payload in outbox.pending(self._last_sent, free):
+            self._in_flight[self._send(session, "alert", payload, qos=1, expiry_s=self.config.alert_expiry_s)] = seq
+            self._last_sent = seq
+
+    def stop(self, outbox: Outbox) -> None:
+        """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
+        session = self._session
+        if session is not None and self.connected:
+            self.pump(outbox)
+            info = session.client.publish(topic(self.config, self._node, "status"), "offline", qos=1, retain=True)
+            try:
+                info.wait_for_publish(_FAREWELL_S)
+            except (ValueError, RuntimeError) as error:
+                _LOG.warning("mqtt: could not say goodbye: %s", error)
+            self._settle(outbox)
+        self._stopping.set()
+        if session is not None:
+            session.client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(0.5)
+
+    def _settle(self, outbox: Outbox) -> None:
+        """Work through what the network thread reported."""
+        delivered = []
+        while self._outcomes:
+            session, mid, refusal = self._outcomes.popleft()
+            seq = self._in_flight.pop(mid, None) if session is self._pumped else None
+            if seq is None:
+                continue
+            if refusal:
+                _LOG.error("mqtt: the broker refused an alert (%s); it stays in the outbox – check its ACL", refusal)
+            else:
+                delivered.append(seq)
+        outbox.acknowledge(delivered)
+
+    def _send(
+        self, session: _Session, leaf: str, payload: bytes, *, qos: int, retain: bool = False, expiry_s: int = 0
+    ) -> int:
+        properties = None
+        if session.version is MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.ContentType = "application/json"
+            if expiry_s:
+                properties.MessageExpiryInterval = expiry_s
+        name = topic(self.config, self._node, leaf)
+        return session.client.publish(name, payload, qos=qos, retain=retain, properties=properties).mid
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        said = ""
+        while not self._stopping.is_set():
+            session = self._make_session()
+            session.run()
+            self._connected.clear()
+            if self._stopping.is_set():
+                return
+            if session.speaks_older():
+                _LOG.info("mqtt: %s does not speak MQTT 5, trying 3.1.1", _place(self.config))
+                self._version = MQTTProtocolVersion.MQTTv311
+                continue
+            if session.accepted:
+                pause_s, said = _FIRST_PAUSE_S, ""
+            elif self._version is not _VERSIONS[0] and not self.sessions:
+                self._version = _VERSIONS[0]  # perhaps another broker answers next time
+            if session.failure != said:
+                said = session.failure
+                remedy = _remedy(self.config, said) if not session.accepted else "reconnecting"
+                _LOG.warning("mqtt: %s: %s – %s", _place(self.config), said, remedy)
+            # Full jitter, so that a thousand agents do not come back in the same second.
+            self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _make_session(self) -> _Session:
+        session = _Session(
+            self.config, self._client_id, self._version, self._password, self._context, self._on_accepted
+        )
+        session.client.will_set(topic(self.config, self._node, "status"), "offline", qos=1, retain=True)
+
+        def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
+            del client, userdata, properties
+            self._outcomes.append((session, mid, str(reason) if reason.is_failure else ""))
+
+        session.client.on_publish = published
+        return session
+
+    def _on_accepted(self, session: _Session) -> None:
+        session.client.publish(topic(self.config, self._node, "status"), "online", qos=1, retain=True)
+        self.sessions += 1
+        self._session = session
+        self._connected.set()
+        _LOG.info("mqtt: connected to %s with %s", _place(self.config), _spoken(session.version))

@@ -1,0 +1,203 @@
+"""Turns sources into frames, one a tick, on absolute deadlines that nothing delays."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.errors import UserError
+from agent.sources.base import EndOfInputError
+from agent.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.clock import Clock
+    from agent.sources.base import Source
+    from agent.types import Channel, Float32Array
+
+__all__ = ["Sampler"]
+
+_LOG = logging.getLogger(__name__)
+# How long a tick waits for its sources before it goes on without the slow ones.
+_GRACE_S = 0.25
+_GRACE_SHARE = 0.25
+
+
+class _Slot:
+    """A source and its place in the frame."""
+
+    def __init__(self, name: str, source: Source, start: int) -> None:
+        self.name = name
+        self.source = source
+        self.place = slice(start, start + len(source.channels))
+        self.failures = 0
+        self._failing = False
+
+    def read(self) -> Float32Array | None:
+        """One reading, None when the source failed; said once, counted always."""
+        try:
+            with np.errstate(over="ignore"):  # 1e308 becomes infinite, and is then an invalid reading
+                row = np.asarray(self.source.read(), np.float32)
+            if row.shape != (len(self.source.channels),):
+                self._failed(f"gave {row.shape} values for {len(self.source.channels)} channels")
+                return None
+        except EndOfInputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a source is foreign code; whatever it raises, the daemon runs on
+            self._failed(f"{type(error).__name__}: {error}")
+            return None
+        if self._failing:
+            self._failing = False
+            _LOG.info("source %s: reads again", self.name)
+        return row
+
+    def late(self) -> None:
+        """Count a tick that went on without this source."""
+        self._failed("no answer in time")
+
+    def _failed(self, why: str) -> None:
+        self.failures += 1
+        if not self._failing:
+            self._failing = True
+            _LOG.warning("source %s: %s", self.name, why)
+
+
+class _Worker:
+    """Reads a source that may block in a thread of its own, so that it delivers late instead of making a tick late."""
+
+    def __init__(self, slot: _Slot) -> None:
+        self.slot = slot
+        self._asked = threading.Event()
+        self._answered = threading.Event()
+        self._row: Float32Array | None = None
+        self._busy = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"source-{slot.name}", daemon=True)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Start a read, unless the last one is still going on."""
+        if not self._busy:
+            self._busy = True
+            self._answered.clear()
+            self._asked.set()
+
+    def answer(self, timeout_s: float) -> Float32Array | None:
+        """Wait for the row; None when it failed or is not there yet (then it comes with a later tick)."""
+        if not self._answered.wait(timeout_s):
+            self.slot.late()
+            return None
+        self._busy = False
+        if self._ended:
+            raise EndOfInputError
+        return self._row
+
+    def stop(self) -> None:
+        """Let the thread end after the read it is in; a hanging one ends with the process."""
+        self._ended = True
+        self._asked.set()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._ended:
+                return
+            try:
+                self._row = self.slot.read()
+            except EndOfInputError:
+                self._ended = True
+            self._answered.set()
+
+
+class Sampler:
+    """Reads all sources once a tick.
+
+    Deadlines are absolute: tick k is due at start + k · interval. A tick that could not be held is missed and counted,
+    and ``seq`` jumps over it; a slow source delivers late or NaN.
+
+    Parameters
+    ----------
+    sources
+        Name and source, in the order of the frames' values.
+    interval_s
+        Seconds between ticks.
+    clock
+        Where time comes from.
+
+    Raises
+    ------
+    UserError
+        Two sources have a channel of the same name, or there is none at all.
+    """
+
+    def __init__(self, sources: Sequence[tuple[str, Source]], interval_s: float, clock: Clock) -> None:
+        self._clock = clock
+        self._interval_ns = max(1, round(interval_s * 1e9))
+        self._grace_s = min(_GRACE_S, _GRACE_SHARE * interval_s)
+        self._slots: list[_Slot] = []
+        channels: list[Channel] = []
+        for name, source in sources:
+            self._slots.append(_Slot(name, source, len(channels)))
+            channels += source.channels
+        self.channels = tuple(channels)
+        names = [channel.name for channel in channels]
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice or not names:
+            raise UserError(
+                f"channel {twice[0]!r} comes from two sources" if twice else "the sources have no channels",
+                place="$.sources",
+                remedy="give each channel one source" if twice else "name at least one source with a channel",
+            )
+        self._inline = [slot for slot in self._slots if slot.source.inline]
+        self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
+        #: Ticks that could not be held.
+        self.missed = 0
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Failed or late readings of each source."""
+        return {slot.name: slot.failures for slot in self._slots}
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames until the clock is stopped or a finite source ends."""
+        start_ns = self._clock.monotonic_ns()
+        seq = 0
+        while self._clock.sleep_until(deadline_ns := start_ns + seq * self._interval_ns):
+            try:
+                values = self._read()
+            except EndOfInputError:
+                return
+            yield Frame(seq, deadline_ns, self._clock.wall(), values)
+            behind = (self._clock.monotonic_ns() - start_ns) // self._interval_ns
+            if behind > seq + 1:
+                self.missed += behind - seq - 1
+                seq = behind
+            else:
+                seq += 1
+
+    def close(self) -> None:
+        """Stop the threads and close the sources."""
+        for worker in self._workers:
+            worker.stop()
+        for slot in self._slots:
+            slot.source.close()
+
+    def _read(self) -> Float32Array:
+        values = np.full(len(self.channels), np.nan, np.float32)
+        for worker in self._workers:
+            worker.ask()
+        for slot in self._inline:
+            row = slot.read()
+            if row is not None:
+                values[slot.place] = row
+        until_ns = self._clock.monotonic_ns() + round(self._grace_s * 1e9)
+        for worker in self._workers:
+            row = worker.answer(max(0.0, (until_ns - self._clock.monotonic_ns()) / 1e9))
+            if row is not None:
+                values[worker.slot.place] = row
+        return values
