@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 from agent import publisher
@@ -13,10 +15,10 @@ from agent.sampler import Sampler
 from agent.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agent.config import Config
-    from agent.types import Frame
+    from agent.types import Channel, Frame
 
 __all__ = ["check", "probe"]
 
@@ -44,9 +46,9 @@ def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> in
         return f"{load_bundle(config).label} on {runtime_name()}"
 
     def sources() -> str:
-        last = list(_frames(config, _CHECK_STEPS, min(config.interval_s, _CHECK_INTERVAL_S), complain=True))[-1]
-        silent = int((~(abs(last.values) < float("inf"))).sum())
-        return f"{last.values.size} channels" + (f", {silent} without a reading" if silent else "")
+        *_, (channels, frame) = _ticks(config, _CHECK_STEPS, min(config.interval_s, _CHECK_INTERVAL_S))
+        silent = [c.name for c, value in zip(channels, frame.values.tolist(), strict=True) if not math.isfinite(value)]
+        return f"{len(channels)} channels" + (f", without a reading: {', '.join(silent)}" if silent else "")
 
     def broker() -> str:
         spoken = publisher.probe(config.mqtt, config.node)
@@ -71,12 +73,17 @@ def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
     UserError
         The sources cannot be opened.
     """
-    clock = SystemClock()
-    sampler = Sampler(open_sources(config), config.interval_s, clock)
+    for channels, frame in _ticks(config, steps, config.interval_s):
+        say(f"tick {frame.seq}")
+        for channel, value in zip(channels, frame.values.tolist(), strict=True):
+            say(f"  {channel.name:<28} {quantity(value, channel.unit)}")
+
+
+def _ticks(config: Config, steps: int, interval_s: float) -> Iterator[tuple[tuple[Channel, ...], Frame]]:
+    """Channels and frame of some ticks."""
+    sampler = Sampler(open_sources(config), interval_s, SystemClock())
     try:
-        for frame, _ in zip(sampler.frames(), range(steps), strict=False):
-            say(f"tick {frame.seq}")
-            for channel, value in zip(sampler.channels, frame.values.tolist(), strict=True):
-                say(f"  {channel.name:<28} {quantity(value, channel.unit)}")
+        for frame in itertools.islice(sampler.frames(), steps):
+            yield sampler.channels, frame
     finally:
         sampler.close()

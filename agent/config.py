@@ -11,7 +11,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, cast, get_args, get_origin
 
 import msgspec
 import msgspec.structs
@@ -19,7 +19,7 @@ import yaml
 
 from agent.errors import UserError
 from agent.sources import REGISTRY, source_class
-from agent.sources.base import SourceConfig
+from agent.sources.base import SourceConfig  # noqa: TC001 - msgspec resolves the hint at run time
 
 __all__ = [
     "AlertsConfig",
@@ -178,6 +178,19 @@ class MqttConfig(_Section, frozen=True):
         return self.host, self.port or (8883 if self.tls else 1883)
 
 
+def _default_node() -> str:
+    name = re.sub(r"[/+#\s\x00]", "-", socket.gethostname().split(".")[0])
+    return name[:64] or "node"
+
+
+def _default_state_dir() -> str:
+    given = os.environ.get("STATE_DIRECTORY")  # systemd; a list when the unit asks for several
+    if given:
+        return given.split(":")[0]
+    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return str(Path(home) / "edgewatch")
+
+
 class Config(_Section, frozen=True):
     """The whole configuration; an empty file is a valid one.
 
@@ -195,27 +208,14 @@ class Config(_Section, frozen=True):
         Bundles, ``builtin`` or a folder.
     """
 
-    node: _Name = msgspec.field(default_factory=lambda: _default_node())
+    node: _Name = msgspec.field(default_factory=_default_node)
     interval_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 1.0
-    state_dir: str = msgspec.field(default_factory=lambda: _default_state_dir())
+    state_dir: str = msgspec.field(default_factory=_default_state_dir)
     sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1)] = ("builtin",)
     detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
-
-
-def _default_node() -> str:
-    name = re.sub(r"[/+#\s\x00]", "-", socket.gethostname().split(".")[0])
-    return name[:64] or "node"
-
-
-def _default_state_dir() -> str:
-    given = os.environ.get("STATE_DIRECTORY")  # systemd; a list when the unit asks for several
-    if given:
-        return given.split(":")[0]
-    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return str(Path(home) / "edgewatch")
 
 
 def load(path: Path) -> Config:
@@ -248,7 +248,7 @@ def parse(raw: bytes, name: str = "config") -> Config:
     config = checker.struct(Config, {} if tree is None else tree, "$")
     if checker.problems:
         raise UserError("\n".join(checker.problems))
-    return config  # type: ignore[no-any-return]
+    return cast("Config", config)
 
 
 def read_secret(password_file: str | None) -> str | None:
@@ -288,7 +288,7 @@ def json_schema() -> dict[str, Any]:
     alternatives = []
     for name in REGISTRY:
         config_type = source_class(name).Config
-        (parts,), more = msgspec.json.schema_components([config_type], "#/$defs/{name}")
+        (parts,), more = msgspec.json.schema_components((config_type,), ref_template="#/$defs/{name}")
         definitions.update(more)
         definition = definitions[parts["$ref"].rsplit("/", 1)[1]]
         definition["properties"]["type"] = {"const": name}
@@ -309,7 +309,9 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
     ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first] if _tag != "null" else ["", *_first])  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first] if _tag != "null" else ["", *_first]
+    )
 
 
 class _Document:
@@ -333,7 +335,8 @@ class _Document:
                 self._refuse_surprises(event)
             node = yaml.compose(raw, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            mark = error.problem_mark or error.context_mark
+            line = getattr(mark, "line", 0) + 1
             raise UserError(
                 f"not valid YAML: {error.problem or error.context}",
                 place=f"{self.name}:{line}",
@@ -446,7 +449,9 @@ class _Checker:
             return msgspec.convert(value, hint)
         except msgspec.ValidationError as error:
             problem, _, tail = str(error).partition(" - at `")
-            self._report(path + tail.removeprefix("$").rstrip("`"), f"{_lowered(problem)} (the value is {_shown(value)})")
+            self._report(
+                path + tail.removeprefix("$").rstrip("`"), f"{_lowered(problem)} (the value is {_shown(value)})"
+            )
             return None
 
     def _tagged(self, structs: list[type[msgspec.Struct]], value: Any, path: str) -> Any:

@@ -37,7 +37,7 @@ class UserError(EdgewatchError):
     exit_code = 2
 
 
-class EnvironmentFault(EdgewatchError):
+class EnvironmentFault(EdgewatchError):  # noqa: N818 - EnvironmentError is Python's own
     """Something outside that has to be there and is not: a broker, a runtime (exit code 3)."""
 
     exit_code = 3

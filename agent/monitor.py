@@ -44,7 +44,7 @@ def bounded_score(strength: Float64Array) -> Float64Array:
     [0.0, 0.4374, 0.995, 0.9997]
     """
     odds = SCORE_THRESHOLD / (1.0 - SCORE_THRESHOLD)
-    return 1.0 - 1.0 / (1.0 + odds * np.minimum(strength, 1e3) ** 4)
+    return np.subtract(1.0, 1.0 / (1.0 + odds * np.minimum(strength, 1e3) ** 4))
 
 
 class Monitor:
@@ -141,7 +141,8 @@ class Monitor:
         looked = ~np.isnan(ratio[n:]) & (self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS)
         self._reconstruction_strength *= _FADING
         np.copyto(self._reconstruction_strength, ratio[n:], where=looked)
-        return np.maximum(np.nan_to_num(ratio[:n]), self._reconstruction_strength)
+        strength: Float64Array = np.maximum(np.nan_to_num(ratio[:n]), self._reconstruction_strength)
+        return strength
 
     def _state_score(self, forecast_error: Float64Array, which: BoolArray) -> float:
         """Residual over its usual size, root mean square over channels, brought to 0..1."""

@@ -258,7 +258,7 @@ class Publisher:
             self._send(session, leaf, msgspec.json.encode(payload), qos=qos, retain=retain)
 
     def pump(self, outbox: Outbox) -> None:
-        """Delete from the outbox what was delivered, send what waits; at most twenty alerts are on their way at once."""
+        """Delete from the outbox what was delivered, send what waits, at most twenty alerts at once."""
         self._settle(outbox)
         session = self._session
         if session is None or not self.connected:
@@ -311,7 +311,7 @@ class Publisher:
     ) -> int:
         properties = None
         if session.version is MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.PUBLISH)
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = "application/json"
             if expiry_s:
                 properties.MessageExpiryInterval = expiry_s

@@ -1,31 +1,34 @@
-"""Runs the production step over a recorded file, at full speed, with the verdicts that live gave or would have given."""
+"""Runs the production step over a recorded file, at full speed, with the verdicts of the live loop."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from agent import bundle
-from agent.daemon import load_bundle, open_sources
+from agent.daemon import load_bundle
 from agent.errors import EdgewatchError, UserError
 from agent.incidents import Incidents
 from agent.monitor import Monitor
+from agent.sources import source_class
 from agent.sources.csv import CsvReader
-from agent.types import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from agent.config import Config
-    from agent.types import Frame, Verdict
+    from agent.types import Channel, Frame, Verdict
 
 __all__ = ["replay"]
 
+_LOG = logging.getLogger(__name__)
 _COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold")
 
 
@@ -58,38 +61,77 @@ def replay(
     UserError
         The file, the bundle or an output cannot be used.
     """
-    reader = CsvReader(source)
     models = bundle.load(bundle_directory) if bundle_directory else load_bundle(config)
-    known = _known_channels(config)
-    channels = [known.get(name, Channel(name)) for name in reader.names]
-    monitor = Monitor(channels, models, config.detection, config.alerts, reader.interval_s)
-    ledger = Incidents(
-        channels,
-        config.alerts,
-        reader.interval_s,
-        node=config.node,
-        model=models.label,
-        instance="replay",
-    )
-    opened = steps = 0
-    begin = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        rows = stack.enter_context(_writing(output)) if output else None
+        reader = stack.enter_context(CsvReader(source))
+        channels = _described(reader.channels, config)
+        monitor = Monitor(channels, models, config.detection, config.alerts, reader.interval_s)
+        ledger = Incidents(
+            channels, config.alerts, reader.interval_s, node=config.node, model=models.label, instance="replay"
+        )
+        table = stack.enter_context(_writing(output)) if output else None
         lines = stack.enter_context(_writing(incidents)) if incidents else None
-        if rows:
-            header = [f"{channel.name}.{column}" for channel in channels for column in _COLUMNS]
-            rows.write(",".join(("timestamp", "score", "state_score", "anomalous", *map(_quoted, header))) + "\n")
+        if table:
+            table.write(_header(channels))
+        opened = 0
+        begin = time.perf_counter()
         for frame in reader:
             verdict = monitor.step(frame)
             alerts = ledger.step(frame, verdict)
             opened += sum(alert.phase == "open" for alert in alerts)
-            steps += 1
             if lines:
                 lines.writelines(msgspec.json.encode(alert).decode() + "\n" for alert in alerts)
-            if rows:
-                rows.write(_row(frame, verdict))
-    seconds = time.perf_counter() - begin
+            if table:
+                table.write(_row(frame, verdict))
+        seconds = time.perf_counter() - begin
     return (
-        f"{source}: {steps} steps of {len(channels)} channels every {reader.interval_s:g} s in {seconds:.1f} s, "
-        f"{opened} incidents, {len(ledger.open)} still open\n{reader.report.summary()}"
+        f"{source}: {len(channels)} channels every {reader.interval_s:g} s, {reader.report.summary()}\n"
+        f"{opened} incidents, {len(ledger.open)} still open; {seconds:.1f} s"
     )
+
+
+def _described(columns: tuple[Channel, ...], config: Config) -> tuple[Channel, ...]:
+    """Columns named like a channel of the config's sources take over its unit, scale and smallest effect."""
+    known = {}
+    for part in config.sources:
+        try:
+            source = source_class(part.type)(part, config.interval_s)
+        except EdgewatchError as error:
+            # A recording can be replayed where its sources are not.
+            _LOG.warning("source %s lends nothing: %s", part.type, error)
+            continue
+        known.update({channel.name: channel for channel in source.channels})
+        source.close()
+    return tuple(known.get(column.name, column) for column in columns)
+
+
+def _header(channels: tuple[Channel, ...]) -> str:
+    names = [f"{channel.name}.{column}" for channel in channels for column in _COLUMNS]
+    quoted = ['"' + name.replace('"', '""') + '"' if set(name) & set(',;"') else name for name in names]
+    return ",".join(("timestamp", "score", "state_score", "anomalous", *quoted)) + "\n"
+
+
+def _row(frame: Frame, verdict: Verdict) -> str:
+    """One row a step; numbers so that they read back as they were, missing ones empty."""
+    threshold = np.full(verdict.score.size, verdict.threshold)
+    columns = (verdict.value, verdict.expected, verdict.lower, verdict.upper, verdict.score, threshold)
+    cells = np.stack([np.asarray(column, np.float64) for column in columns], axis=1).ravel().tolist()
+    anomalous = int(verdict.anomalous.any())
+    head = f"{frame.wall!r},{float(verdict.score.max())!r},{verdict.state_score!r},{anomalous}"
+    return head + "," + ",".join("" if math.isnan(cell) else repr(cell) for cell in cells) + "\n"
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[IO[str]]:
+    """Open a file to write; it takes its name only when it is whole."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror or error}", place=str(path), remedy="check the folder and the disk"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

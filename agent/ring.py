@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from agent.types import Float32Array, Float64Array
+if TYPE_CHECKING:
+    from agent.types import Float32Array, Float64Array
 
 __all__ = ["Ring"]
 

@@ -26,8 +26,9 @@ _TINY = 1e-12
 class Threshold(Protocol):
     """Learns errors, gives limits."""
 
-    #: float64[n_lanes], errors learned so far.
-    count: Float64Array
+    @property
+    def count(self) -> Float64Array:
+        """Errors learned so far, float64[n_lanes]."""
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """Lower (< 0) and upper (> 0) limit of a normal error, float64[n_lanes] each."""
