@@ -357,7 +357,9 @@ class _Document:
         elif getattr(event, "tag", None):
             what = "tags are not supported"
         if what:
-            raise UserError(what, place=f"{self.name}:{event.start_mark.line + 1}", remedy="write the value out")
+            raise UserError(
+                what, place=f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}", remedy="write the value out"
+            )
 
     def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
         line = node.start_mark.line + 1

@@ -230,10 +230,10 @@ class NodeState(msgspec.Struct, frozen=True):
 class ChannelMetric(msgspec.Struct, frozen=True):
     """One channel in the ``metrics`` message; null where there is no number."""
 
-    value: float
-    expected: float
-    lower: float
-    upper: float
+    value: float | None
+    expected: float | None
+    lower: float | None
+    upper: float | None
     score: float
     threshold: float
     anomalous: bool

@@ -1,0 +1,159 @@
+"""What ``make run`` runs: the agent on this machine, a broker if there is none, and a live view; Ctrl-C ends it all.
+
+The agent is the real daemon with the repository's ``config.yaml``, but for a shorter silence while learning and with
+its metrics published, so that there is something to see within seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import yaml
+
+from agent import config as agent_config
+from agent.errors import EdgewatchError
+from tools.broker import listens
+from tools.view import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.config import Config
+
+__all__ = ["main"]
+
+_ROOT = Path(__file__).parent.parent
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+_LEARNING_S = 90.0
+_METRICS_S = 1.0
+_HEALTH_S = 10.0
+_BROKER_START_S = 15.0
+_AGENT_END_S = 1.4
+_BROKER_END_S = 0.4
+
+
+class _Child:
+    """A process of the demo: out of reach of the terminal's Ctrl-C, ended in order, its words kept in a file."""
+
+    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=_ROOT,
+            )
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self, patience_s: float) -> int:
+        """Ask it to stop, insist after a while; gives its exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def words(self) -> str:
+        """The last lines it wrote."""
+        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo until Ctrl-C; gives 0, or the exit code of what failed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("--config", type=Path, default=_ROOT / "config.yaml", metavar="FILE")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="edgewatch-demo-") as folder:
+        try:
+            return _run(agent_config.load(options.config), Path(folder))
+        except EdgewatchError as error:
+            print(f"demo: {error}", file=sys.stderr)
+            return error.exit_code
+
+
+def _run(config: Config, folder: Path) -> int:
+    children: list[tuple[_Child, float]] = []
+    try:
+        host, port = config.mqtt.address
+        own = host in _LOCAL and not listens(host, port)
+        if own:
+            host, port = "127.0.0.1", _bindable(port)
+            broker = _Child("tools.broker", ["--port", str(port)], folder / "broker.log")
+            children.append((broker, _BROKER_END_S))
+            _await(broker, host, port)
+        settings = folder / "config.yaml"
+        settings.write_text(yaml.safe_dump(_demo_settings(config, folder, host, port)), encoding="utf-8")
+        agent = _Child("agent", ["run", "--config", str(settings)], folder / "agent.log")
+        children.append((agent, _AGENT_END_S))
+        kind = "its own broker" if own else "the broker"
+        hint = (
+            f"{kind} at {host}:{port} · mosquitto_sub -h {host} -p {port} -v -t '{config.mqtt.prefix}/#' · "
+            f"another terminal: make stress · Ctrl-C ends all"
+        )
+        watch(host, port, config.mqtt.prefix, config.node, agent.runs, hint)
+    except KeyboardInterrupt:
+        return 0
+    else:
+        code = agent.end(_AGENT_END_S)
+        print(f"the agent ended by itself ({code}); its last words:\n{agent.words()}", file=sys.stderr)
+        return code or 1
+    finally:
+        # The agent first: it has to say `offline` to the broker.
+        for child, patience_s in reversed(children):
+            child.end(patience_s)
+        print("stopped")
+
+
+def _demo_settings(config: Config, folder: Path, host: str, port: int) -> dict[str, Any]:
+    """The user's configuration with the demo's pace on top."""
+    settings: dict[str, Any] = msgspec.to_builtins(config)
+    settings["state_dir"] = str(folder / "state")
+    settings["alerts"]["learning_s"] = _LEARNING_S
+    settings["mqtt"] |= {"metrics_interval_s": _METRICS_S, "health_interval_s": _HEALTH_S, "host": host, "port": port}
+    return settings
+
+
+def _bindable(port: int) -> int:
+    """The port if it can be had on loopback, else any free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await(broker: _Child, host: str, port: int) -> None:
+    until = time.monotonic() + _BROKER_START_S
+    while not listens(host, port):
+        if not broker.runs() or time.monotonic() > until:
+            raise _NoBrokerError(broker.words())
+        time.sleep(0.05)
+
+
+class _NoBrokerError(EdgewatchError):
+    exit_code = 3
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the embedded broker did not start:\n{words}", remedy="install mosquitto, or run make again")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,277 @@
+"""A live view of one node in the terminal; itself nothing but an MQTT subscriber.
+
+On a terminal it is a table that renews itself; anywhere else it is plain lines, one every ten seconds and one for each
+alert. What arrives is foreign: it is decoded by the types of the contract, and shown without control characters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from agent.types import Alert, ChannelMetric, Health, Metrics, NodeState
+from agent.wording import quantity, range_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["NodeView", "main", "watch"]
+
+_LINES_EVERY_S = 10.0
+_FRAMES_A_SECOND = 4
+_ALERTS_SHOWN = 6
+_SILENT_AFTER_S = 5.0
+_STYLES = {"normal": "green", "learning": "cyan", "anomalous": "bold red", "info": "cyan", "warning": "yellow"}
+_BAR = 12
+
+
+class NodeView:
+    """What one node has said so far.
+
+    Parameters
+    ----------
+    node
+        Its name.
+    """
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.status = "not heard yet"
+        self.state: NodeState | None = None
+        self.metrics: Metrics | None = None
+        self.health: Health | None = None
+        self.alerts: deque[Alert] = deque(maxlen=_ALERTS_SHOWN)
+        self.open: dict[str, Alert] = {}
+        #: Messages that were not what the contract says.
+        self.refused = 0
+        self._seen: deque[str] = deque(maxlen=1000)
+
+    def take(self, leaf: str, payload: bytes) -> Alert | None:
+        """Take in a message; gives the alert if it is a new one."""
+        try:
+            if leaf == "status":
+                self.status = _clean(payload[:20].decode(errors="replace"))
+            elif leaf == "state":
+                self.state = msgspec.json.decode(payload, type=NodeState)
+            elif leaf == "metrics":
+                self.metrics = msgspec.json.decode(payload, type=Metrics)
+            elif leaf == "health":
+                self.health = msgspec.json.decode(payload, type=Health)
+            elif leaf == "alert":
+                return self._take_alert(msgspec.json.decode(payload, type=Alert))
+        except msgspec.MsgspecError:
+            self.refused += 1
+        return None
+
+    def _take_alert(self, alert: Alert) -> Alert | None:
+        if alert.id in self._seen:
+            return None
+        self._seen.append(alert.id)
+        self.alerts.append(alert)
+        if alert.phase == "close":
+            self.open.pop(alert.incident, None)
+        else:
+            self.open[alert.incident] = alert
+        return alert
+
+    def table(self, hint: str) -> Group:
+        """The whole view, for a terminal."""
+        return Group(self._header(), self._channels(), self._incidents(), Text(_clean(hint), style="dim"))
+
+    def line(self) -> str:
+        """One plain line: how the node is now."""
+        if self.metrics is None:
+            return f"{_hour(time.time())} {self.node} {self._state_word()}: no metrics yet"
+        channels = self.metrics.channels.items()
+        worst, metric = max(channels, key=lambda item: item[1].score, default=("", None))
+        learned = sum(m.progress >= 1.0 for _, m in channels)
+        text = f"{_hour(self.metrics.ts)} {self.node} {self._state_word()}, {learned}/{len(channels)} channels learned"
+        if metric is not None:
+            text += (
+                f", highest score {metric.score:.3f} {_clean(worst)} {quantity(metric.value, metric.unit)} "
+                f"(expected {range_text(metric.lower, metric.upper, metric.unit)})"
+            )
+        return text + (f", {len(self.open)} open" if self.open else "")
+
+    def _state_word(self) -> str:
+        if self.status != "online":
+            return self.status
+        if self.state is None:
+            return "online"
+        word: str = self.state.state
+        if word == "learning":
+            return f"learning {self.state.learning_progress:.0%}"
+        return f"{word} (provisional)" if self.state.provisional else word
+
+    def _header(self) -> Text:
+        text = Text.assemble(("edgewatch ", "bold"), _clean(self.node), "  ")
+        style = _STYLES.get(self.state.state, "") if self.state and self.status == "online" else "red"
+        text.append(self._state_word(), style)
+        if self.metrics:
+            age = time.time() - self.metrics.ts
+            text.append(f"  score {self.metrics.score:.3f}  tick {self.metrics.seq}")
+            if age > _SILENT_AFTER_S:
+                text.append(f"  no news for {age:.0f} s", "red")
+        if self.health:
+            text.append(
+                f"  {_clean(self.health.model)}  step {self.health.step_ms_p50:.2f} ms  {self.health.rss_mib:.0f} MiB",
+                "dim",
+            )
+        return text
+
+    def _channels(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
+        for name, right in (("channel", False), ("value", True), ("expected", True), ("score", False), ("", False)):
+            table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        for name, metric in self.metrics.channels.items() if self.metrics else ():
+            style = "bold red" if metric.anomalous else ""
+            table.add_row(
+                Text(_clean(name), style),
+                Text(quantity(metric.value, metric.unit), style),
+                Text(range_text(metric.lower, metric.upper, metric.unit), "dim"),
+                _bar(metric),
+                _learning(metric),
+            )
+        return table
+
+    def _incidents(self) -> Panel:
+        lines = Text()
+        for alert in reversed(self.alerts):
+            lines.append(f"{_hour(alert.ts)} ")
+            lines.append(f"{alert.phase:<6} ", "green" if alert.phase == "close" else "bold red")
+            lines.append(f"{alert.severity:<8} ", _STYLES.get(alert.severity, "bold red"))
+            lines.append(_clean(alert.summary) + ("  provisional" if alert.provisional else "") + "\n")
+        lines.rstrip()
+        title = f"{len(self.open)} open incident{'' if len(self.open) == 1 else 's'}"
+        return Panel(lines or Text("none so far", "dim"), title=title, border_style="red" if self.open else "dim")
+
+
+def watch(host: str, port: int, prefix: str, node: str, alive: Callable[[], bool], hint: str = "") -> None:
+    """Show a node until interrupted.
+
+    Parameters
+    ----------
+    host, port
+        The broker.
+    prefix, node
+        Whose topics.
+    alive
+        Asked a few times a second; the view ends when it says no.
+    hint
+        A line below the table: what the person may try.
+    """
+    view = NodeView(node)
+    with _Subscription(host, port, f"{prefix}/{node}/") as messages:
+        if Console().is_terminal:
+            with Live(refresh_per_second=_FRAMES_A_SECOND, console=Console(), auto_refresh=False) as live:
+                while alive():
+                    for leaf, payload in messages.wait(1 / _FRAMES_A_SECOND):
+                        view.take(leaf, payload)
+                    live.update(view.table(hint), refresh=True)
+        else:
+            print(hint, flush=True)
+            said = time.monotonic()
+            while alive():
+                for leaf, payload in messages.wait(0.5):
+                    alert = view.take(leaf, payload)
+                    if alert:
+                        print(f"{_hour(alert.ts)} {alert.phase} {alert.severity} {_clean(alert.summary)}", flush=True)
+                if time.monotonic() - said >= _LINES_EVERY_S:
+                    said = time.monotonic()
+                    print(view.line(), flush=True)
+
+
+class _Subscription:
+    """Messages below a topic, handed from the network thread to the one that draws."""
+
+    def __init__(self, host: str, port: int, root: str) -> None:
+        self._root = root
+        self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=10_000)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
+        self._client.reconnect_delay_set(1, 5)
+        self._client.connect_async(host, port)
+
+    def __enter__(self) -> _Subscription:  # noqa: PYI034 - typing.Self needs Python 3.11
+        self._client.loop_start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def wait(self, timeout_s: float) -> Iterator[tuple[str, bytes]]:
+        """Yield what has come by the end of the time, topic below the root and payload."""
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                yield self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        client.subscribe(f"{self._root}+", qos=1)
+
+    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+        del client, userdata
+        if not self._queue.full():
+            self._queue.put((message.topic.removeprefix(self._root), bytes(message.payload)))
+
+
+def _bar(metric: ChannelMetric) -> Text:
+    """The score as a bar: a channel at its limit fills it."""
+    filled = round(_BAR * min(max(metric.score, 0.0), 1.0))
+    style = "red" if metric.score >= metric.threshold else "green"
+    return Text.assemble(("━" * filled, style), ("━" * (_BAR - filled), "bright_black"), f" {metric.score:.3f}")
+
+
+def _learning(metric: ChannelMetric) -> Text:
+    if metric.anomalous:
+        return Text("ANOMALOUS", "bold red")
+    if metric.value is None:
+        return Text("no reading", "dim")
+    if metric.progress < 1.0:
+        return Text(f"learning {metric.progress:.0%}", "cyan")
+    return Text("watching, provisional" if metric.provisional else "watching", "dim")
+
+
+def _hour(ts: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(ts))
+
+
+def _clean(text: str) -> str:
+    """Foreign text without anything that moves a cursor."""
+    return "".join(character if character.isprintable() else "·" for character in text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Watch a node on any broker."""
+    parser = argparse.ArgumentParser(prog="python -m tools.view", description=__doc__)
+    parser.add_argument("node")
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", type=int, default=1883)
+    parser.add_argument("--prefix", default="edgewatch")
+    options = parser.parse_args(arguments)
+    try:
+        watch(options.host, options.port, options.prefix, options.node, lambda: True, "Ctrl-C ends the view")
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
