@@ -1,0 +1,109 @@
+"""Gradient descent for the two networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training.models import UNITS, WINDOW, pinball_loss, window_loss
+from training.windows import windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.types import Float64Array
+    from training.windows import Trace
+
+    #: Told after every step how many were done.
+    Advance: TypeAlias = Callable[[int], None]
+
+__all__ = ["train_autoencoder", "train_forecaster"]
+
+_TRUNCATION = 256  # rows through which gradients flow back; the state is carried on
+_SERIES_A_STEP = 64
+_WINDOWS_A_STEP = 256
+_RATE = 3e-3
+
+
+def train_forecaster(model: Any, data: Trace, *, steps: int, seed: int, advance: Advance) -> None:
+    """Minimise the pinball loss by truncated back-propagation through time.
+
+    Series run from start to end in random batches, the state carried from piece to piece, as on the device.
+
+    Parameters
+    ----------
+    model
+        `training.models.forecaster`, trained in place.
+    data
+        Features and targets; rows beyond a multiple of 256 are left out (all, if there are fewer, are one piece).
+    steps
+        Optimiser steps, one a piece.
+    """
+    optimiser = _optimiser(model, steps)
+
+    def descend(features: Any, target: Any, state_h: Any, state_c: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            forecast, next_h, next_c = model([features, state_h, state_c], training=True)
+            loss = pinball_loss(target, forecast)
+        optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return next_h, next_c
+
+    step = tf.function(descend)
+    rng = np.random.default_rng(seed)
+    n_series, rows = data.target.shape
+    batch = min(_SERIES_A_STEP, n_series)
+    piece = min(_TRUNCATION, rows)
+    done = 0
+    while True:
+        order = rng.permutation(n_series)
+        for first in range(0, n_series - batch + 1, batch):
+            chosen = order[first : first + batch]
+            state_h = state_c = tf.zeros((batch, UNITS))
+            for start in range(0, rows - piece + 1, piece):
+                if done == steps:
+                    return
+                span = slice(start, start + piece)
+                features, target = tf.constant(data.features[chosen, span]), tf.constant(data.target[chosen, span])
+                state_h, state_c = step(features, target, state_h, state_c)
+                done += 1
+                advance(1)
+
+
+def train_autoencoder(
+    model: Any, series: Float64Array, data: Trace, *, steps: int, seed: int, advance: Advance
+) -> None:
+    """Minimise the reconstruction error of windows drawn anywhere in the series.
+
+    Parameters
+    ----------
+    model
+        `training.models.autoencoder`, trained in place.
+    series, data
+        The series and what the normaliser made of them.
+    steps
+        Optimiser steps.
+    """
+    optimiser = _optimiser(model, steps)
+
+    def descend(window: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = window_loss(window, model(window, training=True))
+        optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+    step = tf.function(descend)
+    rng = np.random.default_rng(seed)
+    n_series, rows = data.target.shape
+    for _ in range(steps):
+        which, ends = rng.integers(n_series, size=_WINDOWS_A_STEP), rng.integers(rows, size=_WINDOWS_A_STEP)
+        step(tf.constant(windows(series, data, which, ends, WINDOW)[:, :, None]))
+        advance(1)
+
+
+def _optimiser(model: Any, steps: int) -> Any:
+    schedule = keras.optimizers.schedules.CosineDecay(_RATE, steps)
+    optimiser = keras.optimizers.Adam(schedule, global_clipnorm=1.0)
+    optimiser.build(model.trainable_variables)
+    return optimiser

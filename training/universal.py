@@ -1,0 +1,231 @@
+"""Makes the universal bundle: simulate, train, export, verify, calibrate, write."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+from agent import bundle as agent_bundle
+from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest
+from agent.features import FEATURES, NORMALISATION_ROWS
+from training import models
+from training.calibrate import calibrate
+from training.export import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
+from training.optimise import train_autoencoder, train_forecaster
+from training.simulate import digest, simulate
+from training.staging import refuse_foreign_folder, staged
+from training.verify import verify
+from training.windows import WARM_UP, Trace, draw_floors, trace, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.types import Float64Array
+    from training.optimise import Advance
+
+    #: Called with a stage's name and its steps; gives what to call as they are done.
+    Stage: TypeAlias = Callable[[str, int], Advance]
+
+__all__ = ["FULL", "QUICK", "Budget", "build"]
+
+_NAME = "default"
+_VERSION = "1.0.0"
+_STRIDE = 16
+_VERIFIED_ROWS = 1024
+_VERIFIED_SERIES = 32
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to compute.
+
+    Parameters
+    ----------
+    n_series, rows
+        Training series, and rows of each that are learned from.
+    forecaster_steps, autoencoder_steps
+        Optimiser steps.
+    held_back
+        Series, never trained on, from which calibration comes.
+    """
+
+    n_series: int
+    rows: int
+    forecaster_steps: int
+    autoencoder_steps: int
+    held_back: int
+
+
+FULL = Budget(n_series=8192, rows=1024, forecaster_steps=4000, autoencoder_steps=5000, held_back=512)
+#: Proves the path from end to end in well under a minute; the networks are poor.
+QUICK = Budget(n_series=128, rows=512, forecaster_steps=40, autoencoder_steps=60, held_back=32)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Series and what the normaliser made of them."""
+
+    series: Float64Array
+    traced: Trace
+
+
+def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
+    """Train the universal bundle and write it.
+
+    Parameters
+    ----------
+    output
+        Folder to write; an existing bundle there is replaced when the new one is complete and verified.
+    seed
+        The same seed gives the same bundle on the same machine with the same library versions.
+    budget
+        How much to compute.
+    stage
+        Where progress is shown.
+
+    Returns
+    -------
+    The bundle, as the agent loaded it from where it was written.
+
+    Raises
+    ------
+    UserError
+        The folder cannot be written or holds something else.
+    EdgewatchError
+        The exported networks are not what was trained.
+    """
+    refuse_foreign_folder(output)
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+    # Seeds apart: training, verification and calibration never see the same series.
+    learned = _material(4 * seed, budget.n_series, budget.rows, stage("simulate", 1))
+    held_back = _material(4 * seed + 1, _VERIFIED_SERIES, _VERIFIED_ROWS, stage("simulate held-back series", 1))
+    normal = simulate(4 * seed + 2, budget.held_back, budget.rows + WARM_UP + 1, disturbed=False)
+    provenance = _provenance(seed, budget, learned.series)
+
+    forecaster, autoencoder = models.forecaster(), models.autoencoder()
+    steps = budget.forecaster_steps
+    train_forecaster(forecaster, learned.traced, steps=steps, seed=seed, advance=stage("train forecaster", steps))
+    steps = budget.autoencoder_steps
+    train_autoencoder(
+        autoencoder, learned.series, learned.traced, steps=steps, seed=seed, advance=stage("train autoencoder", steps)
+    )
+
+    checking = stage("export, verify, calibrate", 3)
+    step_file, window_file = export_forecaster(forecaster), export_autoencoder(autoencoder, seed)
+    manifest = _manifest(step_file, window_file, _golden_inputs(held_back), provenance)
+    exported = Bundle(output, manifest, step_file, window_file)
+    checking(1)
+    verification = verify(
+        exported, forecaster, autoencoder, held_back.traced.features, _some_windows(held_back, 2048, seed)
+    )
+    checking(1)
+    forecast, reconstruction = agent_bundle.golden_answers(exported, manifest.golden)
+    manifest = msgspec.structs.replace(
+        manifest,
+        golden=msgspec.structs.replace(
+            manifest.golden, forecast=_rounded(forecast), reconstruction=_rounded(reconstruction)
+        ),
+        calibration=calibrate(exported, normal, seed),
+        verification=verification,
+    )
+    with staged(output) as folder:
+        (folder / manifest.forecaster.file).write_bytes(step_file)
+        (folder / manifest.autoencoder.file).write_bytes(window_file)
+        (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+        agent_bundle.load(folder)  # which checks everything, before the old bundle goes
+    checking(1)
+    return agent_bundle.load(output)
+
+
+def _material(seed: int, n_series: int, rows: int, advance: Advance) -> _Material:
+    series = simulate(seed, n_series, rows + WARM_UP + 1)
+    material = _Material(series, trace(series, draw_floors(seed, series)))
+    advance(1)
+    return material
+
+
+def _some_windows(material: _Material, n_windows: int, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    n_series, rows = material.traced.target.shape
+    which, ends = rng.integers(n_series, size=n_windows), rng.integers(rows, size=n_windows)
+    return windows(material.series, material.traced, which, ends, models.WINDOW)
+
+
+def _golden_inputs(material: _Material) -> Golden:
+    """Two series over 24 rows and three windows, their answers still to be recorded."""
+    features = material.traced.features[:2, :24].transpose(1, 0, 2)
+    return Golden(
+        features=_rounded(features.tolist()),
+        forecast=[],
+        windows=_rounded(_some_windows(material, 3, 0).tolist()),
+        reconstruction=[],
+    )
+
+
+def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: dict[str, Any]) -> Manifest:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    now = dt.datetime.now(dt.timezone.utc) if epoch is None else dt.datetime.fromtimestamp(int(epoch), dt.timezone.utc)
+    return Manifest(
+        format=agent_bundle.FORMAT,
+        name=_NAME,
+        version=_VERSION,
+        created=now.date().isoformat(),
+        channels="any",
+        interval_s="any",
+        features=list(FEATURES),
+        normalisation_rows=NORMALISATION_ROWS,
+        quantisation=QUANTISATION,
+        forecaster=ForecasterSpec(
+            file="forecaster.tflite",
+            sha256=hashlib.sha256(step_file).hexdigest(),
+            size=len(step_file),
+            units=models.UNITS,
+            quantiles=models.QUANTILES,
+        ),
+        autoencoder=AutoencoderSpec(
+            file="autoencoder.tflite",
+            sha256=hashlib.sha256(window_file).hexdigest(),
+            size=len(window_file),
+            window=models.WINDOW,
+            stride=_STRIDE,
+            state_tensors=state_tensors(window_file),
+        ),
+        golden=golden,
+        calibration={},
+        verification={},
+        provenance=provenance,
+    )
+
+
+def _provenance(seed: int, budget: Budget, series: Float64Array) -> dict[str, Any]:
+    return {
+        "data": "simulated",
+        "seed": seed,
+        "budget": msgspec.to_builtins(budget),
+        "data_sha256": digest(series),
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "ai-edge-litert": version("ai-edge-litert"),
+    }
+
+
+def _rounded(numbers: Any) -> Any:
+    """Nested lists of floats to five decimals, far below the tolerance they are held against."""
+    if isinstance(numbers, float):
+        return round(numbers, 5)
+    return [_rounded(number) for number in numbers]
