@@ -1,0 +1,208 @@
+"""Made-up readings with a day, a week, drift and noise, and anomalies planted at known places.
+
+For a first look without a sensor, for demonstrations, and for tests that need to know where the anomalies are. The
+rows depend on the config alone, never on when they are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from agent.sources.base import EndOfInputError, SourceConfig
+from agent.types import Channel, Float32Array, Float64Array
+
+__all__ = ["AnomalyKind", "PlantedAnomaly", "SimulatedConfig", "SimulatedSource"]
+
+AnomalyKind: TypeAlias = Literal["spike", "level_shift", "flat_line"]
+
+# Rows that an anomaly lasts: at least, at most.
+_DURATION: dict[AnomalyKind, tuple[int, int]] = {"spike": (1, 3), "level_shift": (60, 600), "flat_line": (120, 600)}
+# Height in standard deviations of the noise: at least, at most.
+_HEIGHT: dict[AnomalyKind, tuple[float, float]] = {"spike": (10.0, 20.0), "level_shift": (6.0, 12.0)}
+_LABELS_KEPT = 10_000
+_NEVER = 2**63
+
+
+class PlantedAnomaly(msgspec.Struct, frozen=True):
+    """What was planted where; rows count from 0, the last one is part of it."""
+
+    channel: str
+    kind: AnomalyKind
+    first_row: int
+    last_row: int
+
+
+class SimulatedConfig(SourceConfig, frozen=True):
+    """Keys of the `simulated` source.
+
+    Parameters
+    ----------
+    channels
+        How many channels, ``simulated.1`` and so on.
+    seed
+        The same seed gives the same rows and anomalies.
+    length
+        Rows after which the source ends; 0 never ends.
+    day_s, week_s
+        Periods of the two seasons in seconds. Short ones make a demonstration lively.
+    anomalies_per_hour
+        Mean number of anomalies planted an hour, over all channels; 0 plants none.
+    quiet_s
+        Seconds at the beginning in which none is planted.
+    kinds
+        What to plant.
+    """
+
+    channels: Annotated[int, Meta(ge=1, le=10_000, description="How many channels.")] = 3
+    seed: Annotated[int, Meta(ge=0, description="The same seed gives the same rows and anomalies.")] = 0
+    length: Annotated[int, Meta(ge=0, description="Rows after which the source ends; 0 never ends.")] = 0
+    day_s: Annotated[float, Meta(gt=0, description="Period of the daily season in seconds.")] = 86_400.0
+    week_s: Annotated[float, Meta(gt=0, description="Period of the weekly season in seconds.")] = 604_800.0
+    anomalies_per_hour: Annotated[float, Meta(ge=0, description="Mean number planted, over all channels.")] = 2.0
+    quiet_s: Annotated[float, Meta(ge=0, description="Seconds at the beginning without an anomaly.")] = 3600.0
+    kinds: Annotated[tuple[AnomalyKind, ...], Meta(min_length=1, description="What to plant.")] = (
+        "spike",
+        "level_shift",
+        "flat_line",
+    )
+
+
+class SimulatedSource:
+    """Makes one row a read, at the same small cost however many came before."""
+
+    Config: ClassVar[type[SourceConfig]] = SimulatedConfig
+    inline: ClassVar[bool] = True
+
+    def __init__(self, config: SimulatedConfig, interval_s: float) -> None:
+        self.channels: tuple[Channel, ...] = tuple(
+            Channel(f"simulated.{number}") for number in range(1, config.channels + 1)
+        )
+        # Series and anomalies draw from streams of their own: without anomalies the series stays the same.
+        series, anomalies = np.random.SeedSequence(config.seed).spawn(2)
+        self._series = _Series(config, interval_s, np.random.default_rng(series))
+        self._planter = _Planter(
+            config, interval_s, np.random.default_rng(anomalies), self._series.noise, [c.name for c in self.channels]
+        )
+        self._length = config.length or _NEVER
+        self._row = 0
+
+    def labels(self) -> tuple[PlantedAnomaly, ...]:
+        """Anomalies begun in the rows read so far, in the order of their beginning, the newest 10,000."""
+        return tuple(self._planter.labels)
+
+    def read(self) -> Float32Array:
+        """Make the next row, float32[n_channels].
+
+        Raises
+        ------
+        EndOfInputError
+            `length` rows were given.
+        """
+        if self._row >= self._length:
+            raise EndOfInputError(f"{self._length} rows")
+        values = self._planter.disturb(self._row, self._series.next(self._row)).astype(np.float32)
+        self._row += 1
+        return values
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Series:
+    """What is normal: levels, seasons (a day and its half, a week), a drift that finds back, autoregressive noise."""
+
+    def __init__(self, config: SimulatedConfig, interval_s: float, rng: np.random.Generator) -> None:
+        n = config.channels
+        self._rng = rng
+        scale = rng.lognormal(2.0, 1.0, n)
+        self._level = scale * rng.uniform(2.0, 6.0, n)
+        periods_s = np.array([config.day_s, config.day_s / 2, config.week_s])[:, None]
+        self._turn = 2.0 * math.pi * interval_s / periods_s
+        self._phase = rng.uniform(0.0, 2.0 * math.pi, (3, n))
+        self._amplitude = scale * rng.uniform(0.2, 1.0, (3, n)) * np.array([1.0, 0.4, 0.4])[:, None]
+        #: float64[n_channels], standard deviation of the noise.
+        self.noise: Float64Array = scale * rng.uniform(0.05, 0.15, n)
+        # Two autoregressive processes: noise with a memory of a few rows, drift with one of half a day.
+        memory_rows = max(config.day_s / interval_s / 2.0, 100.0)
+        self._keep = np.stack([rng.uniform(0.0, 0.7, n), np.full(n, math.exp(-1.0 / memory_rows))])
+        self._shock = np.stack([self.noise, 0.3 * scale]) * np.sqrt(1.0 - self._keep**2)
+        self._walk = np.zeros((2, n))
+
+    def next(self, row: int) -> Float64Array:
+        """Values of the row, float64[n_channels]; rows are asked for in order."""
+        self._walk *= self._keep
+        self._walk += self._shock * self._rng.standard_normal(self._walk.shape)
+        season = self._amplitude * np.sin(self._turn * row + self._phase)
+        values: Float64Array = self._level + season.sum(axis=0) + self._walk.sum(axis=0)
+        return values
+
+
+class _Planter:
+    """What is not normal: at most one anomaly a channel at a time, at seeded random rows."""
+
+    def __init__(
+        self,
+        config: SimulatedConfig,
+        interval_s: float,
+        rng: np.random.Generator,
+        noise: Float64Array,
+        names: list[str],
+    ) -> None:
+        self._rng = rng
+        self._noise = noise
+        self._names = names
+        self._kinds = config.kinds
+        self._last_row = (config.length or _NEVER) - 1
+        self._mean_gap = 3600.0 / (config.anomalies_per_hour * interval_s) if config.anomalies_per_hour else math.inf
+        self._next_start = math.ceil(config.quiet_s / interval_s) + self._gap()
+        # Row at which the next anomaly begins or one of the present ones is over.
+        self._next_change = self._next_start
+        self._over = np.full(len(names), _NEVER, np.uint64)
+        self._offset = np.zeros(len(names))
+        self._held = np.full(len(names), math.nan)
+        self._previous = np.zeros(len(names))
+        self.labels: deque[PlantedAnomaly] = deque(maxlen=_LABELS_KEPT)
+
+    def disturb(self, row: int, values: Float64Array) -> Float64Array:
+        """Add the anomalies of the row, float64[n_channels]; rows come in order."""
+        if row >= self._next_change:
+            self._change(row)
+        values = np.where(np.isnan(self._held), values + self._offset, self._held)
+        self._previous = values
+        return values
+
+    def _change(self, row: int) -> None:
+        over = self._over <= row
+        self._over[over] = _NEVER
+        self._offset[over] = 0.0
+        self._held[over] = math.nan
+        if row >= self._next_start:
+            self._plant(row)
+            self._next_start = row + self._gap()
+        self._next_change = min(self._next_start, int(self._over.min()))
+
+    def _plant(self, row: int) -> None:
+        free = np.flatnonzero(self._over == _NEVER)
+        if not free.size:
+            return
+        channel = int(self._rng.choice(free))
+        kind = self._kinds[int(self._rng.integers(len(self._kinds)))]
+        shortest, longest = _DURATION[kind]
+        over = row + int(self._rng.integers(shortest, longest + 1))
+        if kind == "flat_line":
+            self._held[channel] = self._previous[channel]
+        else:
+            height = self._rng.uniform(*_HEIGHT[kind]) * self._rng.choice((-1.0, 1.0))
+            self._offset[channel] = height * self._noise[channel]
+        self._over[channel] = over
+        self.labels.append(PlantedAnomaly(self._names[channel], kind, row, min(over - 1, self._last_row)))
+
+    def _gap(self) -> int:
+        """Rows to the next anomaly."""
+        return max(1, round(self._rng.exponential(self._mean_gap))) if math.isfinite(self._mean_gap) else _NEVER
