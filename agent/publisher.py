@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Publisher", "probe", "topic"]
 
 _LOG = logging.getLogger(__name__)
-_CONNECT_TIMEOUT_S = 5.0
+# Its own level, so that paho's packet-by-packet notes stay out of `--verbose`.
+_PAHO_LOG = logging.getLogger("paho")
+_PAHO_LOG.setLevel(logging.WARNING)
+_ANSWER_TIMEOUT_S = 3.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _IN_FLIGHT = 20
@@ -87,11 +90,15 @@ class _Session:
         #: Whether the broker let us in.
         self.accepted = False
         # Whether the broker answered at all, be it with a refusal.
-        self.answered = False
+        self._answered = threading.Event()
+        self._ended = threading.Event()
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, reconnect_on_failure=False
         )
-        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.connect_timeout = _ANSWER_TIMEOUT_S
+        # An exception in a callback must not end paho's thread unseen; it is logged by paho instead.
+        client.suppress_exceptions = True
+        client.enable_logger(_PAHO_LOG)
         client.max_inflight_messages_set(_IN_FLIGHT)
         if config.username is not None or password is not None:
             client.username_pw_set(config.username or "", password)
@@ -106,30 +113,44 @@ class _Session:
         host, port = self.config.address
         try:
             self.client.connect(host, port, self.config.keepalive_s)
-            self.client.loop_forever(retry_first_connection=False)
+            self.client.loop_start()
+            if self._answered.wait(_ANSWER_TIMEOUT_S):
+                self._ended.wait()
+            else:
+                self.failure = self.failure or _NO_ANSWER
         except ssl.SSLCertVerificationError as error:
             self.failure = f"TLS: the broker's certificate is not trusted: {error.verify_message}"
         except ssl.SSLError as error:
             self.failure = f"TLS: {error.reason or error}"
         except (OSError, ValueError) as error:
             self.failure = f"{getattr(error, 'strerror', None) or error or type(error).__name__}"
+        if self.client.socket() is not None:
+            self.client.disconnect()
+        self.client.loop_stop()
+
+    def hang_up(self) -> None:
+        """Let `run` end the session; safe in any thread."""
+        self._answered.set()
+        self._ended.set()
 
     def speaks_older(self) -> bool:
         """Whether the broker's behaviour suggests that it does not know this version of MQTT."""
         return (
             self.version is MQTTProtocolVersion.MQTTv5
             and not self.accepted
-            and (_UNSUPPORTED_VERSION in self.failure or (not self.answered and self.failure == _HUNG_UP))
+            and (_UNSUPPORTED_VERSION in self.failure or self.failure in {_HUNG_UP, _NO_ANSWER})
         )
 
     def _on_connect(
         self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
         del client, userdata, flags, properties
-        self.answered = True
         if reason.is_failure:
             self.failure = f"refused: {reason}"
+            self._ended.set()
+            self._answered.set()
             return
+        self._answered.set()
         self.accepted = True
         self._tell_accepted(self)
 
@@ -139,8 +160,11 @@ class _Session:
         del client, userdata, flags, properties
         if not self.failure:
             self.failure = _HUNG_UP if not self.accepted else f"connection lost: {reason}"
+        self._answered.set()
+        self._ended.set()
 
 
+_NO_ANSWER = "the broker does not answer"
 _HUNG_UP = "the broker hung up without an answer"
 
 
@@ -169,7 +193,7 @@ def probe(config: MqttConfig, node: str) -> str:
 
 
 def _hang_up(session: _Session) -> None:
-    session.client.disconnect()
+    session.hang_up()
 
 
 def _spoken(version: MQTTProtocolVersion) -> str:
@@ -288,7 +312,7 @@ class Publisher:
             self._settle(outbox)
         self._stopping.set()
         if session is not None:
-            session.client.disconnect()
+            session.hang_up()
         if self._thread.is_alive():
             self._thread.join(0.5)
 
