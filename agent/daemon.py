@@ -161,7 +161,7 @@ class Daemon:
         renewed = self._publisher.renewed()
         mqtt = self._config.mqtt
         open_incidents = self._watch.incidents.open
-        learning = not bool((verdict.progress >= 1.0).any())
+        learning = not bool((verdict.progress() >= 1.0).any())
         state: Status = "anomalous" if open_incidents else "learning" if learning else "normal"
         if state != self._state:
             self._state, self._since = state, frame.wall
@@ -189,11 +189,11 @@ class Daemon:
             state=self._state,
             ts=frame.wall,
             since=self._since,
-            score=round(float(verdict.score.max()), 6),
+            score=round(float(verdict.score().max()), 6),
             state_score=round(verdict.state_score, 6),
             threshold=verdict.threshold,
-            learning_progress=round(float(verdict.progress.max()), 3),
-            provisional=bool(verdict.provisional.any()),
+            learning_progress=round(float(verdict.progress().max()), 3),
+            provisional=bool(verdict.provisional().any()),
             channels=verdict.value.size,
             open_incidents=self._watch.incidents.open,
         )
@@ -202,13 +202,11 @@ class Daemon:
         columns = zip(
             self._watch.sampler.channels,
             verdict.value.tolist(),
-            verdict.expected.tolist(),
-            verdict.lower.tolist(),
-            verdict.upper.tolist(),
-            verdict.score.tolist(),
+            *verdict.bounds().tolist(),
+            verdict.score().tolist(),
             verdict.anomalous.tolist(),
-            verdict.progress.tolist(),
-            verdict.provisional.tolist(),
+            verdict.progress().tolist(),
+            verdict.provisional().tolist(),
             strict=True,
         )
         channels = {
@@ -217,7 +215,7 @@ class Daemon:
             )
             for channel, value, expected, lower, upper, score, anomalous, progress, provisional in columns
         }
-        score = float(verdict.score.max())
+        score = float(verdict.score().max())
         return Metrics(1, self._config.node, frame.wall, frame.seq, score, verdict.state_score, channels)
 
     def _health(self, frame: Frame) -> Health:

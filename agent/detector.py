@@ -48,12 +48,15 @@ class Detector:
         self._stride = spec.stride
         self._groups = _groups(n, spec.stride)
         self._forecaster = bundle.forecaster(n)
-        self._autoencoder = bundle.autoencoder(-(-n // spec.stride))
+        slots = -(-n // spec.stride)
+        self._autoencoder = bundle.autoencoder(slots)
+        self._slots = np.arange(slots)
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
         self._step = 0
         self._scaled = np.zeros(n)
         self._valid = np.zeros(n, bool)
+        self._all_valid = False
         # float64[3, n]: median, lower and upper quantile for the next row, on the channel's scale.
         self._outlook = np.full((3, n), np.nan)
         self.invalid = 0
@@ -66,16 +69,20 @@ class Detector:
         values
             float32[n_channels], NaN where missing.
         """
-        scaled, self._valid = self.scale.apply(values)
-        self.invalid += int(np.count_nonzero(~self._valid & ~np.isnan(values)))
-        self._scaled = np.where(self._valid, scaled, self._scaled)
-        self._ring.push(self._scaled)
-        median = self._outlook[0]
-        forecast_error = np.where(self._valid, self._scaled - median, np.nan)
+        scaled, valid = self.scale.apply(values)
+        self._valid = valid
+        self._all_valid = bool(valid.all())
+        if not self._all_valid:
+            self.invalid += int(np.count_nonzero(~valid & ~np.isnan(values)))
+            scaled = np.where(valid, scaled, self._scaled)
+        self._scaled = scaled
+        self._ring.push(scaled)
+        forecast_error = scaled - self._outlook[0]
+        if not self._all_valid:
+            forecast_error[~valid] = np.nan
         reconstruction_error = self._reconstruct()
         self._step += 1
-        expected, lower, upper = self.in_units(self._outlook)
-        return Scores(expected, lower, upper, forecast_error, reconstruction_error)
+        return Scores(self._outlook, forecast_error, reconstruction_error)
 
     def learn(self, allowed: BoolArray) -> None:
         """Take in the row last scored and look one row ahead.
@@ -85,38 +92,32 @@ class Detector:
         allowed
             bool[n_channels]; a channel that is not allowed keeps its statistics, its network state and its outlook.
         """
-        learn = allowed & self._valid
+        learn = allowed if self._all_valid else allowed & self._valid
         normaliser = self._normaliser
         features = normaliser.update(self._scaled, learn)
         network = self._forecaster
         forecast, next_h, next_c = network.step(features)
-        if learn.all():
-            network.h, network.c = next_h, next_c
-        else:
-            np.copyto(network.h, next_h, where=learn[:, None])
-            np.copyto(network.c, next_c, where=learn[:, None])
         outlook = np.empty_like(self._outlook)
         outlook[0] = features[:, 0] + forecast[:, 0]
         outlook[1] = outlook[0] - forecast[:, 1]
         outlook[2] = outlook[0] + forecast[:, 2]
         outlook = normaliser.centre + normaliser.spread() * unsquash(outlook)
-        np.copyto(self._outlook, outlook, where=learn)
+        if not learn.all():
+            next_h = np.where(learn[:, None], next_h, network.h)
+            next_c = np.where(learn[:, None], next_c, network.c)
+            outlook = np.where(learn, outlook, self._outlook)
+        network.h, network.c, self._outlook = next_h, next_c, outlook
 
     def restart(self, which: BoolArray) -> None:
         """Take the recent rows of the chosen channels as their new normal."""
         self._normaliser.restart(which, self._ring.view().astype(np.float64))
         self._forecaster.h[which] = 0.0
         self._forecaster.c[which] = 0.0
-        self._outlook[:, which] = self._scaled[which]
+        self._outlook = np.where(which, self._scaled, self._outlook)
 
     def in_units(self, scaled: Float64Array) -> Float64Array:
         """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
-
-    def limits_in_units(self, lower: Float64Array, upper: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Readings at which the forecast error reaches its limits; float64[n_channels] each."""
-        limits = self.in_units(np.stack((self._outlook[0] + lower, self._outlook[0] + upper)))
-        return limits[0], limits[1]
 
     @property
     def valid(self) -> BoolArray:
@@ -133,10 +134,9 @@ class Detector:
         spread = self._normaliser.spread()[group, None]
         window = self._ring.view()[group]
         squashed = squash((window - centre) / spread).astype(np.float32)
-        reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :]
-        residual = window[:, -self._stride :] - (centre + spread * unsquash(reconstruction.astype(np.float64)))
-        worst = np.abs(residual).argmax(axis=1)
-        newest = residual[np.arange(group.size), worst]
+        reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :].astype(np.float64)
+        residual = window[:, -self._stride :] - (centre + spread * unsquash(reconstruction))
+        newest = residual[self._slots, np.abs(residual).argmax(axis=1)]
         # A window that reaches back before the first reading says nothing.
         error[group] = np.where(self._normaliser.count[group] >= self._window, newest, np.nan)
         return error

@@ -11,7 +11,7 @@ from agent.types import Alert, Contributor
 from agent.wording import quantity, range_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agent.config import AlertsConfig
     from agent.types import Channel, Frame, IntArray, Phase, Severity, Verdict
@@ -114,9 +114,11 @@ class Incidents:
 
     def step(self, frame: Frame, verdict: Verdict, *, clock_synced: bool = True) -> list[Alert]:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
-        missing = np.isnan(verdict.value)
         self._history[:, self._row] = verdict.anomalous
         self._row = (self._row + 1) % self._history.shape[1]
+        if not self._open and not verdict.anomalous.any():
+            return []
+        missing = np.isnan(verdict.value)
         self._absent_rows = np.where(missing, self._absent_rows + 1, 0)
         quiet = (verdict.strength < _QUIET) & ~missing
         self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(missing, self._quiet_rows, 0))
@@ -152,9 +154,10 @@ class Incidents:
             incident = joined
         self._member[new] = True
         self._quiet_rows[new] = 0
-        for channel in new:
-            incident.worst[int(channel)] = self._look(int(channel), verdict)
-        incident.provisional &= bool(verdict.provisional[new].all())
+        self._absent_rows[new] = 0
+        for channel, look in self._looks(new, verdict):
+            incident.worst[channel] = look
+        incident.provisional &= bool(verdict.provisional()[new].all())
         if joined is not None:
             incident.pending = "joined"
             return []
@@ -163,10 +166,9 @@ class Incidents:
 
     def _follow(self, incident: _Incident, frame: Frame, verdict: Verdict, synced: bool) -> list[Alert]:
         members = np.fromiter(incident.worst, np.int64)
-        for channel in members[verdict.anomalous[members]]:
-            look = self._look(int(channel), verdict)
-            if look[0] > incident.worst[int(channel)][0]:
-                incident.worst[int(channel)] = look
+        worse = [c for c in members.tolist() if verdict.strength[c] > incident.worst[c][0] and verdict.anomalous[c]]
+        for channel, look in self._looks(worse, verdict):
+            incident.worst[channel] = look
         gone = self._absent_rows[members] >= self._missing_rows
         incident.accepted |= bool(verdict.accepted[members].any())
         over = (self._quiet_rows[members] >= self._clear_rows) | gone | verdict.accepted[members]
@@ -188,20 +190,23 @@ class Incidents:
             self._silent_until[channel] = frame.seq + self._cooldown_rows
         return self._message(incident, frame, "close", reason, synced)
 
-    def _look(self, channel: int, verdict: Verdict) -> tuple[float, Contributor]:
-        """How a channel looks now; shares are filled in when the message is written."""
-        info = self._channels[channel]
-        contributor = Contributor(
-            channel=info.name,
-            share=0.0,
-            value=_number(verdict.value[channel]),
-            expected=_number(verdict.expected[channel]),
-            lower=_number(verdict.lower[channel]),
-            upper=_number(verdict.upper[channel]),
-            score=round(float(verdict.score[channel]), 6),
-            unit=info.unit,
-        )
-        return float(verdict.strength[channel]), contributor
+    def _looks(self, channels: Iterable[int], verdict: Verdict) -> Iterator[tuple[int, tuple[float, Contributor]]]:
+        """How channels look now; shares are filled in when the message is written."""
+        expected, lower, upper = verdict.bounds()
+        score = verdict.score()
+        for channel in map(int, channels):
+            info = self._channels[channel]
+            contributor = Contributor(
+                channel=info.name,
+                share=0.0,
+                value=_number(verdict.value[channel]),
+                expected=_number(expected[channel]),
+                lower=_number(lower[channel]),
+                upper=_number(upper[channel]),
+                score=round(float(score[channel]), 6),
+                unit=info.unit,
+            )
+            yield channel, (float(verdict.strength[channel]), contributor)
 
     @staticmethod
     def _severity(incident: _Incident) -> Severity:

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from agent.config import AlertsConfig, DetectionConfig
     from agent.types import BoolArray, Channel, Float64Array, Frame
 
-__all__ = ["SCORE_THRESHOLD", "Monitor", "bounded_score"]
+__all__ = ["Monitor"]
 
-#: The score at which an error is at its limit.
-SCORE_THRESHOLD = 0.995
 # Fewer readings than this tell nothing about a range.
 _MIN_LEARNING_ROWS = 100
 # The autoencoder looks at a channel only now and then; its range needs this many looks.
@@ -31,20 +29,6 @@ _FADING = 0.8
 # Residuals are held against their mean over about this many rows.
 _RESIDUAL_ROWS = 1500
 _RESIDUAL_CLIP = 5.0
-
-
-def bounded_score(strength: Float64Array) -> Float64Array:
-    """Map error over limit, 0..∞, to 0..1 without losing its order; 1 becomes `SCORE_THRESHOLD`.
-
-    A log-logistic curve: it stays low where errors are usual, and still tells 50 limits from 100.
-
-    Examples
-    --------
-    >>> bounded_score(np.array([0.0, 0.25, 1.0, 2.0])).round(4).tolist()
-    [0.0, 0.4374, 0.995, 0.9997]
-    """
-    odds = SCORE_THRESHOLD / (1.0 - SCORE_THRESHOLD)
-    return np.subtract(1.0, 1.0 / (1.0 + odds * np.minimum(strength, 1e3) ** 4))
 
 
 class Monitor:
@@ -76,6 +60,7 @@ class Monitor:
         interval_s: float,
     ) -> None:
         n = len(channels)
+        self._n = n
         self.channels = tuple(channels)
         self.detector = Detector(channels, bundle)
         effect = self.detector.scale.effect
@@ -87,81 +72,91 @@ class Monitor:
         self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
         self._seen = np.zeros(n)
         self._anomalous = np.zeros(n, bool)
+        self._none = np.zeros(n, bool)
         self._excursion = np.zeros(n)
+        self._excursions = False
         self._reconstruction_strength = np.zeros(n)
         self._usual_residual = np.zeros(n)
+        self._residual_floor = 0.1 * effect + 1e-9
 
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""
-        n = self._seen.size
+        n = self._n
         scores = self.detector.score(frame.values)
         valid = self.detector.valid
-        self._seen += valid
+        self._seen = self._seen + valid
         errors = np.concatenate((scores.forecast_error, scores.reconstruction_error))
         lower, upper = self._threshold.limits()
         ready = self._seen > self._learning_rows
-        strength = self._strength(errors, lower, upper) * ready
-        strength[~valid] = 0.0
+        strength = self._strength(errors, lower, upper) * (ready & valid)
 
         anomalous = strength >= 1.0
+        any_anomalous = bool(anomalous.any())
+        accepted = self._none
+        if any_anomalous or self._excursions:
+            accepted = self._accept(anomalous, valid)
+            if accepted.any():
+                strength[accepted] = 0.0
+                anomalous = anomalous & ~accepted
+
+        # Readings at which the forecast reaches its limits; the model's own band while these are not known.
+        bounds = scores.outlook.copy()
+        np.add(bounds[0], lower[:n], out=bounds[1], where=ready)
+        np.add(bounds[0], upper[:n], out=bounds[2], where=ready)
+        verdict = Verdict(
+            value=frame.values,
+            bounds=bounds,
+            in_units=self.detector.in_units,
+            strength=strength,
+            anomalous=anomalous,
+            accepted=accepted,
+            seen=self._seen,
+            learning_rows=self._learning_rows,
+            provisional_rows=self._provisional_rows,
+            state_score=self._state_score(errors[:n], ready),
+        )
+        self._learn(errors, anomalous, accepted)
+        return verdict
+
+    def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
+        """Error over limit, the larger of both heads; float64[n_channels]."""
+        n = self._n
+        # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
+        ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
+        self._reconstruction_strength *= _FADING
+        looked = np.isfinite(errors[n:]) & (self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS)
+        np.copyto(self._reconstruction_strength, ratio[n:], where=looked)
+        strength: Float64Array = np.maximum(ratio[:n], self._reconstruction_strength)
+        return strength
+
+    def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
+        """Channels that have been anomalous for so long that they start anew from their recent rows."""
         self._excursion = np.maximum(self._excursion + np.where(anomalous, 1.0, -1.0) * valid, 0.0)
         accepted = self._excursion >= self._accept_rows
         if accepted.any():
             self.detector.restart(accepted)
             self._excursion[accepted] = 0.0
-            strength[accepted] = 0.0
-            anomalous &= ~accepted
+        self._excursions = bool(self._excursion.any())
+        return accepted
 
-        # Readings at which the forecast reaches its limits; the model's own band while these are not known.
-        low, high = self.detector.limits_in_units(lower[:n], upper[:n])
-        low = np.where(ready, low, scores.band_lower)
-        high = np.where(ready, high, scores.band_upper)
-        state_score = self._state_score(scores.forecast_error, ready & valid)
-
-        self._learn(errors, anomalous, accepted)
-        return Verdict(
-            value=frame.values,
-            expected=scores.expected,
-            lower=low,
-            upper=high,
-            strength=strength,
-            score=bounded_score(strength),
-            threshold=SCORE_THRESHOLD,
-            anomalous=anomalous,
-            progress=np.minimum(self._seen / self._learning_rows, 1.0),
-            provisional=self._seen < self._provisional_rows,
-            accepted=accepted,
-            state_score=state_score,
-        )
-
-    def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
-        """Error over limit, the larger of both heads; float64[n_channels]."""
-        n = self._seen.size
-        ratio = np.where(errors >= 0.0, errors / upper, errors / lower)
-        looked = ~np.isnan(ratio[n:]) & (self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS)
-        self._reconstruction_strength *= _FADING
-        np.copyto(self._reconstruction_strength, ratio[n:], where=looked)
-        strength: Float64Array = np.maximum(np.nan_to_num(ratio[:n]), self._reconstruction_strength)
-        return strength
-
-    def _state_score(self, forecast_error: Float64Array, which: BoolArray) -> float:
+    def _state_score(self, forecast_error: Float64Array, ready: BoolArray) -> float:
         """Residual over its usual size, root mean square over channels, brought to 0..1."""
-        size = np.abs(np.nan_to_num(forecast_error))
-        floor = 0.1 * self.detector.scale.effect + 1e-9
-        relative = size / (self._usual_residual + floor)
+        size = np.fmax(np.abs(forecast_error), 0.0)
+        usual = self._usual_residual + self._residual_floor
+        relative = size / usual * ready
+        first = self._seen <= 1.0
         rate = np.maximum(1.0 / np.maximum(self._seen, 1.0), 1.0 / _RESIDUAL_ROWS) * self.detector.valid
-        clipped = np.where(self._seen > 1.0, np.minimum(size, _RESIDUAL_CLIP * (self._usual_residual + floor)), size)
+        clipped = np.where(first, size, np.minimum(size, _RESIDUAL_CLIP * usual))
         self._usual_residual += rate * (clipped - self._usual_residual)
-        watching = int(np.count_nonzero(which))
-        if not watching:
-            return 0.0
-        mean_square = float(np.dot(relative * which, relative)) / watching
-        return math.sqrt(mean_square) / (math.sqrt(mean_square) + _RESIDUAL_CLIP)
+        root = math.sqrt(float(relative.dot(relative)) / max(int(np.count_nonzero(ready)), 1))
+        return root / (root + _RESIDUAL_CLIP)
 
     def _learn(self, errors: Float64Array, anomalous: BoolArray, accepted: BoolArray) -> None:
         held = anomalous | accepted
-        onset = anomalous & ~self._anomalous
-        lanes = np.isfinite(errors) & np.tile(~held | onset, 2)
+        lanes = np.isfinite(errors)
+        if held.any():
+            onset = anomalous & ~self._anomalous
+            lanes &= np.tile(~held | onset, 2)
         self._threshold.learn(errors, lanes)
         self.detector.learn(~held)
         self._anomalous = anomalous

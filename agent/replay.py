@@ -113,11 +113,11 @@ def _header(channels: tuple[Channel, ...]) -> str:
 
 def _row(frame: Frame, verdict: Verdict) -> str:
     """One row a step; numbers so that they read back as they were, missing ones empty."""
-    threshold = np.full(verdict.score.size, verdict.threshold)
-    columns = (verdict.value, verdict.expected, verdict.lower, verdict.upper, verdict.score, threshold)
+    score = verdict.score()
+    columns = (verdict.value, *verdict.bounds(), score, np.full(score.size, verdict.threshold))
     cells = np.stack([np.asarray(column, np.float64) for column in columns], axis=1).ravel().tolist()
     anomalous = int(verdict.anomalous.any())
-    head = f"{frame.wall!r},{float(verdict.score.max())!r},{verdict.state_score!r},{anomalous}"
+    head = f"{frame.wall!r},{float(score.max())!r},{verdict.state_score!r},{anomalous}"
     return head + "," + ",".join("" if math.isnan(cell) else repr(cell) for cell in cells) + "\n"
 
 

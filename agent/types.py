@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
+    "SCORE_THRESHOLD",
     "Alert",
     "BoolArray",
     "Channel",
@@ -27,7 +31,11 @@ __all__ = [
     "Severity",
     "Status",
     "Verdict",
+    "bounded_score",
 ]
+
+#: The score at which an error is at its limit.
+SCORE_THRESHOLD = 0.995
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -88,68 +96,125 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scores(msgspec.Struct, gc=False):
-    """What the models say of one frame; every array is float64[n_channels] in the channel's own unit but the errors.
+    """What the models say of one frame, on each channel's own scale (linear or logarithmic).
 
     Parameters
     ----------
-    expected
-        The forecaster's median for this tick, NaN before the first valid reading.
-    band_lower, band_upper
-        Its 5 % and 95 % quantiles.
+    outlook
+        float64[3, n_channels]: what the forecaster expected of this tick, median, 5 % and 95 % quantile; NaN before a
+        channel's first valid reading.
     forecast_error
-        Reading less expectation on the channel's scale (linear or logarithmic), NaN where either is missing.
+        float64[n_channels], reading less median, NaN where either is missing.
     reconstruction_error
-        The largest signed error of the autoencoder's newest points on the same scale; NaN for a channel whose
+        float64[n_channels], the largest signed error of the autoencoder's newest points; NaN for a channel whose
         window was not due at this tick.
     """
 
-    expected: Float64Array
-    band_lower: Float64Array
-    band_upper: Float64Array
-    forecast_error: Float64Array
-    reconstruction_error: Float64Array
+    outlook: Any  # Float64Array; msgspec does not look inside
+    forecast_error: Any
+    reconstruction_error: Any
 
 
-class Verdict(msgspec.Struct, gc=False):
+class Verdict:
     """What the thresholds say of one frame; arrays over channels.
+
+    What people read – expectations in the channel's unit, scores, progress – is worked out when it is asked for, which
+    on a quiet device is seldom.
 
     Parameters
     ----------
     value
         float32[n_channels], the readings, NaN where missing.
-    expected, lower, upper
-        float64[n_channels] in the channel's unit: what the models expect, and the range in which a reading is normal
-        (the learned limits around the expectation, or the model's own band while these are still being learned).
+    bounds
+        float64[3, n_channels] on the channels' scales: expectation, and the range in which a reading is normal (the
+        learned limits around the expectation, or the model's own band while these are still being learned).
+    in_units
+        Brings ``bounds`` to the channels' units.
     strength
         float64[n_channels], error over limit: 1 is at the limit.
-    score
-        float64[n_channels] in 0..1, ``strength`` on a bounded scale.
-    threshold
-        The score from which a channel is anomalous.
     anomalous
         bool[n_channels].
-    progress
-        float64[n_channels] in 0..1: how much of the silent part of learning is done.
-    provisional
-        bool[n_channels]: learned enough to speak, not yet enough to be sure.
     accepted
         bool[n_channels]: anomalous for so long that the new level is taken as normal from here on.
+    seen, learning_rows, provisional_rows
+        float64[n_channels] readings seen; how many end the silent and the provisional part of learning.
     state_score
         0..1 for the node as a whole: residual against its usual scale, over all channels.
     """
 
-    value: Float32Array
-    expected: Float64Array
-    lower: Float64Array
-    upper: Float64Array
-    strength: Float64Array
-    score: Float64Array
-    threshold: float
-    anomalous: BoolArray
-    progress: Float64Array
-    provisional: BoolArray
-    accepted: BoolArray
-    state_score: float
+    __slots__ = (
+        "_bounds",
+        "_in_units",
+        "_learning_rows",
+        "_provisional_rows",
+        "_seen",
+        "accepted",
+        "anomalous",
+        "state_score",
+        "strength",
+        "value",
+    )
+
+    #: The score from which a channel is anomalous.
+    threshold: ClassVar[float] = SCORE_THRESHOLD
+
+    def __init__(
+        self,
+        *,
+        value: Float32Array,
+        bounds: Float64Array,
+        in_units: Callable[[Float64Array], Float64Array],
+        strength: Float64Array,
+        anomalous: BoolArray,
+        accepted: BoolArray,
+        seen: Float64Array,
+        learning_rows: float,
+        provisional_rows: float,
+        state_score: float,
+    ) -> None:
+        self.value = value
+        self.strength = strength
+        self.anomalous = anomalous
+        self.accepted = accepted
+        self.state_score = state_score
+        self._bounds = bounds
+        self._in_units = in_units
+        self._seen = seen
+        self._learning_rows = learning_rows
+        self._provisional_rows = provisional_rows
+
+    def bounds(self) -> Float64Array:
+        """Expectation, lower and upper end of the normal range, float64[3, n_channels] in the channels' units."""
+        return self._in_units(self._bounds)
+
+    def score(self) -> Float64Array:
+        """``strength`` on a bounded scale, float64[n_channels] in 0..1."""
+        return bounded_score(self.strength)
+
+    def progress(self) -> Float64Array:
+        """How much of the silent part of learning is done, float64[n_channels] in 0..1."""
+        progress: Float64Array = np.minimum(self._seen / self._learning_rows, 1.0)
+        return progress
+
+    def provisional(self) -> BoolArray:
+        """Whether a channel has learned too little yet to be sure, bool[n_channels]."""
+        provisional: BoolArray = self._seen < self._provisional_rows
+        return provisional
+
+
+def bounded_score(strength: Float64Array) -> Float64Array:
+    """Map error over limit, 0..∞, to 0..1 without losing its order; 1 becomes `SCORE_THRESHOLD`.
+
+    A log-logistic curve: it stays low where errors are usual, and still tells 50 limits from 100.
+
+    Examples
+    --------
+    >>> bounded_score(np.array([0.0, 0.25, 1.0, 2.0])).round(4).tolist()
+    [0.0, 0.4374, 0.995, 0.9997]
+    """
+    odds = SCORE_THRESHOLD / (1.0 - SCORE_THRESHOLD)
+    score: Float64Array = 1.0 - 1.0 / (1.0 + odds * np.minimum(strength, 1e3) ** 4)
+    return score
 
 
 class Contributor(msgspec.Struct, frozen=True, omit_defaults=True):
