@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Detector"]
 
 
+# The lower quantile lies below the median, the upper above.
+_SIDES = np.array([[-1.0], [1.0]])
+
+
 class Detector:
     """One universal pair of networks applied to every channel, batched.
 
@@ -98,10 +102,9 @@ class Detector:
         network = self._forecaster
         forecast, next_h, next_c = network.step(features)
         outlook = np.empty_like(self._outlook)
-        outlook[0] = features[:, 0] + forecast[:, 0]
-        outlook[1] = outlook[0] - forecast[:, 1]
-        outlook[2] = outlook[0] + forecast[:, 2]
-        outlook = normaliser.centre + normaliser.spread() * unsquash(outlook)
+        outlook[:] = features[:, 0] + forecast[:, 0]
+        outlook[1:] += _SIDES * forecast.T[1:]
+        outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
         if not learn.all():
             next_h = np.where(learn[:, None], next_h, network.h)
             next_c = np.where(learn[:, None], next_c, network.c)
@@ -131,7 +134,7 @@ class Detector:
         if group is None:
             return error
         centre = self._normaliser.centre[group, None]
-        spread = self._normaliser.spread()[group, None]
+        spread = self._normaliser.spread[group, None]
         window = self._ring.view()[group]
         squashed = squash((window - centre) / spread).astype(np.float32)
         reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :].astype(np.float64)

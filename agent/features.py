@@ -23,7 +23,8 @@ NORMALISATION_ROWS = 600
 # float32 readings beyond this are instrument errors; below it nothing here overflows float64.
 _ABSURD = 1e30
 _SQUASH_LIMIT = 12.0
-_DISPERSION_LIMIT = 6.0
+# Of each feature, as a column.
+_FEATURE_LIMITS = np.array([[_SQUASH_LIMIT], [_SQUASH_LIMIT], [6.0]])
 
 
 class Scale:
@@ -85,7 +86,7 @@ def unsquash(squashed: Float64Array) -> Float64Array:
     return wide
 
 
-def _between(values: Float64Array, low: float, high: float) -> Float64Array:
+def _between(values: Float64Array, low: float | Float64Array, high: float | Float64Array) -> Float64Array:
     """Clip; np.clip takes several times as long on the few numbers of a step."""
     clipped: Float64Array = np.maximum(np.minimum(values, high), low)
     return clipped
@@ -125,11 +126,14 @@ class Normaliser:
         self.change = np.zeros(n_channels)
         self.last = np.zeros(n_channels)
         self._unseen = True
+        #: float64[n_channels] > 0, the deviation to divide by.
+        self.spread = self._measure_spread()
 
-    def spread(self) -> Float64Array:
-        """The deviation to divide by, float64[n_channels] > 0."""
+    def _measure_spread(self) -> Float64Array:
+        """The deviation to divide by: not less than what is told from none."""
         floor = np.maximum(self._floor, 1e-6 * np.abs(self.centre) + 1e-9)
-        return np.maximum(self.deviation, floor)
+        spread: Float64Array = np.maximum(self.deviation, floor)
+        return spread
 
     def update(self, scaled: Float64Array, learn: BoolArray) -> Float32Array:
         """Take in one row and give the forecaster's input.
@@ -159,13 +163,14 @@ class Normaliser:
         level = self.last - self.centre
         self.deviation += rate * (np.abs(level) - self.deviation)
         self.change += rate * (np.abs(step) - self.change)
-        spread = self.spread()
+        self.spread = spread = self._measure_spread()
         change = np.maximum(self.change, 0.05 * spread)
-        features = np.empty((level.size, len(FEATURES)), np.float32)
-        features[:, 0] = squash(level / spread)
-        features[:, 1] = squash(step / change)
-        features[:, 2] = _between(np.log(spread / change), -_DISPERSION_LIMIT, _DISPERSION_LIMIT)
-        return features
+        features = np.empty((len(FEATURES), level.size))
+        np.divide(level, spread, out=features[0])
+        np.divide(step, change, out=features[1])
+        np.arcsinh(features[:2], out=features[:2])
+        np.log(spread / change, out=features[2])
+        return np.ascontiguousarray(_between(features, -_FEATURE_LIMITS, _FEATURE_LIMITS).T, np.float32)
 
     def restart(self, which: BoolArray, window: Float64Array) -> None:
         """Take a new normal as given: statistics of the chosen channels from their recent rows.
@@ -184,3 +189,4 @@ class Normaliser:
         self.change[which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
         self.last[which] = recent[:, -1]
         self.count[which] = np.minimum(self.count[which], recent.shape[1])
+        self.spread = self._measure_spread()

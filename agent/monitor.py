@@ -144,9 +144,8 @@ class Monitor:
         size = np.fmax(np.abs(forecast_error), 0.0)
         usual = self._usual_residual + self._residual_floor
         relative = size / usual * ready
-        first = self._seen <= 1.0
         rate = np.maximum(1.0 / np.maximum(self._seen, 1.0), 1.0 / _RESIDUAL_ROWS) * self.detector.valid
-        clipped = np.where(first, size, np.minimum(size, _RESIDUAL_CLIP * usual))
+        clipped = np.where(ready, np.minimum(size, _RESIDUAL_CLIP * usual), size)
         self._usual_residual += rate * (clipped - self._usual_residual)
         root = math.sqrt(float(relative.dot(relative)) / max(int(np.count_nonzero(ready)), 1))
         return root / (root + _RESIDUAL_CLIP)

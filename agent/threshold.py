@@ -21,6 +21,7 @@ __all__ = ["Mad", "MeanStd", "Percentile", "RangeNovelty", "Threshold", "make_th
 # Errors seen before a tail can be told from the body.
 _WARM_UP = 100.0
 _TINY = 1e-12
+_SIGNS = np.array([[1.0], [-1.0]])
 
 
 class Threshold(Protocol):
@@ -85,30 +86,36 @@ class RangeNovelty:
     """
 
     def __init__(self, effect: Float64Array, memory: float, *, novelty: float) -> None:
-        self._half_effect = effect / 2
+        self._half_effect = effect / 2 + _TINY
         self._novelty = novelty
         self._relaxation = 1.0 / memory
         self.count = np.zeros(effect.size)
-        self.low = np.zeros(effect.size)
-        self.high = np.zeros(effect.size)
-        self.mean = np.zeros(effect.size)
+        self._mean = np.zeros(effect.size)
+        # float64[2, n_lanes]: the largest error, and the smallest with its sign turned, so that both ends grow alike.
+        self._ends = np.zeros((2, effect.size))
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """Range seen, widened by the margin; see `Threshold.limits`."""
-        youth = (self.count + 30.0) / np.maximum(self.count, 1.0)
-        margin = self._novelty * youth * (self.high - self.low) + self._half_effect + _TINY
-        return np.minimum(self.low, 0.0) - margin, np.maximum(self.high, 0.0) + margin
+        youth = self._novelty + 30.0 * self._novelty / np.maximum(self.count, 1.0)
+        margin = youth * (self._ends[0] + self._ends[1]) + self._half_effect
+        limits = np.maximum(self._ends, 0.0) + margin
+        return -limits[1], limits[0]
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
         self.count += which
-        error = np.where(which, error, self.mean)
-        growth = np.where(self.count <= _WARM_UP, 1.0, 0.5)
-        rate = which / np.maximum(self.count, 1.0)
-        self.mean += np.maximum(rate, which * self._relaxation) * (error - self.mean)
-        relaxation = which * self._relaxation
-        self.high += growth * np.maximum(error - self.high, 0.0) - relaxation * (self.high - self.mean)
-        self.low += growth * np.minimum(error - self.low, 0.0) - relaxation * (self.low - self.mean)
+        error = np.where(which, error, self._mean)
+        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._relaxation) * which
+        self._mean += rate * (error - self._mean)
+        excess = np.maximum(_both_signs(error) - self._ends, 0.0)
+        excess *= np.where(self.count <= _WARM_UP, 1.0, 0.5)
+        self._ends += excess - (self._relaxation * which) * (self._ends - _both_signs(self._mean))
+
+
+def _both_signs(values: Float64Array) -> Float64Array:
+    """The values, and below them the same with their signs turned; float64[2, n]."""
+    both: Float64Array = values * _SIGNS
+    return both
 
 
 class MeanStd:

@@ -77,7 +77,7 @@ def trace(series: Float64Array, floors: Float64Array) -> Trace:
             continue
         features[:, k] = row
         centre[:, k] = normaliser.centre
-        spread[:, k] = normaliser.spread()
+        spread[:, k] = normaliser.spread
         target[:, k] = squash((series[:, t + 1] - centre[:, k]) / spread[:, k]) - row[:, 0]
     return Trace(features, target, centre, spread)
 

@@ -1,0 +1,63 @@
+"""``python -m tools.benchmark NAME``: runs one benchmark, prints it, and writes its figures as JSON if asked to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# As the agent does, before numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from agent import __version__
+from agent.errors import EdgewatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BENCHMARKS = {
+    "step": "one step of ten channels against its bare invokes, and against Keras' model.predict",
+    "footprint": "memory, CPU and start-up of the daemon, beside other agents where they can be had",
+    "growth": "memory after many steps against memory after few",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="name", metavar="NAME")
+    for name, text in BENCHMARKS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--output", type=Path, metavar="JSON", help="where to write the figures")
+        import_module(f"tools.benchmark.{name}").add_arguments(command)
+    options = parser.parse_args(arguments)
+    try:
+        figures: dict[str, Any] = import_module(f"tools.benchmark.{options.name}").run(options)
+    except EdgewatchError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return error.exit_code
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        record = {"benchmark": options.name, "version": __version__, "machine": machine(), "figures": figures}
+        options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        print(f"written to {options.output}")
+    return 0
+
+
+def machine() -> str:
+    """Processor, cores and Python of this machine, as results state them."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

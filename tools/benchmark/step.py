@@ -1,0 +1,123 @@
+"""What a step costs, as ratios: against the bare invokes in it, and against ``model.predict`` of the same networks.
+
+All three are measured in turn, round by round, so that a machine whose speed drifts does not favour one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agent import bundle
+from agent.config import AlertsConfig, DetectionConfig
+from agent.incidents import Incidents
+from agent.monitor import Monitor
+from agent.types import Channel, Frame
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+_LEARNING_ROWS = 100
+_STEPS_A_ROUND = 320  # a multiple of the autoencoder's stride, so that every round holds the same invokes
+_PREDICTS_A_ROUND = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare this benchmark's arguments."""
+    parser.add_argument("--channels", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--without-keras", action="store_true", help="leave out model.predict, which needs TensorFlow")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure and print; times in microseconds a step."""
+    step, invokes = _agent(options.channels)
+    pairs: list[tuple[float, float]] = []
+    predicts: list[float] = []
+    predict = None if options.without_keras else _keras(options.channels)
+    for _ in range(options.rounds):
+        pairs.append((_time(step, _STEPS_A_ROUND), _time(invokes, _STEPS_A_ROUND)))
+        if predict:
+            predicts.append(_time(predict, _PREDICTS_A_ROUND))
+    step_us = statistics.median(pair[0] for pair in pairs)
+    figures = {
+        "channels": options.channels,
+        "step_us": round(step_us, 1),
+        "invokes_us": round(statistics.median(pair[1] for pair in pairs), 1),
+        "step_over_invokes": round(statistics.median(a / b for a, b in pairs), 2),
+    }
+    print(f"one step of {options.channels} channels      {figures['step_us']:>12,} µs")
+    print(f"the invokes in it, bare      {figures['invokes_us']:>12,} µs")
+    print(f"step over invokes            {figures['step_over_invokes']:>12}")
+    if predicts:
+        figures["predict_us"] = round(statistics.median(predicts))
+        figures["predict_over_step"] = round(
+            statistics.median(p / a for p, (a, _) in zip(predicts, pairs, strict=True))
+        )
+        print(f"model.predict, both networks {figures['predict_us']:>12,} µs")
+        print(f"predict over step            {figures['predict_over_step']:>12,}")
+    return figures
+
+
+def _agent(n_channels: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The production step over noise, and the bare invokes of as many steps."""
+    models = bundle.load_builtin()
+    channels = [Channel(f"channel.{i}", log_reference=float(i % 3 == 0)) for i in range(n_channels)]
+    alerts = AlertsConfig(learning_s=_LEARNING_ROWS)
+    monitor = Monitor(channels, models, DetectionConfig(), alerts, 1.0)
+    incidents = Incidents(channels, alerts, 1.0, node="benchmark", model=models.label, instance="0")
+    rows = np.random.default_rng(0).normal(50.0, 5.0, (4096, n_channels)).astype(np.float32)
+    seq = 0
+
+    def step() -> None:
+        nonlocal seq
+        frame = Frame(seq, seq, float(seq), rows[seq % len(rows)])
+        incidents.step(frame, monitor.step(frame))
+        seq += 1
+
+    spec = models.manifest.autoencoder
+    forecaster = models.forecaster(n_channels)
+    autoencoder = models.autoencoder(-(-n_channels // spec.stride))
+    turn = 0
+
+    def invokes() -> None:
+        nonlocal turn
+        forecaster.invoke()
+        if turn % spec.stride < n_channels:
+            autoencoder.invoke()
+        turn += 1
+
+    for _ in range(4 * _LEARNING_ROWS):
+        step()
+    return step, invokes
+
+
+def _keras(n_channels: int) -> Callable[[], object]:
+    """``model.predict`` of a step of both networks, as the usual script calls it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from training.models import UNITS, WINDOW, autoencoder, forecaster  # noqa: PLC0415 - only where TensorFlow is wanted
+
+    step_model, window_model = forecaster(), autoencoder()
+    state = np.zeros((n_channels, UNITS), np.float32)
+    features = np.zeros((n_channels, 1, 3), np.float32)
+    windows = np.zeros((n_channels, WINDOW, 1), np.float32)
+
+    def predict() -> None:
+        step_model.predict([features, state, state], verbose=0)
+        window_model.predict(windows, verbose=0)
+
+    predict()
+    return predict
+
+
+def _time(function: Callable[[], object], repeats: int) -> float:
+    """Microseconds a call."""
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    return (time.perf_counter() - begin) / repeats * 1e6
