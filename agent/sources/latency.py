@@ -123,8 +123,10 @@ class LatencySource:
         _look_up([probe.peer for probe in self._probes])
         with selectors.DefaultSelector() as selector:
             try:
-                for probe in self._probes:
+                # Threads come last, and a near target's answer is taken before the next one is asked: both would count.
+                for probe in sorted(self._probes, key=lambda probe: isinstance(probe, _HttpProbe)):
                     probe.start(selector)
+                    _serve(selector, 0.0)
                 self._wait(selector)
             finally:
                 for probe in self._probes:
@@ -141,11 +143,8 @@ class LatencySource:
         started = monotonic()
         while waiting := [probe for probe in self._probes if not probe.ended.is_set()]:
             remaining_s = max(min(probe.timeout_s for probe in waiting) - (monotonic() - started), 0.0)
-            if selector.get_map():
-                for key, _ in selector.select(remaining_s):
-                    key.data(key.fileobj)
-            else:
-                # Only HTTP is left, whose threads tell when they are done.
+            # Without a socket only HTTP is left, whose threads tell when they are done.
+            if not _serve(selector, remaining_s):
                 waiting[0].ended.wait(remaining_s)
             elapsed_s = monotonic() - started
             for probe in waiting:
@@ -157,6 +156,15 @@ class LatencySource:
         if probe.failure and probe.name not in self._failed:
             self._failed.add(probe.name)
             _LOG.warning("no reading for latency.%s: %s", probe.name, probe.failure)
+
+
+def _serve(selector: selectors.BaseSelector, timeout_s: float) -> bool:
+    """Let the probes whose sockets are ready go on; False where there are no sockets to wait for."""
+    if not selector.get_map():
+        return False
+    for key, _ in selector.select(timeout_s):
+        key.data(key.fileobj)
+    return True
 
 
 # Names: looked up in the background, the last answer kept.
