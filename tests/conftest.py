@@ -1,0 +1,182 @@
+"""What tests share: a real broker, a bundle, frames, a subscriber."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from agent import bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "the condition") -> Any:
+    """Poll until the condition gives something true; fail loudly otherwise."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.01)
+    pytest.fail(f"waited {timeout_s} s in vain for {what}")
+
+
+class Mosquitto:
+    """A real broker on a free loopback port."""
+
+    def __init__(self, folder: Path, lines: tuple[str, ...] = ()) -> None:
+        self.port = free_port()
+        self._program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin") or ""
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text("\n".join((f"listener {self.port} 127.0.0.1", *lines)) + "\n", encoding="utf-8")
+        self._log = folder / "mosquitto.log"
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
+        wait_for(self._listens, what=f"mosquitto: {self._log.read_text()}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+
+@pytest.fixture(scope="session")
+def mosquitto_available() -> None:
+    if not (shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")):
+        pytest.skip("mosquitto is not installed (apt install mosquitto)")
+
+
+@pytest.fixture
+def make_mosquitto(mosquitto_available: None, tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    made: list[Mosquitto] = []
+
+    def make(*lines: str) -> Mosquitto:
+        folder = tmp_path / f"broker{len(made)}"
+        folder.mkdir()
+        made.append(Mosquitto(folder, lines or ("allow_anonymous true",)))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.stop()
+
+
+@pytest.fixture
+def broker(make_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
+    return make_mosquitto()
+
+
+class Subscriber:
+    """Collects every message below a prefix."""
+
+    def __init__(self, port: int, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5) -> None:
+        self.messages: list[mqtt.MQTTMessage] = []
+        self._subscribed = threading.Event()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = lambda _client, _userdata, message: self.messages.append(message)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert self._subscribed.wait(10)
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        client.subscribe("edgewatch/#", qos=1)
+
+    def on(self, leaf: str) -> list[mqtt.MQTTMessage]:
+        return [message for message in tuple(self.messages) if message.topic.endswith(f"/{leaf}")]
+
+    def json(self, leaf: str) -> list[dict[str, Any]]:
+        return [json.loads(message.payload) for message in self.on(leaf)]
+
+    def texts(self, leaf: str) -> list[str]:
+        return [message.payload.decode() for message in self.on(leaf)]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Callable[[int], Subscriber]]:
+    made: list[Subscriber] = []
+
+    def make(port: int) -> Subscriber:
+        made.append(Subscriber(port))
+        return made[-1]
+
+    yield make
+    for subscriber in made:
+        subscriber.close()
+
+
+class AgentProcess:
+    """The daemon as a user runs it."""
+
+    def __init__(self, config: Path, *arguments: str) -> None:
+        self.log = config.with_suffix(".log")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "agent", "run", "--config", str(config), *arguments],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+
+    def words(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def end(self, timeout_s: float = 5.0) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout_s)
+
+
+@pytest.fixture
+def run_agent() -> Iterator[Callable[..., AgentProcess]]:
+    made: list[AgentProcess] = []
+
+    def run(config: Path, *arguments: str) -> AgentProcess:
+        made.append(AgentProcess(config, *arguments))
+        return made[-1]
+
+    yield run
+    for agent in made:
+        if agent.process.poll() is None:
+            agent.process.kill()
+            agent.process.wait()
+
+
+@pytest.fixture(scope="session")
+def default_bundle() -> bundle.Bundle:
+    return bundle.load_builtin()
