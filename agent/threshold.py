@@ -21,6 +21,8 @@ __all__ = ["Mad", "MeanStd", "Percentile", "RangeNovelty", "Threshold", "make_th
 # Errors seen before a tail can be told from the body.
 _WARM_UP = 100.0
 _TINY = 1e-12
+# A step of a running quantile, over the distance to the value that caused it: less biases it, more makes it jump.
+_OVERSHOOT = 4.0
 _SIGNS = np.array([[1.0], [-1.0]])
 
 
@@ -160,27 +162,29 @@ class MeanStd:
 class _RunningQuantile:
     """A quantile by stochastic approximation (Robbins & Monro 1951; Tierney 1983), O(1) in time and memory.
 
-    Each error moves the estimate up by ``p`` or down by ``1 - p`` times a step that follows the errors' own scale.
+    A value above the estimate moves it up by ``p`` steps, one below moves it down by ``1 - p``, so that it rests where
+    a share ``p`` lies below. A step follows the values' own scale and does not go far beyond the value that
+    caused it; it is longer for a quantile far out, which few values inform.
     """
 
     def __init__(self, n_lanes: int, probability: float, memory: float) -> None:
-        self._probability = probability
-        self._slowest = max(1.0 / memory, 1e-4)
+        self._up = probability
+        self._down = 1.0 - probability
+        self._pace = 1.0 / min(self._up, self._down)
+        self._slowest = 1.0 / memory
         self.estimate = np.zeros(n_lanes)
-        self.scale = np.zeros(n_lanes)
         self.count = np.zeros(n_lanes)
+        self._scale = np.zeros(n_lanes)
 
     def learn(self, value: Float64Array, which: BoolArray) -> None:
         """Move towards the quantile of the chosen lanes' values."""
         self.count += which
-        value = np.where(which, value, self.estimate)
-        rate = which * np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest)
-        self.scale += rate * (np.abs(value - self.estimate) - self.scale)
-        # Steps shrink like n^-0.7: fast enough to settle, slow enough to get there from a bad start.
-        pace = which * np.maximum(np.maximum(self.count, 1.0) ** -0.7, self._slowest)
-        first = which & (self.count == 1)
-        step = 4.0 * pace * self.scale * np.where(value > self.estimate, self._probability, self._probability - 1.0)
-        self.estimate = np.where(first, value, self.estimate + step)
+        distance = np.where(which, value - self.estimate, 0.0)
+        size = np.abs(distance)
+        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * which
+        self._scale += rate * (size - self._scale)
+        step = self._pace * rate * self._scale * np.where(distance > 0.0, self._up, self._down)
+        self.estimate += np.copysign(np.minimum(step, _OVERSHOOT * size), distance)
 
 
 class Percentile:

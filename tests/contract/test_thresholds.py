@@ -1,0 +1,91 @@
+"""What every threshold promises, whichever a config names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.config import MadThreshold, MeanStdThreshold, PercentileThreshold, RangeThreshold, ThresholdConfig
+from agent.threshold import Threshold, make_threshold
+
+CONFIGS: list[ThresholdConfig] = [RangeThreshold(), MeanStdThreshold(), PercentileThreshold(), MadThreshold()]
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda config: type(config).__name__)
+def make(request: pytest.FixtureRequest) -> Any:
+    def make_one(lanes: int = 1, effect: float = 0.0, memory: float = 1e5) -> Threshold:
+        return make_threshold(request.param, np.full(lanes, effect), memory)
+
+    return make_one
+
+
+def feed(threshold: Threshold, rows: Any, which: Any = None) -> None:
+    for row in rows:
+        row = np.atleast_1d(row)
+        threshold.learn(row, np.isfinite(row) if which is None else which)
+
+
+def test_limits_lie_on_both_sides_of_nothing(make: Any) -> None:
+    threshold = make(2)
+    for row in np.random.default_rng(0).normal(3, 1, (500, 2)):
+        lower, upper = threshold.limits()
+        assert (lower < 0).all()
+        assert (upper > 0).all()
+        threshold.learn(row, np.array([True, True]))
+
+
+def test_normal_errors_rarely_pass_and_large_ones_always_do(make: Any) -> None:
+    threshold = make()
+    rng = np.random.default_rng(1)
+    feed(threshold, rng.normal(0, 1, 3000))
+    lower, upper = threshold.limits()
+    fresh = rng.normal(0, 1, 3000)
+    assert ((fresh > upper[0]) | (fresh < lower[0])).mean() < 0.005
+    assert upper[0] < 12
+    assert lower[0] > -12
+
+
+def test_nothing_below_the_effect_counts(make: Any) -> None:
+    threshold = make(effect=10.0)
+    feed(threshold, np.random.default_rng(2).normal(0, 0.01, 1000))
+    assert threshold.limits()[1][0] >= 5.0
+    assert threshold.limits()[0][0] <= -5.0
+
+
+def test_lanes_do_not_touch_each_other(make: Any) -> None:
+    rows = np.random.default_rng(3).normal(0, 1, (400, 3))
+    together, alone = make(3), make(1)
+    feed(together, rows)
+    feed(alone, rows[:, 1])
+    assert together.limits()[1][1] == alone.limits()[1][0]
+
+
+def test_a_lane_that_is_not_chosen_stays_as_it_was_and_may_hold_nan(make: Any) -> None:
+    threshold = make(2)
+    feed(threshold, np.random.default_rng(4).normal(0, 1, (200, 2)))
+    before = [limit.copy() for limit in threshold.limits()]
+    feed(threshold, [[np.nan, np.nan], [50.0, np.nan]], np.array([False, False]))
+    assert all(np.array_equal(a, b) for a, b in zip(before, threshold.limits(), strict=True))
+    assert threshold.count.tolist() == [200, 200]
+
+
+@pytest.mark.parametrize("config", [RangeThreshold(), PercentileThreshold()])  # the other two are symmetric by nature
+def test_skewed_errors_get_their_own_limit_on_each_side(config: ThresholdConfig) -> None:
+    threshold = make_threshold(config, np.zeros(1), 1e5)
+    feed(threshold, np.random.default_rng(5).exponential(1.0, 4000) - 0.1)
+    lower, upper = threshold.limits()
+    assert upper[0] > 3 * -lower[0]
+
+
+def test_a_jump_in_scale_is_learned_within_the_memory(make: Any) -> None:
+    threshold = make(memory=500.0)
+    rng = np.random.default_rng(6)
+    feed(threshold, rng.normal(0, 1, 2000))
+    small = threshold.limits()[1][0]
+    feed(threshold, rng.normal(0, 5, 5000))
+    large = threshold.limits()[1][0]
+    assert large > 2.5 * small
+    feed(threshold, rng.normal(0, 1, 8000))
+    assert threshold.limits()[1][0] < 0.6 * large

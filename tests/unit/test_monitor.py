@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from agent.config import AlertsConfig, DetectionConfig
+from agent.monitor import Monitor
+from agent.types import Channel, Frame, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.bundle import Bundle
+
+ALERTS = AlertsConfig(learning_s=0)
+
+
+@pytest.fixture
+def make(default_bundle: Bundle) -> Callable[..., Monitor]:
+    def make_one(*channels: Channel, alerts: AlertsConfig = ALERTS, **detection: Any) -> Monitor:
+        return Monitor(channels or (Channel("a"),), default_bundle, DetectionConfig(**detection), alerts, 1.0)
+
+    return make_one
+
+
+def run(monitor: Monitor, rows: Any, start: int = 0) -> list[Verdict]:
+    return [
+        monitor.step(Frame(start + i, 0, float(start + i), np.atleast_1d(np.asarray(row, np.float32))))
+        for i, row in enumerate(rows)
+    ]
+
+
+def noise(rows: int, channels: int = 1, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(50, 1, (rows, channels)).astype(np.float32)
+
+
+def test_learning_is_silent_and_shows_its_progress(make: Any) -> None:
+    monitor = make(alerts=AlertsConfig(learning_s=150, provisional_s=300))
+    rows = noise(320)
+    rows[120] = 1e6
+    verdicts = run(monitor, rows)
+    assert not any(v.anomalous.any() for v in verdicts[:151])
+    assert verdicts[74].progress()[0] == pytest.approx(0.5)
+    assert verdicts[149].progress()[0] == 1.0
+    assert verdicts[298].provisional()[0]
+    assert not verdicts[300].provisional()[0]
+
+
+def test_a_jump_is_anomalous_at_once_and_for_as_long_as_it_lasts(make: Any) -> None:
+    monitor = make()
+    rows = noise(400)
+    rows[300:340] += 60
+    verdicts = run(monitor, rows)
+    assert sum(v.anomalous[0] for v in verdicts[150:300]) == 0
+    assert all(v.anomalous[0] for v in verdicts[300:340])
+    assert not any(v.anomalous[0] for v in verdicts[345:])
+
+
+def test_the_expectation_stays_what_would_be_normal_while_anomalous(make: Any) -> None:
+    monitor = make()
+    rows = noise(400)
+    rows[300:340] += 60
+    verdicts = run(monitor, rows)
+    for verdict in verdicts[300:340]:
+        expected, lower, upper = verdict.bounds()[:, 0]
+        assert 45 < lower < expected < upper < 75
+        assert verdict.value[0] > upper
+
+
+def test_a_level_that_lasts_becomes_the_new_normal(make: Any) -> None:
+    monitor = make(accept_after_s=60.0)
+    rows = noise(600)
+    rows[300:] += 60
+    verdicts = run(monitor, rows)
+    accepted = [i for i, v in enumerate(verdicts) if v.accepted[0]]
+    assert accepted == [359]
+    assert not any(v.anomalous[0] for v in verdicts[400:])
+    assert verdicts[-1].bounds()[0, 0] == pytest.approx(110, abs=4)
+
+
+def test_nothing_smaller_than_the_effect_is_anomalous(make: Any) -> None:
+    rows = np.full((400, 2), 5.0, np.float32) + noise(400, 2) * 1e-3
+    rows[300:320] += 4.0
+    verdict = run(make(Channel("a"), Channel("b", effect=10.0)), rows)[305]
+    assert verdict.anomalous.tolist() == [True, False]
+
+
+def test_a_missing_reading_is_no_anomaly_and_harms_no_other_channel(make: Any) -> None:
+    rows = noise(500, 3)
+    holed = rows.copy()
+    holed[200:260, 1] = np.nan
+    holed[300, 1] = np.inf
+    holed[310, 1] = 3e38
+    whole, missing = run(make(*map(Channel, "abc")), rows), run(make(*map(Channel, "abc")), holed)
+    for i, (a, b) in enumerate(zip(whole, missing, strict=True)):
+        assert np.array_equal(a.strength[[0, 2]], b.strength[[0, 2]]), i
+        assert np.array_equal(a.bounds()[:, [0, 2]], b.bounds()[:, [0, 2]], equal_nan=True)
+    assert not any(v.anomalous[1] for v in missing[150:])
+    assert all(np.isfinite(v.score()).all() for v in missing)
+
+
+def test_invalid_readings_are_counted(make: Any) -> None:
+    monitor = make()
+    run(monitor, [1.0, np.nan, np.inf, -np.inf, 3e38])
+    assert monitor.detector.invalid == 3
+
+
+def test_a_channel_that_is_always_missing_never_disturbs(make: Any) -> None:
+    rows = noise(300, 2)
+    rows[:, 1] = np.nan
+    verdicts = run(make(*map(Channel, "ab")), rows)
+    assert all(v.strength[1] == 0 and v.progress()[1] == 0 for v in verdicts)
+    assert all(np.isfinite(v.state_score) for v in verdicts)
+
+
+def test_what_follows_never_changes_a_verdict(make: Any) -> None:
+    rows = noise(500, 2, seed=3)
+    rows[400:] += 100
+    long, short = run(make(*map(Channel, "ab")), rows), run(make(*map(Channel, "ab")), rows[:350])
+    for a, b in zip(long, short, strict=False):
+        assert np.array_equal(a.strength, b.strength)
+        assert np.array_equal(a.bounds(), b.bounds(), equal_nan=True)
+        assert a.state_score == b.state_score
+
+
+def test_a_recurring_burst_becomes_usual(make: Any) -> None:
+    rows = noise(3000)
+    rows[200::50] += 30
+    verdicts = run(make(), rows)
+    early = sum(v.anomalous[0] for v in verdicts[200:500])
+    late = sum(v.anomalous[0] for v in verdicts[2000:])
+    assert early >= 2
+    assert late == 0
+
+
+def test_a_broken_pattern_is_seen_by_the_state_score(make: Any) -> None:
+    rows = noise(1200) * 0.1 + 10 * np.sin(np.arange(1200) / 4)[:, None]
+    rows[1000:1060] = np.random.default_rng(5).permutation(rows[1000:1060])
+    verdicts = run(make(), rows)
+    before = np.mean([v.state_score for v in verdicts[700:1000]])
+    during = np.mean([v.state_score for v in verdicts[1000:1060]])
+    assert during > 2 * before
+
+
+@pytest.mark.parametrize("extreme", [1e-30, 1e29, -1e29])
+def test_extreme_but_valid_readings_never_make_anything_but_numbers(make: Any, extreme: float) -> None:
+    rows = noise(300)
+    rows[::7] = extreme
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        verdicts = run(make(), rows)
+    assert all(np.isfinite(v.strength).all() for v in verdicts)
