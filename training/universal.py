@@ -22,6 +22,7 @@ from training import models
 from training.calibrate import calibrate
 from training.export import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
 from training.optimise import train_autoencoder, train_forecaster
+from training.quality import measure
 from training.simulate import digest, simulate
 from training.staging import refuse_foreign_folder, staged
 from training.verify import verify
@@ -139,7 +140,7 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
             manifest.golden, forecast=_rounded(forecast), reconstruction=_rounded(reconstruction)
         ),
         calibration=calibrate(exported, normal, seed),
-        verification=verification,
+        verification={**verification, "quality": measure(exported, normal, seed)},
     )
     with staged(output) as folder:
         (folder / manifest.forecaster.file).write_bytes(step_file)
