@@ -68,7 +68,7 @@ class Budget:
     held_back: int
 
 
-FULL = Budget(n_series=8192, rows=1024, forecaster_steps=4000, autoencoder_steps=5000, held_back=512)
+FULL = Budget(n_series=8192, rows=1024, forecaster_steps=4000, autoencoder_steps=8000, held_back=512)
 #: Proves the path from end to end in well under a minute; the networks are poor.
 QUICK = Budget(n_series=128, rows=512, forecaster_steps=40, autoencoder_steps=60, held_back=32)
 

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 
 from training.disturbances import DISTURBANCES, typical_change
 from training.processes import PROCESSES
 from training.simulate import digest, simulate
+
+if TYPE_CHECKING:
+    from training.disturbances import Disturbance
+    from training.processes import Process
+
+
+def _name(function: Any) -> str:
+    return str(function.__name__)
 
 
 def test_the_same_seed_gives_the_same_series() -> None:
@@ -33,9 +43,9 @@ def test_undisturbed_series_are_the_same_but_for_the_disturbances() -> None:
     assert 0.2 < changed < 0.6
 
 
-@pytest.mark.parametrize("process", sorted(set(PROCESSES), key=lambda p: p.__name__), ids=lambda p: p.__name__)
+@pytest.mark.parametrize("process", sorted(set(PROCESSES), key=_name), ids=_name)
 @pytest.mark.parametrize("length", [150, 2400])
-def test_every_process_gives_finite_series_of_the_length_asked_for(process, length) -> None:
+def test_every_process_gives_finite_series_of_the_length_asked_for(process: Process, length: int) -> None:
     for seed in range(60):
         series = process(np.random.default_rng(seed), length)
         assert series.shape == (length,)
@@ -45,7 +55,7 @@ def test_every_process_gives_finite_series_of_the_length_asked_for(process, leng
 
 def test_processor_and_memory_stay_within_0_and_100() -> None:
     for process in PROCESSES:
-        if process.__name__ in {"_cpu", "_memory"}:
+        if _name(process) in {"_cpu", "_memory"}:
             for seed in range(50):
                 series = process(np.random.default_rng(seed), 1000)
                 assert series.min() >= 0.0
@@ -53,14 +63,14 @@ def test_processor_and_memory_stay_within_0_and_100() -> None:
 
 
 def test_processors_saturate_and_rates_rest_at_exactly_zero() -> None:
-    by_name = {process.__name__: process for process in PROCESSES}
+    by_name = {_name(process): process for process in PROCESSES}
     draw = [np.random.default_rng(seed) for seed in range(60)]
     assert any((by_name["_cpu"](rng, 1000) == 100.0).any() for rng in draw)
     assert any((by_name["_rate"](rng, 1000) == 0.0).any() for rng in draw)
 
 
-@pytest.mark.parametrize("disturb", sorted(set(DISTURBANCES), key=lambda d: d.__name__), ids=lambda d: d.__name__)
-def test_a_disturbance_leaves_everything_before_its_row_alone(disturb) -> None:
+@pytest.mark.parametrize("disturb", sorted(set(DISTURBANCES), key=_name), ids=_name)
+def test_a_disturbance_leaves_everything_before_its_row_alone(disturb: Disturbance) -> None:
     rng = np.random.default_rng(0)
     series = rng.normal(size=200)
     before = series.copy()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -8,15 +10,18 @@ from agent.ring import Ring
 from training.simulate import simulate
 from training.windows import WARM_UP, draw_floors, trace, windows
 
+if TYPE_CHECKING:
+    from agent.types import Float64Array
+
 LENGTH = WARM_UP + 201
 
 
 @pytest.fixture(name="series")
-def _series() -> np.ndarray:
+def _series() -> Float64Array:
     return simulate(11, 30, LENGTH)
 
 
-def test_features_are_what_the_agent_computes_channel_by_channel(series) -> None:
+def test_features_are_what_the_agent_computes_channel_by_channel(series: Float64Array) -> None:
     floors = draw_floors(1, series)
     traced = trace(series, floors)
     for channel in (0, 7, 29):
@@ -30,7 +35,7 @@ def test_features_are_what_the_agent_computes_channel_by_channel(series) -> None
                 assert traced.spread[channel, k] == alone.spread()[0]
 
 
-def test_a_forecast_equal_to_its_target_names_the_next_reading(series) -> None:
+def test_a_forecast_equal_to_its_target_names_the_next_reading(series: Float64Array) -> None:
     traced = trace(series, np.zeros(len(series)))
     level = traced.features[..., 0].astype(np.float64)
     named = traced.centre + traced.spread * unsquash(level + traced.target)
@@ -41,13 +46,13 @@ def test_a_forecast_equal_to_its_target_names_the_next_reading(series) -> None:
     assert np.max(np.abs(named - following)[within] / scale[within]) < 1e-5
 
 
-def test_the_warm_up_is_left_out_and_the_last_row_is_a_target_only(series) -> None:
+def test_the_warm_up_is_left_out_and_the_last_row_is_a_target_only(series: Float64Array) -> None:
     traced = trace(series, np.zeros(len(series)))
     assert traced.features.shape == (30, 200, 3)
     assert traced.target.shape == (30, 200)
 
 
-def test_windows_are_the_agents_ring_normalised_by_its_closing_statistics(series) -> None:
+def test_windows_are_the_agents_ring_normalised_by_its_closing_statistics(series: Float64Array) -> None:
     floors = draw_floors(2, series)
     traced = trace(series, floors)
     normaliser, ring = Normaliser(len(series), floors), Ring(len(series), 32)
@@ -60,7 +65,7 @@ def test_windows_are_the_agents_ring_normalised_by_its_closing_statistics(series
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_most_channels_have_no_floor_and_the_others_none_below_their_noise_by_far(series) -> None:
+def test_most_channels_have_no_floor_and_the_others_none_below_their_noise_by_far(series: Float64Array) -> None:
     floors = draw_floors(3, simulate(12, 500, 100))
     assert 0.6 < (floors == 0).mean() < 0.8
     assert (draw_floors(3, series) == draw_floors(3, series)).all()
