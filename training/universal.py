@@ -54,7 +54,7 @@ class Budget:
     Parameters
     ----------
     n_series, rows
-        Training series, and rows of each that are learned from.
+        Training series, and rows of each that are learned from; 384 at least, for measuring takes its share.
     forecaster_steps, autoencoder_steps
         Optimiser steps.
     held_back
