@@ -18,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from agent.errors import EdgewatchError
 from agent.features import FEATURES
 from agent.inference import WindowNetwork
+from training.canonical import canonical
 from training.models import UNITS, WINDOW
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _convert(serve: Callable[..., dict[str, Any]], *signature: Any) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.experimental_new_dynamic_range_quantizer = False
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public one
-        return bytes(converter.convert())
+        return canonical(converter.convert())
 
 
 def _check_batch(content: bytes) -> None:

@@ -52,7 +52,8 @@ def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -
     for row in range(n_series):
         rng = np.random.default_rng([seed, row])
         values = _behaviour(rng, length)
-        if disturbed and rng.random() < 0.35:
+        chosen = rng.random() < 0.35  # drawn either way, so that the other series stay the same
+        if disturbed and chosen:
             _disturb(rng, values)
         series[row] = _measured(rng, values)
     return series.astype(np.float32).astype(np.float64)

@@ -22,6 +22,7 @@ from training import models
 from training.calibrate import calibrate
 from training.export import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
 from training.optimise import train_autoencoder, train_forecaster
+from training.quality import measure
 from training.simulate import digest, simulate
 from training.staging import refuse_foreign_folder, staged
 from training.verify import verify
@@ -53,7 +54,7 @@ class Budget:
     Parameters
     ----------
     n_series, rows
-        Training series, and rows of each that are learned from.
+        Training series, and rows of each that are learned from; 384 at least, for measuring takes its share.
     forecaster_steps, autoencoder_steps
         Optimiser steps.
     held_back
@@ -67,7 +68,7 @@ class Budget:
     held_back: int
 
 
-FULL = Budget(n_series=8192, rows=1024, forecaster_steps=4000, autoencoder_steps=5000, held_back=512)
+FULL = Budget(n_series=8192, rows=1024, forecaster_steps=4000, autoencoder_steps=8000, held_back=512)
 #: Proves the path from end to end in well under a minute; the networks are poor.
 QUICK = Budget(n_series=128, rows=512, forecaster_steps=40, autoencoder_steps=60, held_back=32)
 
@@ -139,7 +140,7 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
             manifest.golden, forecast=_rounded(forecast), reconstruction=_rounded(reconstruction)
         ),
         calibration=calibrate(exported, normal, seed),
-        verification=verification,
+        verification={**verification, "quality": measure(exported, normal, seed)},
     )
     with staged(output) as folder:
         (folder / manifest.forecaster.file).write_bytes(step_file)

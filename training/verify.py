@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "verify"]
 
-# On the squashed scale, where a channel's usual deviation is about 1. Int8 weights cost a third of this.
+# On the squashed scale, where a channel's usual deviation is about 1. Int8 weights of the shipped bundle cost 0.014 on
+# average and 0.43 at most; a fused state that is not cleared costs 0.53 and 5.8.
 MEAN_TOLERANCE = 0.02
 MAX_TOLERANCE = 0.5
 

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="training needs the training extra")
+pytest.importorskip("rich", reason="training needs the training extra")
+
+from agent import bundle as agent_bundle
+from agent.errors import EdgewatchError
+from training import device, models, universal
+from training.simulate import simulate
+from training.windows import trace, windows
+
+if TYPE_CHECKING:
+    from training.optimise import Advance
+
+pytestmark = pytest.mark.training
+
+ROOT = Path(__file__).parents[2]
+TINY = universal.Budget(n_series=16, rows=384, forecaster_steps=4, autoencoder_steps=4, held_back=8)
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "training", *arguments]
+
+
+def _environment(**extra: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+
+
+def _no_stage(name: str, steps: int) -> Advance:
+    return lambda done: None
+
+
+@pytest.fixture(scope="module", name="written")
+def _written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A bundle trained by the command itself, in a process of its own."""
+    target = tmp_path_factory.mktemp("trained") / "bundle"
+    done = subprocess.run(
+        _command("universal", "--output", str(target), "--quick", "--seed", "3"),
+        env=_environment(SOURCE_DATE_EPOCH="86400"),
+        cwd=target.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return target, done.stdout
+
+
+def test_the_agent_loads_what_the_command_writes(written: tuple[Path, str]) -> None:
+    target, stdout = written
+    manifest = agent_bundle.load(target).manifest
+    assert (manifest.name, manifest.version, manifest.created) == ("default", "1.0.0", "1970-01-02")
+    assert (manifest.channels, manifest.interval_s) == ("any", "any")
+    assert {p.name for p in target.iterdir()} == {"manifest.json", "forecaster.tflite", "autoencoder.tflite"}
+    assert "default@1.0.0" in stdout
+    assert [p.name for p in target.parent.iterdir()] == ["bundle"]
+
+
+def test_the_manifest_says_how_far_int8_is_from_keras_and_how_large_errors_are(written: tuple[Path, str]) -> None:
+    manifest = agent_bundle.load(written[0]).manifest
+    assert manifest.verification["forecaster"]["steps"] >= 1000
+    assert manifest.verification["autoencoder"]["windows"] >= 1000
+    for network in ("forecaster", "autoencoder"):
+        assert manifest.verification[network]["mean_deviation"] <= manifest.verification["mean_tolerance"]
+    for error in ("forecast_error", "reconstruction_error"):
+        quantiles = list(manifest.calibration[error].values())
+        assert quantiles == sorted(quantiles)
+        assert quantiles[0] > 0
+    assert re.fullmatch("[0-9a-f]{64}", manifest.provenance["data_sha256"])
+
+
+def test_a_bundle_is_small(written: tuple[Path, str]) -> None:
+    assert sum(p.stat().st_size for p in written[0].iterdir()) < 100_000
+
+
+@pytest.mark.skipif("TFLITE_PYTHON" not in os.environ, reason="TFLITE_PYTHON names no Python with tflite-runtime")
+def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, str]) -> None:
+    script = "import pathlib, sys\nfrom agent import bundle, inference\nbundle.load(pathlib.Path(sys.argv[1]))"
+    script += "\nprint(inference.runtime_name())"
+    done = subprocess.run(
+        [os.environ["TFLITE_PYTHON"], "-c", script, str(written[0])],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "tflite-runtime\n", done.stderr
+
+
+def test_the_same_seed_gives_the_same_bundle(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        universal.build(tmp_path / name, seed=5, budget=TINY, stage=_no_stage)
+    for file in ("manifest.json", "forecaster.tflite", "autoencoder.tflite"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+    universal.build(tmp_path / "other", seed=6, budget=TINY, stage=_no_stage)
+    assert (tmp_path / "one" / "forecaster.tflite").read_bytes() != (
+        tmp_path / "other" / "forecaster.tflite"
+    ).read_bytes()
+
+
+def test_the_device_answers_as_the_trained_keras_models_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    for name in ("forecaster", "autoencoder"):
+        make = getattr(models, name)
+        monkeypatch.setattr(models, name, lambda make=make, name=name: made.setdefault(name, make()))
+    bundle = universal.build(tmp_path / "bundle", seed=7, budget=TINY, stage=_no_stage)
+
+    series = simulate(99, 8, 400)
+    traced = trace(series, np.zeros(8))
+    state = np.zeros((8, models.UNITS), np.float32)
+    expected = np.asarray(made["forecaster"]([traced.features, state, state])[0])
+    np.testing.assert_allclose(device.forecast(bundle, traced.features), expected, atol=0.05)
+
+    cut = windows(series, traced, np.arange(8), np.full(8, 200), models.WINDOW)
+    expected = np.asarray(made["autoencoder"](cut[:, :, None]))[:, :, 0]
+    np.testing.assert_allclose(device.reconstruct(bundle, cut), expected, atol=0.05)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    untrained = universal.build(tmp_path / "untrained", seed=8, budget=TINY, stage=_no_stage)
+    longer = universal.Budget(n_series=64, rows=384, forecaster_steps=80, autoencoder_steps=80, held_back=8)
+    trained = universal.build(tmp_path / "trained", seed=8, budget=longer, stage=_no_stage)
+    quality = [bundle.manifest.verification["quality"] for bundle in (untrained, trained)]
+    assert quality[1]["forecaster"]["pinball"] < 0.9 * quality[0]["forecaster"]["pinball"]
+    assert quality[1]["autoencoder"]["error"] < 0.9 * quality[0]["autoencoder"]["error"]
+
+
+def test_networks_that_fail_verification_are_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise EdgewatchError("the exported forecaster deviates")
+
+    monkeypatch.setattr(universal, "verify", refuse)
+    with pytest.raises(EdgewatchError, match="deviates"):
+        universal.build(tmp_path / "bundle", seed=1, budget=TINY, stage=_no_stage)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_that_the_agent_refuses_does_not_replace_the_former(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: tuple[Path, str]
+) -> None:
+    target = tmp_path / "bundle"
+    shutil.copytree(written[0], target)
+    former = json.loads((target / "manifest.json").read_text())
+    monkeypatch.setattr(universal, "_rounded", lambda numbers: (np.asarray(numbers) + 1.0).tolist())
+    with pytest.raises(EdgewatchError, match="answers deviate"):
+        universal.build(target, seed=1, budget=TINY, stage=_no_stage)
+    assert json.loads((target / "manifest.json").read_text()) == former
+    agent_bundle.load(target)
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_ctrl_c_leaves_nothing_behind_and_no_traceback(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        _command("universal", "--output", str(tmp_path / "bundle"), "--steps", "100000"),
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        deadline = time.monotonic() + 60
+        while not _is_at_work(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def _is_at_work(pid: int) -> bool:
+    """Whether the last of the heavy imports, the runtime, is mapped; simulating then takes tens of seconds."""
+    return "ai_edge_litert" in Path(f"/proc/{pid}/maps").read_text()
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "x"])
+def test_a_senseless_number_of_steps_is_a_users_mistake(value: str) -> None:
+    done = subprocess.run(
+        _command("universal", "--output", "nowhere", "--steps", value),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--steps" in done.stderr
+
+
+def test_a_folder_that_is_no_bundle_is_refused_before_any_training(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = subprocess.run(
+        _command("universal", "--output", str(tmp_path)),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no bundle" in done.stderr
+    assert "Traceback" not in done.stderr

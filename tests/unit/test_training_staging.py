@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.errors import UserError
+from training.staging import refuse_foreign_folder, staged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _write(folder: Path, text: str = "{}") -> None:
+    (folder / "manifest.json").write_text(text)
+
+
+def _fail(target: Path, failure: type[BaseException]) -> None:
+    with staged(target) as folder:
+        _write(folder, "new")
+        raise failure
+
+
+def test_a_finished_folder_appears_whole(tmp_path: Path) -> None:
+    with staged(tmp_path / "a" / "bundle") as folder:
+        _write(folder)
+        assert not (tmp_path / "a" / "bundle").exists()
+    assert (tmp_path / "a" / "bundle" / "manifest.json").read_text() == "{}"
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, OSError])
+def test_a_failure_or_ctrl_c_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
+    with pytest.raises(failure):
+        _fail(tmp_path / "bundle", failure)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_the_former_bundle_as_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    _write(target, "former")
+    with pytest.raises(RuntimeError):
+        _fail(target, RuntimeError)
+    assert (target / "manifest.json").read_text() == "former"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_failing_rename_puts_the_former_bundle_back(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    _write(target, "former")
+    with pytest.raises(FileNotFoundError), staged(target) as folder:
+        folder.rmdir()  # so that there is nothing to rename
+    assert (target / "manifest.json").read_text() == "former"
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_former_bundle_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    _write(target, "former")
+    (target / "stale.tflite").write_bytes(b"x")
+    with staged(target) as folder:
+        _write(folder, "new")
+    assert {p.name: p.read_text() for p in target.iterdir()} == {"manifest.json": "new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_empty_folder_may_be_the_target(tmp_path: Path) -> None:
+    refuse_foreign_folder(tmp_path)
+
+
+def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="no bundle"), staged(tmp_path):
+        pytest.fail("nothing may be written")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_as_target_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bundle").write_text("")
+    with pytest.raises(UserError, match="no bundle"):
+        refuse_foreign_folder(tmp_path / "bundle")
+
+
+def test_a_place_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write here"), staged(tmp_path / "file" / "bundle"):
+        pytest.fail("nothing may be written")
