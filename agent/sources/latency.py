@@ -461,7 +461,8 @@ class _HttpProbe(_Probe):
             if self.ended.is_set():
                 break
             opened = self._socket = socket.socket(family, socket.SOCK_STREAM)
-            opened.settimeout(self.timeout_s)
+            # The source's loop gives up first and wakes this thread; this bound is for a loop that is gone.
+            opened.settimeout(self.timeout_s + 1.0)
             try:
                 opened.connect(address)
             except OSError as error:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import isnan
 from pathlib import Path
@@ -45,16 +45,12 @@ def listening(backlog: int = 16, family: int = socket.AF_INET) -> Iterator[int]:
 @contextmanager
 def hanging() -> Iterator[int]:
     """A listener whose queue is full: the kernel does not answer who comes next."""
-    with listening(backlog=0) as port:
-        waiting = []
+    with listening(backlog=0) as port, ExitStack() as waiting:
         for _ in range(4):
-            client = socket.socket()
+            client = waiting.enter_context(socket.socket())
             client.settimeout(0.0)
             client.connect_ex(("127.0.0.1", port))
-            waiting.append(client)
         yield port
-        for client in waiting:
-            client.close()
 
 
 @contextmanager
