@@ -47,7 +47,9 @@ class Detector:
         self.scale = Scale(channels)
         # A tenth of the smallest effect that matters is as good as still.
         self._normaliser = Normaliser(n, self.scale.effect / 10.0)
-        self._ring = Ring(n, spec.window)
+        # What was read; and what the autoencoder sees, with the expectation in place of rows that were not learned.
+        self._read = Ring(n, spec.window)
+        self._accepted = Ring(n, spec.window)
         self._window = spec.window
         self._stride = spec.stride
         self._groups = _groups(n, spec.stride)
@@ -80,12 +82,14 @@ class Detector:
             self.invalid += int(np.count_nonzero(~valid & ~np.isnan(values)))
             scaled = np.where(valid, scaled, self._scaled)
         self._scaled = scaled
-        self._ring.push(scaled)
         forecast_error = scaled - self._outlook[0]
         if not self._all_valid:
             forecast_error[~valid] = np.nan
+        # Before the newest row goes in: the forecaster judges that one, the autoencoder looks back on the decided ones.
         reconstruction_error = self._reconstruct()
         self._step += 1
+        self._read.push(scaled)
+        self._accepted.push(scaled)
         return Scores(self._outlook, forecast_error, reconstruction_error)
 
     def learn(self, allowed: BoolArray) -> None:
@@ -106,6 +110,7 @@ class Detector:
         outlook[1:] += _SIDES * forecast.T[1:]
         outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
         if not learn.all():
+            self._accepted.amend(np.where(learn | np.isnan(self._outlook[0]), self._scaled, self._outlook[0]))
             next_h = np.where(learn[:, None], next_h, network.h)
             next_c = np.where(learn[:, None], next_c, network.c)
             outlook = np.where(learn, outlook, self._outlook)
@@ -113,7 +118,8 @@ class Detector:
 
     def restart(self, which: BoolArray) -> None:
         """Take the recent rows of the chosen channels as their new normal."""
-        self._normaliser.restart(which, self._ring.view().astype(np.float64))
+        self._normaliser.restart(which, self._read.view().astype(np.float64))
+        self._accepted.copy_from(self._read, which)
         self._forecaster.h[which] = 0.0
         self._forecaster.c[which] = 0.0
         self._outlook = np.where(which, self._scaled, self._outlook)
@@ -135,10 +141,12 @@ class Detector:
             return error
         centre = self._normaliser.centre[group, None]
         spread = self._normaliser.spread[group, None]
-        window = self._ring.view()[group]
+        window = self._accepted.view()[group]
         squashed = squash((window - centre) / spread).astype(np.float32)
         reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :].astype(np.float64)
         residual = window[:, -self._stride :] - (centre + spread * unsquash(reconstruction))
+        # What stands in for a reading that was not learned is not judged.
+        residual *= window[:, -self._stride :] == self._read.view()[group, -self._stride :]
         newest = residual[self._slots, np.abs(residual).argmax(axis=1)]
         # A window that reaches back before the first reading says nothing.
         error[group] = np.where(self._normaliser.count[group] >= self._window, newest, np.nan)

@@ -24,8 +24,6 @@ __all__ = ["Monitor"]
 _MIN_LEARNING_ROWS = 100
 # The autoencoder looks at a channel only now and then; its range needs this many looks.
 _MIN_RECONSTRUCTIONS = 12
-# Its finding fades by this factor a row until it looks again, so that one look is not an anomaly of many rows.
-_FADING = 0.8
 # Residuals are held against their mean over about this many rows.
 _RESIDUAL_ROWS = 1500
 _RESIDUAL_CLIP = 5.0
@@ -75,6 +73,7 @@ class Monitor:
         self._none = np.zeros(n, bool)
         self._excursion = np.zeros(n)
         self._excursions = False
+        self._last_look = np.zeros(n)
         self._reconstruction_strength = np.zeros(n)
         self._usual_residual = np.zeros(n)
         self._residual_floor = 0.1 * effect + 1e-9
@@ -96,7 +95,7 @@ class Monitor:
         if any_anomalous or self._excursions:
             accepted = self._accept(anomalous, valid)
             if accepted.any():
-                strength[accepted] = 0.0
+                strength[accepted] = self._last_look[accepted] = self._reconstruction_strength[accepted] = 0.0
                 anomalous = anomalous & ~accepted
 
         # Readings at which the forecast reaches its limits; the model's own band while these are not known.
@@ -123,9 +122,12 @@ class Monitor:
         n = self._n
         # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
         ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
-        self._reconstruction_strength *= _FADING
         looked = np.isfinite(errors[n:]) & (self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS)
-        np.copyto(self._reconstruction_strength, ratio[n:], where=looked)
+        if looked.any():
+            # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
+            both = np.minimum(ratio[n:], self._last_look)
+            np.copyto(self._reconstruction_strength, both, where=looked)
+            np.copyto(self._last_look, ratio[n:], where=looked)
         strength: Float64Array = np.maximum(ratio[:n], self._reconstruction_strength)
         return strength
 

@@ -22,8 +22,7 @@ def make(request: pytest.FixtureRequest) -> Any:
 
 
 def feed(threshold: Threshold, rows: Any, which: Any = None) -> None:
-    for row in rows:
-        row = np.atleast_1d(row)
+    for row in map(np.atleast_1d, rows):
         threshold.learn(row, np.isfinite(row) if which is None else which)
 
 

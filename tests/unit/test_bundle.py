@@ -41,7 +41,8 @@ def test_a_flipped_byte_anywhere_is_noticed(copy: Path, name: str) -> None:
         try:
             bundle.load(copy)
         except UserError as error:
-            assert str(copy) in str(error)
+            named = str(copy) in str(error)
+            unnoticed += [] if named else [position]
         else:
             unnoticed.append(position)
     if name != "manifest.json":  # in the manifest a flipped digit of a note is as good as the note

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -140,7 +141,5 @@ def test_the_schema_accepts_what_the_agent_accepts_and_refuses_what_it_refuses()
 
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_parse_or_be_refused(raw: bytes) -> None:
-    try:
-        config.parse(raw)
-    except UserError as error:
-        assert str(error)
+    with contextlib.suppress(UserError):
+        assert config.parse(raw)

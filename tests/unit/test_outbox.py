@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 
 def alert(seq: int, severity: Any = "warning", summary: str = "") -> Alert:
-    return Alert(1, f"n-i-{seq:06d}", seq, "n", "open", severity, 0.0, 0.0, True, 1.0, 0.995, (), summary, "m")
+    return Alert(1, f"n-i-{seq:06d}", seq, "n", "open", severity, 0.0, 0.0, False, 1.0, 0.995, (), summary, "m")
 
 
 def seqs(outbox: Outbox) -> list[int]:
@@ -60,7 +60,7 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
 
 
 def test_when_full_the_oldest_of_the_lowest_severity_go_first_and_are_counted(tmp_path: Path) -> None:
-    size = len(msgspec.json.encode(alert(1, summary="x" * 500)))
+    size = len(msgspec.json.encode(alert(1, "critical", "x" * 500)))
     outbox = Outbox(tmp_path, max_bytes=4 * size)
     for seq, severity in enumerate(["critical", "info", "warning", "info", "critical", "warning"], 1):
         outbox.append([alert(seq, severity, "x" * 500)])

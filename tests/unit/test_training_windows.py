@@ -32,7 +32,7 @@ def test_features_are_what_the_agent_computes_channel_by_channel(series: Float64
                 k = t - WARM_UP
                 assert (traced.features[channel, k] == row[0]).all()
                 assert traced.centre[channel, k] == alone.centre[0]
-                assert traced.spread[channel, k] == alone.spread()[0]
+                assert traced.spread[channel, k] == alone.spread[0]
 
 
 def test_a_forecast_equal_to_its_target_names_the_next_reading(series: Float64Array) -> None:
@@ -59,7 +59,7 @@ def test_windows_are_the_agents_ring_normalised_by_its_closing_statistics(series
     for t in range(WARM_UP + 101):
         normaliser.update(series[:, t], np.ones(len(series), bool))
         ring.push(series[:, t])
-    expected = squash((ring.view() - normaliser.centre[:, None]) / normaliser.spread()[:, None])
+    expected = squash((ring.view() - normaliser.centre[:, None]) / normaliser.spread[:, None])
     everyone = np.arange(len(series))
     found = windows(series, traced, everyone, np.full(len(series), 100), 32)
     np.testing.assert_allclose(found, expected, atol=1e-6)
