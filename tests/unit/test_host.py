@@ -6,6 +6,7 @@ from math import isnan
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -54,7 +55,7 @@ class FakeMachine:
             monkeypatch.setattr(psutil, name, self.breakable(name, number), raising=False)
         monkeypatch.setattr(host, "monotonic", lambda: self.now)
         monkeypatch.setattr(host, "_is_hardware", lambda kind, name: name in self.hardware)
-        monkeypatch.setattr(host.os.path, "ismount", lambda path: self.mounted)
+        monkeypatch.setattr("os.path.ismount", lambda path: self.mounted)
 
     def breakable(self, name: str, number: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -318,7 +319,7 @@ def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("key", ["groups", "disks", "interfaces"])
 def test_a_name_given_twice_is_refused(key: str) -> None:
     with pytest.raises(UserError) as caught:
-        HostSource(HostConfig("host", **{key: ("cpu", "cpu")}), 1.0)
+        HostSource(msgspec.convert({"type": "host", key: ("cpu", "cpu")}, HostConfig), 1.0)
     assert caught.value.place == f"$.{key}[1]"
 
 

@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from agent.errors import UserError
-from agent.sources.latency import LatencyConfig, LatencySource, LatencyTarget
+from agent.sources.latency import LatencyConfig, LatencySource, LatencyTarget, _HttpProbe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 def source(*targets: dict[str, Any]) -> LatencySource:
     made = [LatencyTarget(**{"name": f"t{index}", **target}) for index, target in enumerate(targets)]
     return LatencySource(LatencyConfig("latency", targets=tuple(made)), 1.0)
+
+
+def thread_of(watched: LatencySource, index: int = 0) -> threading.Thread:
+    probe = watched._probes[index]
+    assert isinstance(probe, _HttpProbe)
+    assert probe._thread is not None
+    return probe._thread
 
 
 def refused(*targets: dict[str, Any]) -> UserError:
@@ -71,7 +78,7 @@ def closed_port() -> int:
 class Answers(BaseHTTPRequestHandler):
     """Answers with the status in the path, after as many milliseconds as the query says."""
 
-    requests: list[tuple[str, str]]
+    requests: ClassVar[list[tuple[str, str]]]
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -87,11 +94,13 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    handler = type("Handler", (Answers,), {"requests": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    class Handler(Answers):
+        requests: ClassVar[list[tuple[str, str]]] = []
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler.requests
+        yield f"http://127.0.0.1:{server.server_address[1]}", Handler.requests
         server.shutdown()
         thread.join()
 
@@ -201,7 +210,7 @@ def test_each_target_has_a_time_out_of_its_own() -> None:
 def test_a_reading_after_a_time_out_is_a_new_one(web: tuple[str, Any]) -> None:
     watched = source({"http": f"{web[0]}/200?300", "timeout_s": 0.1})
     assert isnan(watched.read()[0])
-    watched._probes[0]._thread.join()
+    thread_of(watched).join()
     watched._probes[0].timeout_s = 5.0
     assert watched.read()[0] >= 300.0
 
@@ -222,8 +231,8 @@ def test_a_server_that_drips_is_given_up_and_its_thread_ends() -> None:
         dripper.start()
         watched = source({"http": f"http://127.0.0.1:{listener.getsockname()[1]}", "timeout_s": 0.3})
         assert isnan(watched.read()[0])
-        watched._probes[0]._thread.join(5.0)
-        assert not watched._probes[0]._thread.is_alive()
+        thread_of(watched).join(5.0)
+        assert not thread_of(watched).is_alive()
         stop.set()
         dripper.join()
 
@@ -304,11 +313,11 @@ def test_no_socket_and_no_thread_is_left_behind(closed_port: int, web: tuple[str
     with listening(backlog=64) as port:
         watched = source({"tcp": f"127.0.0.1:{port}"}, {"tcp": f"127.0.0.1:{closed_port}"}, {"http": web[0]})
         watched.read()
-        watched._probes[2]._thread.join()
+        thread_of(watched, 2).join()
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(20):
             watched.read()
-        watched._probes[2]._thread.join()
+        thread_of(watched, 2).join()
         watched.close()
         watched.close()
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1  # the server may just be closing its own

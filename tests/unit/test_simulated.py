@@ -38,7 +38,7 @@ def test_labels_are_those_of_the_rows_read_so_far() -> None:
 
 
 def test_labels_tell_exactly_where_the_series_is_disturbed() -> None:
-    keys = {"seed": 3, "channels": 4, "quiet_s": 50.0}
+    keys: dict[str, Any] = {"seed": 3, "channels": 4, "quiet_s": 50.0}
     disturbed = source(anomalies_per_hour=40.0, **keys)
     difference = rows(disturbed, 8000) != rows(source(anomalies_per_hour=0.0, **keys), 8000)
     labelled = np.zeros_like(difference)
@@ -50,7 +50,7 @@ def test_labels_tell_exactly_where_the_series_is_disturbed() -> None:
 
 @pytest.mark.parametrize("kind", ["spike", "level_shift", "flat_line"])
 def test_each_kind_looks_as_it_is_called(kind: AnomalyKind) -> None:
-    keys = {"channels": 1, "quiet_s": 100.0, "kinds": (kind,)}
+    keys: dict[str, Any] = {"channels": 1, "quiet_s": 100.0, "kinds": (kind,)}
     disturbed = source(anomalies_per_hour=10.0, **keys)
     values, normal = rows(disturbed, 6000)[:, 0], rows(source(anomalies_per_hour=0.0, **keys), 6000)[:, 0]
     jitter = float(np.std(np.diff(normal)))
