@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.bundle import Bundle
-    from agent.types import BoolArray, Channel, Float32Array, Float64Array, IntArray
+    from agent.types import BoolArray, Channel, Float32Array, Float64Array
 
 __all__ = ["Detector"]
 
@@ -52,11 +52,8 @@ class Detector:
         self._accepted = Ring(n, spec.window)
         self._window = spec.window
         self._stride = spec.stride
-        self._groups = _groups(n, spec.stride)
         self._forecaster = bundle.forecaster(n)
-        slots = -(-n // spec.stride)
-        self._autoencoder = bundle.autoencoder(slots)
-        self._slots = np.arange(slots)
+        self._autoencoder = bundle.autoencoder(-(-n // spec.stride))
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
         self._step = 0
@@ -77,7 +74,7 @@ class Detector:
         """
         scaled, valid = self.scale.apply(values)
         self._valid = valid
-        self._all_valid = bool(valid.all())
+        self._all_valid = np.count_nonzero(valid) == valid.size
         if not self._all_valid:
             self.invalid += int(np.count_nonzero(~valid & ~np.isnan(values)))
             scaled = np.where(valid, scaled, self._scaled)
@@ -109,12 +106,19 @@ class Detector:
         outlook[:] = features[:, 0] + forecast[:, 0]
         outlook[1:] += _SIDES * forecast.T[1:]
         outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
-        if not learn.all():
+        if np.count_nonzero(learn) < learn.size:
             self._accepted.amend(np.where(learn | np.isnan(self._outlook[0]), self._scaled, self._outlook[0]))
             next_h = np.where(learn[:, None], next_h, network.h)
             next_c = np.where(learn[:, None], next_c, network.c)
             outlook = np.where(learn, outlook, self._outlook)
         network.h, network.c, self._outlook = next_h, next_c, outlook
+
+    def among_accepted(self) -> BoolArray:
+        """Whether the row last scored lies within the range of the rows accepted before it, bool[n_channels]."""
+        # The newest row of the ring is the one in question.
+        before = self._accepted.view()[:, :-1]
+        within: BoolArray = (before.min(axis=1) <= self._scaled) & (self._scaled <= before.max(axis=1))
+        return within
 
     def restart(self, which: BoolArray) -> None:
         """Take the recent rows of the chosen channels as their new normal."""
@@ -136,34 +140,20 @@ class Detector:
     def _reconstruct(self) -> Float64Array:
         """Signed error of the worst of the newest points, for the channels whose turn it is; NaN for the others."""
         error = np.full(self._scaled.size, np.nan)
-        group = self._groups[self._step % self._stride]
-        if group is None:
+        # Channels take turns: every `stride`-th of them is due, beginning with another one each row.
+        due = slice(self._step % self._stride, None, self._stride)
+        window = self._accepted.view()[due]
+        if not len(window):
             return error
-        centre = self._normaliser.centre[group, None]
-        spread = self._normaliser.spread[group, None]
-        window = self._accepted.view()[group]
-        squashed = squash((window - centre) / spread).astype(np.float32)
-        reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :].astype(np.float64)
-        residual = window[:, -self._stride :] - (centre + spread * unsquash(reconstruction))
+        normaliser = self._normaliser
+        centre, spread = normaliser.centre[due, None], normaliser.spread[due, None]
+        squashed = squash((window - centre) / spread)
+        reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :]
+        newest = window[:, -self._stride :]
+        residual: Float64Array = newest - (centre + spread * unsquash(reconstruction.astype(np.float64)))
         # What stands in for a reading that was not learned is not judged.
-        residual *= window[:, -self._stride :] == self._read.view()[group, -self._stride :]
-        newest = residual[self._slots, np.abs(residual).argmax(axis=1)]
-        # A window that reaches back before the first reading says nothing.
-        error[group] = np.where(self._normaliser.count[group] >= self._window, newest, np.nan)
+        residual *= newest == self._read.view()[due, -self._stride :]
+        # The largest of either sign; a window that reaches back before the first reading says nothing.
+        high, low = residual.max(axis=1), residual.min(axis=1)
+        error[due] = np.where(normaliser.count[due] >= self._window, np.where(high > -low, high, low), np.nan)
         return error
-
-
-def _groups(n_channels: int, stride: int) -> list[IntArray | None]:
-    """For each of ``stride`` turns the channels due, padded to one length by repeating the first; None when none is.
-
-    Examples
-    --------
-    >>> _groups(3, 2)
-    [array([0, 2]), array([1, 1])]
-    """
-    size = -(-n_channels // stride)
-    groups: list[IntArray | None] = []
-    for turn in range(stride):
-        members = np.arange(turn, n_channels, stride)
-        groups.append(np.resize(members, size) if members.size else None)
-    return groups

@@ -62,7 +62,7 @@ class Scale:
         """
         scaled: Float64Array = values.astype(np.float64)
         valid: BoolArray = np.abs(scaled) < _ABSURD
-        if not valid.all():
+        if np.count_nonzero(valid) < valid.size:
             scaled[~valid] = 0.0
         if self._any_log:
             np.log1p(np.maximum(scaled, 0.0) / self._reference, out=scaled, where=self._log)
@@ -118,21 +118,33 @@ class Normaliser:
     """
 
     def __init__(self, n_channels: int, floor: Float64Array, memory: int = NORMALISATION_ROWS) -> None:
-        self._floor = floor
+        self._floor = np.maximum(floor, 1e-9)
         self._slowest = 1.0 / memory
         self.count = np.zeros(n_channels)
         self.centre = np.zeros(n_channels)
-        self.deviation = np.zeros(n_channels)
-        self.change = np.zeros(n_channels)
+        # Mean absolute deviation from the centre, and mean absolute change, one below the other.
+        self._moments = np.zeros((2, n_channels))
         self.last = np.zeros(n_channels)
-        self._unseen = True
+        # Readings that every channel has at least; while few, rates differ between channels.
+        self._fewest = 0.0
         #: float64[n_channels] > 0, the deviation to divide by.
         self.spread = self._measure_spread()
 
+    @property
+    def deviation(self) -> Float64Array:
+        """Mean absolute deviation from the centre, float64[n_channels]."""
+        deviation: Float64Array = self._moments[0]
+        return deviation
+
+    @property
+    def change(self) -> Float64Array:
+        """Mean absolute change from one reading to the next, float64[n_channels]."""
+        change: Float64Array = self._moments[1]
+        return change
+
     def _measure_spread(self) -> Float64Array:
         """The deviation to divide by: not less than what is told from none."""
-        floor = np.maximum(self._floor, 1e-6 * np.abs(self.centre) + 1e-9)
-        spread: Float64Array = np.maximum(self.deviation, floor)
+        spread: Float64Array = np.maximum(np.maximum(np.abs(self.centre) * 1e-6, self._floor), self._moments[0])
         return spread
 
     def update(self, scaled: Float64Array, learn: BoolArray) -> Float32Array:
@@ -150,27 +162,38 @@ class Normaliser:
         features
             float32[n_channels, 3], see `FEATURES`.
         """
-        if self._unseen:
+        if not self._fewest:
             first = learn & (self.count == 0)
             self.last[first] = scaled[first]
-            self._unseen = not (self.count + learn).all()
         # Where nothing is learned, step and rate are 0 and everything stays.
+        rate = self._rate(learn)
         step = (scaled - self.last) * learn
         self.last += step
-        self.count += learn
-        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
         self.centre += rate * (self.last - self.centre)
         level = self.last - self.centre
-        self.deviation += rate * (np.abs(level) - self.deviation)
-        self.change += rate * (np.abs(step) - self.change)
+        sizes = np.empty_like(self._moments)
+        np.abs(level, out=sizes[0])
+        np.abs(step, out=sizes[1])
+        sizes -= self._moments
+        sizes *= rate
+        self._moments += sizes
         self.spread = spread = self._measure_spread()
-        change = np.maximum(self.change, 0.05 * spread)
+        change = np.maximum(self._moments[1], 0.05 * spread)
         features = np.empty((len(FEATURES), level.size))
         np.divide(level, spread, out=features[0])
         np.divide(step, change, out=features[1])
         np.arcsinh(features[:2], out=features[:2])
         np.log(spread / change, out=features[2])
         return np.ascontiguousarray(_between(features, -_FEATURE_LIMITS, _FEATURE_LIMITS).T, np.float32)
+
+    def _rate(self, learn: BoolArray) -> Float64Array:
+        """What share of a new reading goes into the statistics: 0 where nothing is learned."""
+        if self._fewest * self._slowest >= 1.0:
+            return np.multiply(self._slowest, learn, dtype=np.float64)
+        self.count += learn
+        self._fewest = self.count.min()
+        rate: Float64Array = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
+        return rate
 
     def restart(self, which: BoolArray, window: Float64Array) -> None:
         """Take a new normal as given: statistics of the chosen channels from their recent rows.
@@ -185,8 +208,9 @@ class Normaliser:
         recent = window[which]
         centre = np.median(recent, axis=1)
         self.centre[which] = centre
-        self.deviation[which] = np.mean(np.abs(recent - centre[:, None]), axis=1)
-        self.change[which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
+        self._moments[0, which] = np.mean(np.abs(recent - centre[:, None]), axis=1)
+        self._moments[1, which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
         self.last[which] = recent[:, -1]
         self.count[which] = np.minimum(self.count[which], recent.shape[1])
+        self._fewest = self.count.min()
         self.spread = self._measure_spread()

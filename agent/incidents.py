@@ -116,7 +116,7 @@ class Incidents:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
         self._history[:, self._row] = verdict.anomalous
         self._row = (self._row + 1) % self._history.shape[1]
-        if not self._open and not verdict.anomalous.any():
+        if not self._open and not np.count_nonzero(verdict.anomalous):
             return []
         missing = np.isnan(verdict.value)
         self._absent_rows = np.where(missing, self._absent_rows + 1, 0)

@@ -15,7 +15,7 @@ from agent.errors import EnvironmentFault, UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.types import Float32Array
+    from agent.types import Float32Array, Float64Array
 
 __all__ = ["StepNetwork", "WindowNetwork", "runtime_name"]
 
@@ -191,24 +191,27 @@ class WindowNetwork(_Network):
         except (KeyError, ValueError, RuntimeError) as error:
             raise _refused(place, error) from error
         self._allocate()
+        self._input = np.zeros((batch, window, 1), np.float32)
 
-    def reconstruct(self, windows: Float32Array) -> Float32Array:
+    def reconstruct(self, windows: Float32Array | Float64Array) -> Float32Array:
         """Reconstruct windows.
 
         Parameters
         ----------
         windows
-            float32[batch, window].
+            [n, window] with n up to the batch size.
 
         Returns
         -------
-        float32[batch, window]
+        float32[n, window]
         """
+        n = len(windows)
+        self._input[:n, :, 0] = windows
         interpreter = self._interpreter
         interpreter.reset_all_variables()
-        interpreter.set_tensor(self._window, windows[:, :, None])
+        interpreter.set_tensor(self._window, self._input)
         interpreter.invoke()
-        reconstruction: Float32Array = interpreter.get_tensor(self._reconstruction)[:, :, 0]
+        reconstruction: Float32Array = interpreter.get_tensor(self._reconstruction)[:n, :, 0]
         return reconstruction
 
 

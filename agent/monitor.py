@@ -33,9 +33,10 @@ class Monitor:
     """Detector, thresholds and the rules of learning, for a fixed set of channels.
 
     Learning is held back for a channel while it is anomalous: its normalisation, its network state and its limits stay
-    as they were, so that the expectation remains what would be normal. The first anomalous row of an excursion still
-    widens the limits by half, so that what recurs becomes usual; and what lasts longer than ``accept_after_s`` is taken
-    as the new normal.
+    as they were, so that the expectation remains what would be normal. An excursion is over when a reading is within
+    limits again, or where the channel came from: the expectation may have been held half-way up a slope. The first
+    anomalous row of an excursion still widens the limits by half, so that what recurs becomes usual; and what lasts
+    longer than ``accept_after_s`` is taken as the new normal.
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ class Monitor:
         self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
         self._seen = np.zeros(n)
         self._anomalous = np.zeros(n, bool)
+        self._any_anomalous = False
         self._none = np.zeros(n, bool)
         self._excursion = np.zeros(n)
         self._excursions = False
@@ -90,21 +92,17 @@ class Monitor:
         strength = self._strength(errors, lower, upper) * (ready & valid)
 
         anomalous = strength >= 1.0
-        any_anomalous = bool(anomalous.any())
         accepted = self._none
-        if any_anomalous or self._excursions:
+        if self._excursions or np.count_nonzero(anomalous):
             accepted = self._accept(anomalous, valid)
             if accepted.any():
                 strength[accepted] = self._last_look[accepted] = self._reconstruction_strength[accepted] = 0.0
                 anomalous = anomalous & ~accepted
 
-        # Readings at which the forecast reaches its limits; the model's own band while these are not known.
-        bounds = scores.outlook.copy()
-        np.add(bounds[0], lower[:n], out=bounds[1], where=ready)
-        np.add(bounds[0], upper[:n], out=bounds[2], where=ready)
         verdict = Verdict(
             value=frame.values,
-            bounds=bounds,
+            outlook=scores.outlook,
+            limits=(lower[:n], upper[:n]),
             in_units=self.detector.in_units,
             strength=strength,
             anomalous=anomalous,
@@ -122,8 +120,10 @@ class Monitor:
         n = self._n
         # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
         ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
+        if self._any_anomalous:
+            ratio[:n][self._anomalous & self.detector.among_accepted()] = 0.0
         looked = np.isfinite(errors[n:]) & (self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS)
-        if looked.any():
+        if np.count_nonzero(looked):
             # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
             both = np.minimum(ratio[n:], self._last_look)
             np.copyto(self._reconstruction_strength, both, where=looked)
@@ -155,9 +155,10 @@ class Monitor:
     def _learn(self, errors: Float64Array, anomalous: BoolArray, accepted: BoolArray) -> None:
         held = anomalous | accepted
         lanes = np.isfinite(errors)
-        if held.any():
+        if np.count_nonzero(held):
             onset = anomalous & ~self._anomalous
             lanes &= np.tile(~held | onset, 2)
         self._threshold.learn(errors, lanes)
         self.detector.learn(~held)
         self._anomalous = anomalous
+        self._any_anomalous = bool(np.count_nonzero(anomalous))

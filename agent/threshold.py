@@ -107,7 +107,7 @@ class RangeNovelty:
         """See `Threshold.learn`."""
         self.count += which
         error = np.where(which, error, self._mean)
-        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._relaxation) * which
+        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._relaxation)
         self._mean += rate * (error - self._mean)
         excess = np.maximum(_both_signs(error) - self._ends, 0.0)
         excess *= np.where(self.count <= _WARM_UP, 1.0, 0.5)

@@ -125,11 +125,12 @@ class Verdict:
     ----------
     value
         float32[n_channels], the readings, NaN where missing.
-    bounds
-        float64[3, n_channels] on the channels' scales: expectation, and the range in which a reading is normal (the
-        learned limits around the expectation, or the model's own band while these are still being learned).
+    outlook
+        float64[3, n_channels] on the channels' scales, see `Scores`.
+    limits
+        Lower and upper limit of the forecast error, float64[n_channels] each, on the channels' scales.
     in_units
-        Brings ``bounds`` to the channels' units.
+        Brings numbers from the channels' scales to their units.
     strength
         float64[n_channels], error over limit: 1 is at the limit.
     anomalous
@@ -143,9 +144,10 @@ class Verdict:
     """
 
     __slots__ = (
-        "_bounds",
         "_in_units",
         "_learning_rows",
+        "_limits",
+        "_outlook",
         "_provisional_rows",
         "_seen",
         "accepted",
@@ -162,7 +164,8 @@ class Verdict:
         self,
         *,
         value: Float32Array,
-        bounds: Float64Array,
+        outlook: Float64Array,
+        limits: tuple[Float64Array, Float64Array],
         in_units: Callable[[Float64Array], Float64Array],
         strength: Float64Array,
         anomalous: BoolArray,
@@ -177,15 +180,24 @@ class Verdict:
         self.anomalous = anomalous
         self.accepted = accepted
         self.state_score = state_score
-        self._bounds = bounds
+        self._outlook = outlook
+        self._limits = limits
         self._in_units = in_units
         self._seen = seen
         self._learning_rows = learning_rows
         self._provisional_rows = provisional_rows
 
     def bounds(self) -> Float64Array:
-        """Expectation, lower and upper end of the normal range, float64[3, n_channels] in the channels' units."""
-        return self._in_units(self._bounds)
+        """Expectation, lower and upper end of the normal range, float64[3, n_channels] in the channels' units.
+
+        The range is where the forecast error is within its limits; while these are still being learned, it is the
+        model's own band.
+        """
+        bounds = self._outlook.copy()
+        known = self._seen > self._learning_rows
+        for end, limit in zip(bounds[1:], self._limits, strict=True):
+            np.add(bounds[0], limit, out=end, where=known)
+        return self._in_units(bounds)
 
     def score(self) -> Float64Array:
         """``strength`` on a bounded scale, float64[n_channels] in 0..1."""

@@ -42,7 +42,7 @@ __all__ = ["FULL", "QUICK", "Budget", "build"]
 
 _NAME = "default"
 _VERSION = "1.0.0"
-_STRIDE = 16
+_STRIDE = 10
 _VERIFIED_ROWS = 1024
 _VERIFIED_SERIES = 32
 

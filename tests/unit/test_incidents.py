@@ -20,10 +20,10 @@ def make(**alerts: Any) -> Incidents:
 def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float = 1e9) -> Verdict:
     strengths = np.array(strength, float)
     n = strengths.size
-    bounds = np.array([[6.1] * n, [2.0] * n, [14.0] * n])
     return Verdict(
         value=np.array([88.0] * n if value is None else value, np.float32),
-        bounds=bounds,
+        outlook=np.array([[6.1] * n, [5.0] * n, [7.0] * n]),
+        limits=(np.full(n, -4.1), np.full(n, 7.9)),
         in_units=lambda scaled: scaled,
         strength=strengths,
         anomalous=strengths >= 1,
