@@ -6,6 +6,9 @@ tensors, and a *window* network built on the fused LSTM op, whose hidden state m
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import numpy as np
 from agent.errors import EnvironmentFault, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.types import Float32Array, Float64Array
 
@@ -55,7 +58,8 @@ class _Network:
     def __init__(self, model: bytes, place: str) -> None:
         _, interpreter_class = _interpreter_class()
         try:
-            self._interpreter = interpreter_class(model_content=model, num_threads=1)
+            with _quiet():
+                self._interpreter = interpreter_class(model_content=model, num_threads=1)
             signature = self._interpreter.get_signature_list()["serving_default"]
         except (ValueError, RuntimeError, KeyError) as error:
             raise _refused(place, error) from error
@@ -83,7 +87,8 @@ class _Network:
 
     def _allocate(self) -> None:
         try:
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _refused(self._place, error) from error
 
@@ -213,6 +218,24 @@ class WindowNetwork(_Network):
         interpreter.invoke()
         reconstruction: Float32Array = interpreter.get_tensor(self._reconstruction)[:n, :, 0]
         return reconstruction
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the runtime from telling the terminal about its delegates; its errors come as exceptions.
+
+    It writes to the file descriptor itself, so that is what has to point elsewhere for the moment.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _refused(place: str, error: Exception) -> UserError:

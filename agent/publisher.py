@@ -208,9 +208,10 @@ def _place(config: MqttConfig) -> str:
 def _remedy(config: MqttConfig, failure: str) -> str:
     if any(text.lower() in failure.lower() for text in _NOT_OURS):
         return "check $.mqtt.username and the password file, and the broker's access rules"
-    if failure.startswith("TLS") or (config.tls and failure == _HUNG_UP):
+    silent = failure in {_HUNG_UP, _NO_ANSWER} or "reset" in failure
+    if failure.startswith("TLS") or (config.tls and silent):
         return "check $.mqtt.tls.ca_file, that the port is the broker's TLS port, and the name in its certificate"
-    if failure == _HUNG_UP:
+    if silent:
         return "is this the broker's plain MQTT port? A TLS port needs a section $.mqtt.tls"
     return "is a broker running there? Set $.mqtt.host and $.mqtt.port"
 

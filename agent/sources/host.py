@@ -167,7 +167,10 @@ def _parts(config: HostConfig) -> list[_Part]:
         (disk, lambda: _gauge(_percent("disk.percent", 2.0), lambda: _fullness(config.mount))),
         (disk or config.disks, lambda: _disk_rates(total=disk, names=config.disks)),
         (network or config.interfaces, lambda: _network_rates(total=network, names=config.interfaces)),
-        ("processes" in groups, lambda: _gauge(Channel("processes", effect=10.0), lambda: len(psutil.pids()))),
+        (
+            "processes" in groups,
+            lambda: _gauge(Channel("processes", effect=10.0, minimum=0.0), lambda: len(psutil.pids())),
+        ),
         ("temperatures" in groups, lambda: _temperatures(each=False)),
         ("temperatures_all" in groups, lambda: _temperatures(each=True)),
     ]
@@ -179,7 +182,7 @@ def _gauge(channel: Channel, sample: Callable[[], float]) -> _Part:
 
 
 def _percent(name: str, effect: float) -> Channel:
-    return Channel(name, unit="%", effect=effect)
+    return Channel(name, unit="%", effect=effect, minimum=0.0, maximum=100.0)
 
 
 # Processor: shares of the time that passed between two reads.
@@ -245,7 +248,7 @@ def _cpu_per_core() -> _Part:
 def _load(n_averages: int) -> _Part:
     names = ("load.1m", "load.5m", "load.15m")[:n_averages]
     return _Part(
-        tuple(Channel(name, effect=0.5) for name in names),
+        tuple(Channel(name, effect=0.5, minimum=0.0) for name in names),
         lambda: psutil.getloadavg()[:n_averages],
     )
 
@@ -326,7 +329,7 @@ def _rates_part(
 def _disk_rates(*, total: bool, names: Sequence[str]) -> _Part:
     prefixes = [*(["disk"] if total else []), *(f"disk.{name}" for name in names)]
     channels = tuple(
-        Channel(f"{prefix}.{way}", unit="B/s", effect=2.0, log_reference=256e3)
+        Channel(f"{prefix}.{way}", unit="B/s", effect=2.0, log_reference=256e3, minimum=0.0)
         for prefix in prefixes
         for way in ("read", "write")
     )
@@ -347,7 +350,7 @@ def _whole_disks(counters: _Counters) -> list[str]:
 def _network_rates(*, total: bool, names: Sequence[str]) -> _Part:
     prefixes = [*(["network"] if total else []), *(f"network.{name}" for name in names)]
     channels = tuple(
-        Channel(f"{prefix}.{way}", unit="B/s", effect=2.0, log_reference=10e3)
+        Channel(f"{prefix}.{way}", unit="B/s", effect=2.0, log_reference=10e3, minimum=0.0)
         for prefix in prefixes
         for way in ("received", "sent")
     )

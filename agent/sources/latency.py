@@ -114,7 +114,7 @@ class LatencySource:
                     f"two targets are called {name!r}", place=f"$.targets[{index}].name", remedy="rename one of them"
                 )
         self.channels: tuple[Channel, ...] = tuple(
-            Channel(f"latency.{name}", unit="ms", effect=2.0, log_reference=0.5) for name in names
+            Channel(f"latency.{name}", unit="ms", effect=2.0, log_reference=0.5, minimum=0.0) for name in names
         )
         self._failed: set[str] = set()
 
