@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -175,6 +176,15 @@ def run_agent() -> Iterator[Callable[..., AgentProcess]]:
         if agent.process.poll() is None:
             agent.process.kill()
             agent.process.wait()
+
+
+@pytest.fixture(scope="session")
+def tflite_python() -> str:
+    """A Python with tflite-runtime, which needs an environment of its own."""
+    python = os.environ.get("TFLITE_PYTHON") or str(ROOT / ".venv-tflite" / "bin" / "python")
+    if not Path(python).exists():
+        pytest.skip("no environment with tflite-runtime (`make test` makes one where Python 3.10 or 3.11 is there)")
+    return python
 
 
 @pytest.fixture(scope="session")

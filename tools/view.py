@@ -7,10 +7,13 @@ alert. What arrives is foreign: it is decoded by the types of the contract, and 
 from __future__ import annotations
 
 import argparse
+import io
 import queue
+import re
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,8 +37,10 @@ _LINES_EVERY_S = 10.0
 _FRAMES_A_SECOND = 4
 _ALERTS_SHOWN = 6
 _SILENT_AFTER_S = 5.0
+_PICTURE_AFTER_S = 6.0
 _STYLES = {"normal": "green", "learning": "cyan", "anomalous": "bold red", "info": "cyan", "warning": "yellow"}
 _BAR = 12
+_FONT_FACE = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 class NodeView:
@@ -91,6 +96,12 @@ class NodeView:
         """The whole view, for a terminal."""
         return Group(self._header(), self._channels(), self._incidents(), Text(_clean(hint), style="dim"))
 
+    def picture(self) -> str:
+        """The view as an SVG image that needs no fonts from elsewhere."""
+        console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
+        console.print(self.table(""))
+        return _FONT_FACE.sub("", console.export_svg(title=f"edgewatch {self.node}"))
+
     def line(self) -> str:
         """One plain line: how the node is now."""
         if self.metrics is None:
@@ -113,7 +124,8 @@ class NodeView:
             return "online"
         word: str = self.state.state
         if word == "learning":
-            return f"learning {self.state.learning_progress:.0%}"
+            progress = [metric.progress for metric in self.metrics.channels.values()] if self.metrics else []
+            return f"learning {max(progress, default=self.state.learning_progress):.0%}"
         return f"{word} (provisional)" if self.state.provisional else word
 
     def _header(self) -> Text:
@@ -258,6 +270,19 @@ def _clean(text: str) -> str:
     return "".join(character if character.isprintable() else "·" for character in text)
 
 
+def _picture_of_incident(options: argparse.Namespace) -> str:
+    """Watch until an incident has been open for some seconds, then draw."""
+    view = NodeView(options.node)
+    opened = 0.0
+    with _Subscription(options.host, options.port, f"{options.prefix}/{options.node}/") as messages:
+        while not opened or time.monotonic() - opened < _PICTURE_AFTER_S:
+            for leaf, payload in messages.wait(0.5):
+                view.take(leaf, payload)
+            if view.open and not opened:
+                opened = time.monotonic()
+    return view.picture()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Watch a node on any broker."""
     parser = argparse.ArgumentParser(prog="python -m tools.view", description=__doc__)
@@ -265,7 +290,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, default=1883)
     parser.add_argument("--prefix", default="edgewatch")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="wait for an incident, write a picture of it, end")
     options = parser.parse_args(arguments)
+    if options.svg:
+        options.svg.write_text(_picture_of_incident(options), encoding="utf-8")
+        return 0
     try:
         watch(options.host, options.port, options.prefix, options.node, lambda: True, "Ctrl-C ends the view")
     except KeyboardInterrupt:

@@ -6,10 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.conftest import ROOT
 
@@ -39,11 +37,8 @@ def answers(python: str) -> tuple[str, np.ndarray, np.ndarray]:  # type: ignore[
     return name, np.array(forecasts), np.array(reconstructions)
 
 
-def test_both_runtimes_give_the_same_answers() -> None:
-    other = os.environ.get("TFLITE_PYTHON") or str(ROOT / ".venv-tflite" / "bin" / "python")
-    if not Path(other).exists():
-        pytest.skip("no environment with tflite-runtime (`make test` makes one where Python 3.10 or 3.11 is there)")
-    ours, theirs = answers(sys.executable), answers(other)
+def test_both_runtimes_give_the_same_answers(tflite_python: str) -> None:
+    ours, theirs = answers(sys.executable), answers(tflite_python)
     assert theirs[0] == "tflite-runtime"
     assert np.abs(ours[1] - theirs[1]).max() < 0.02
     assert np.abs(ours[2] - theirs[2]).max() < 0.001

@@ -88,12 +88,11 @@ def test_a_bundle_is_small(written: tuple[Path, str]) -> None:
     assert sum(p.stat().st_size for p in written[0].iterdir()) < 100_000
 
 
-@pytest.mark.skipif("TFLITE_PYTHON" not in os.environ, reason="TFLITE_PYTHON names no Python with tflite-runtime")
-def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, str]) -> None:
+def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, str], tflite_python: str) -> None:
     script = "import pathlib, sys\nfrom agent import bundle, inference\nbundle.load(pathlib.Path(sys.argv[1]))"
     script += "\nprint(inference.runtime_name())"
     done = subprocess.run(
-        [os.environ["TFLITE_PYTHON"], "-c", script, str(written[0])],
+        [tflite_python, "-c", script, str(written[0])],
         env=_environment(),
         capture_output=True,
         text=True,
