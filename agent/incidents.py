@@ -54,7 +54,7 @@ class _Incident:
 class Incidents:
     """Opens, updates and closes incidents over a stream of verdicts.
 
-    A channel opens one when it was anomalous in four fifths of the last ``confirm_s``; channels that follow within
+    A channel opens one when four fifths of its readings of the last ``confirm_s`` were anomalous; channels that follow within
     ``merge_s`` join it. It closes when all its channels were quiet, clearly below their limits, for ``clear_s``; a
     channel then opens none for ``cooldown_s``. Times are counted in ticks, so that replay gives what live gave.
 
@@ -100,7 +100,9 @@ class Incidents:
         self._missing_rows = max(1, round(_MISSING_S / interval_s))
         self._pause_rows = round(_UPDATE_PAUSE_S / interval_s)
         self._history = np.zeros((n, confirm_rows), bool)
-        self._row = 0
+        self._any_history = False
+        # Tick of the first anomalous reading of each channel's present history.
+        self._began = np.zeros(n, np.int64)
         self._quiet_rows = np.zeros(n, np.int64)
         self._absent_rows = np.zeros(n, np.int64)
         self._silent_until = np.zeros(n, np.int64)
@@ -114,11 +116,15 @@ class Incidents:
 
     def step(self, frame: Frame, verdict: Verdict, *, clock_synced: bool = True) -> list[Alert]:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
-        self._history[:, self._row] = verdict.anomalous
-        self._row = (self._row + 1) % self._history.shape[1]
-        if not self._open and not np.count_nonzero(verdict.anomalous):
-            return []
+        if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous)):
+            return []  # what would be written down is there already
         missing = np.isnan(verdict.value)
+        # The newest readings of each channel, newest last; a missing one is no evidence for either side.
+        shifted = np.concatenate((self._history[:, 1:], verdict.anomalous[:, None]), axis=1)
+        self._history = np.where(missing[:, None], self._history, shifted)
+        self._any_history = bool(self._history.any())
+        fresh = verdict.anomalous & (self._history.sum(axis=1) == 1)
+        self._began[fresh] = frame.seq
         self._absent_rows = np.where(missing, self._absent_rows + 1, 0)
         quiet = (verdict.strength < _QUIET) & ~missing
         self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(missing, self._quiet_rows, 0))
@@ -144,11 +150,8 @@ class Incidents:
     def _join_or_open(self, new: IntArray, frame: Frame, verdict: Verdict, synced: bool) -> list[Alert]:
         joined = next((i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows), None)
         if joined is None:
-            # The excursion began with the oldest anomalous tick still remembered.
-            window = np.roll(self._history[new], -self._row, axis=1)
-            age = window.shape[1] - 1 - int(window.any(axis=0).argmax())
             stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
-            incident = _Incident(stem, frame, frame.seq - age, self._interval_s, verdict.threshold)
+            incident = _Incident(stem, frame, int(self._began[new].min()), self._interval_s, verdict.threshold)
             self._open.append(incident)
         else:
             incident = joined

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "verify"]
 
-# On the squashed scale, where a channel's usual deviation is about 1. Int8 weights of the shipped bundle cost 0.014 on
-# average and 0.43 at most; a fused state that is not cleared costs 0.53 and 5.8.
+# On the squashed scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and, in two
+# trainings, 0.43 and 0.65 at the worst of 65,000 points; a fused state that is not cleared costs 0.53 and 5.8.
 MEAN_TOLERANCE = 0.02
-MAX_TOLERANCE = 0.5
+MAX_TOLERANCE = 1.0
 
 
 def verify(

@@ -66,7 +66,7 @@ class LatencyTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method
         Of the HTTP request.
     timeout_s
-        Seconds after which a reading has failed.
+        Seconds after which waiting ends; the reading is then this time, which an unreachable target stands out by.
     """
 
     name: Annotated[str, Meta(description="The channel is latency.<name>.")]
@@ -74,7 +74,7 @@ class LatencyTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: Annotated[str, Meta(description="URL to ask for its headers.")] = ""
     icmp: Annotated[str, Meta(description="Host to send an echo request to.")] = ""
     method: Annotated[Literal["HEAD", "GET"], Meta(description="Of the HTTP request.")] = "HEAD"
-    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Seconds after which a reading has failed.")] = 2.0
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Seconds after which waiting ends.")] = 2.0
 
 
 class LatencyConfig(SourceConfig, frozen=True):
@@ -119,7 +119,7 @@ class LatencySource:
         self._failed: set[str] = set()
 
     def read(self) -> Sequence[float]:
-        """Milliseconds for each target; NaN for one that refused, failed or took longer than its time-out."""
+        """Milliseconds for each target, at most its time-out; NaN for one that refused or failed."""
         _look_up([probe.peer for probe in self._probes])
         with selectors.DefaultSelector() as selector:
             try:
@@ -149,13 +149,13 @@ class LatencySource:
             elapsed_s = monotonic() - started
             for probe in waiting:
                 if elapsed_s >= probe.timeout_s:
-                    probe.fail(f"no answer within {probe.timeout_s:g} s")
+                    probe.time_out()
 
     def _report(self, probe: _Probe) -> None:
         """Say once of a target that it did not answer, and why."""
         if probe.failure and probe.name not in self._failed:
             self._failed.add(probe.name)
-            _LOG.warning("no reading for latency.%s: %s", probe.name, probe.failure)
+            _LOG.warning("latency.%s: %s", probe.name, probe.failure)
 
 
 def _serve(selector: selectors.BaseSelector, timeout_s: float) -> bool:
@@ -251,6 +251,13 @@ class _Probe(ABC):
         if not self.ended.is_set():
             self.failure = reason
             self._end()
+
+    def time_out(self) -> None:
+        """End a measurement that takes too long: all that is known is that it is no less than the time-out."""
+        reason = f"no answer within {self.timeout_s:g} s"
+        self.fail(reason)
+        if self.failure == reason:
+            self.milliseconds = 1e3 * self.timeout_s
 
     def _begin(self) -> bool:
         """Forget the last measurement; False where no address is known, which ends the new one at once."""
