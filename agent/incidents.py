@@ -54,9 +54,9 @@ class _Incident:
 class Incidents:
     """Opens, updates and closes incidents over a stream of verdicts.
 
-    A channel opens one when four fifths of its readings of the last ``confirm_s`` were anomalous; channels that follow within
-    ``merge_s`` join it. It closes when all its channels were quiet, clearly below their limits, for ``clear_s``; a
-    channel then opens none for ``cooldown_s``. Times are counted in ticks, so that replay gives what live gave.
+    A channel opens one when four fifths of its readings of the last ``confirm_s`` were anomalous; channels that follow
+    within ``merge_s`` join it. It closes when all its channels were quiet, clearly below their limits, for ``clear_s``;
+    a channel then opens none for ``cooldown_s``. Times are counted in ticks, so that replay gives what live gave.
 
     Parameters
     ----------

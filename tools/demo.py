@@ -22,6 +22,7 @@ import yaml
 from agent import config as agent_config
 from agent.errors import EdgewatchError
 from tools.broker import listens
+from tools.listener import listening
 from tools.view import watch
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _ROOT = Path(__file__).parent.parent
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _LEARNING_S = 90.0
 _METRICS_S = 1.0
+# Shorter than what a tick waits for its sources, so that a slow service shows at every tick.
+_PROBE_S = 0.2
 _HEALTH_S = 10.0
 _BROKER_START_S = 15.0
 _AGENT_END_S = 1.4
@@ -88,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: Config, folder: Path) -> int:
+    with listening() as service:
+        return _run_beside(service, config, folder)
+
+
+def _run_beside(service: tuple[str, int], config: Config, folder: Path) -> int:
     children: list[tuple[_Child, float]] = []
     try:
         host, port = config.mqtt.address
@@ -98,7 +106,7 @@ def _run(config: Config, folder: Path) -> int:
             children.append((broker, _BROKER_END_S))
             _await(broker, host, port)
         settings = folder / "config.yaml"
-        settings.write_text(yaml.safe_dump(_demo_settings(config, folder, host, port)), encoding="utf-8")
+        settings.write_text(yaml.safe_dump(_demo_settings(config, folder, (host, port), service)), encoding="utf-8")
         agent = _Child("agent", ["run", "--config", str(settings)], folder / "agent.log")
         children.append((agent, _AGENT_END_S))
         kind = "its own broker" if own else "the broker"
@@ -120,9 +128,12 @@ def _run(config: Config, folder: Path) -> int:
         print("stopped")
 
 
-def _demo_settings(config: Config, folder: Path, host: str, port: int) -> dict[str, Any]:
-    """The user's configuration with the demo's pace on top."""
+def _demo_settings(config: Config, folder: Path, broker: tuple[str, int], service: tuple[str, int]) -> dict[str, Any]:
+    """The user's configuration with the demo's pace, and a service of this machine whose latency is watched."""
+    host, port = broker
     settings: dict[str, Any] = msgspec.to_builtins(config)
+    target = {"name": "loopback", "tcp": "{}:{}".format(*service), "timeout_s": _PROBE_S}
+    settings["sources"] = [*settings["sources"], {"type": "latency", "targets": [target]}]
     settings["state_dir"] = str(folder / "state")
     settings["alerts"]["learning_s"] = _LEARNING_S
     settings["mqtt"] |= {"metrics_interval_s": _METRICS_S, "health_interval_s": _HEALTH_S, "host": host, "port": port}

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from agent.errors import EdgewatchError, UserError
+from tools.listener import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     latency = command("latency", _latency, "make connecting to a service on this machine slow")
-    latency.add_argument("--target", required=True, metavar="HOST:PORT", help="loopback only")
+    latency.add_argument(
+        "--target",
+        default="{}:{}".format(*DEFAULT_ADDRESS),
+        metavar="HOST:PORT",
+        help="loopback only; default: the listener of `make run`",
+    )
     latency.add_argument("--mechanism", choices=("auto", "netem", "flood"), default="auto", help="default: what works")
     latency.add_argument("--delay-ms", type=_whole(1, 5000), default=200, help="with netem; default 200")
     latency.add_argument(
@@ -249,7 +255,7 @@ def _latency(args: Any) -> None:
     target = _loopback(args.target)
     before = [_connect_ms(target) for _ in range(10)]
     if all(math.isinf(milliseconds) for milliseconds in before):
-        raise UserError("nothing answers there", place=args.target, remedy="start the service first")
+        raise UserError("nothing answers there", place=args.target, remedy="start it first (the default one: make run)")
     deadline = time.monotonic() + args.seconds
     during: list[float] = []
     with ExitStack() as cleanup:

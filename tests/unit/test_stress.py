@@ -201,7 +201,6 @@ def test_the_workers_of_a_killed_parent_die_with_it() -> None:
         (["latency", "--target", "nonsense"], "not HOST:PORT"),
         (["latency", "--target", "127.0.0.1:99999"], "not HOST:PORT"),
         (["latency", "--target", "127.0.0.1:1"], "nothing answers"),
-        (["latency"], "--target"),
         (["cpu", "--seconds", "601"], "must be 0.1 to 600: 601"),
         (["cpu", "--seconds", "nan"], "must be 0.1 to 600: nan"),
         (["cpu", "--workers", "0"], "must be 1 to 256: 0"),
