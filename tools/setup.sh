@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 
 purpose=${1:-run}
 case $purpose in
-    run) extras=tools; size="about 60 MB" ;;
-    train) extras=tools,training; size="about 1 GB" ;;
-    test) extras=tools,training,test; size="about 1 GB" ;;
+    run) extras=tools; size="about 200 MB" ;;
+    train) extras=tools,training; size="about 2 GB" ;;
+    test) extras=tools,training,test; size="about 2 GB" ;;
     *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
 esac
 

@@ -307,10 +307,13 @@ def _connect_ms(target: _Target) -> float:
 def _summary(milliseconds: list[float]) -> str:
     if not milliseconds:
         return "(not measured)"
-    longest = "no answer within 3 s" if math.isinf(max(milliseconds)) else f"{max(milliseconds):.0f} ms"
+
+    def said(value: float) -> str:
+        return "no answer within 3 s" if math.isinf(value) else f"{value:.2f} ms"
+
     slow = sum(value > 100.0 for value in milliseconds)
     return (
-        f"{statistics.median(milliseconds):.2f} ms in the median, {longest} at most, "
+        f"{said(statistics.median(milliseconds))} in the median, {said(max(milliseconds))} at most, "
         f"more than 100 ms in {slow} of {len(milliseconds)}"
     )
 

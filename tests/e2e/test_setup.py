@@ -1,0 +1,80 @@
+"""The set-up that every target of the Makefile begins with says what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+TOOLS = ("sh", "dirname", "cksum", "grep", "rm", "tail", "touch", "printf", "ls")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy with what set-up reads, and nothing on the PATH but what a bare system has."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder in ("agent", "training", "tools"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "tools").unlink()
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "setup.sh", tmp_path / "tools")
+    (tmp_path / "bin").mkdir()
+    for tool in TOOLS:
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or "/bin/false")
+    stub(tmp_path, "id", "echo 1000")
+    return tmp_path
+
+
+def stub(checkout: Path, name: str, script: str) -> None:
+    path = checkout / "bin" / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def setup(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "tools/setup.sh", "run"],
+        cwd=checkout,
+        env={"PATH": str(checkout / "bin"), "HOME": str(checkout)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_python_it_names_the_package(checkout: Path) -> None:
+    done = setup(checkout)
+    assert done.returncode == 3
+    assert "no Python 3.10 to 3.13 found" in done.stderr
+    assert "apt install python3 python3-venv" in done.stderr
+
+
+def test_too_old_a_python_is_no_python(checkout: Path) -> None:
+    stub(checkout, "python3", "exit 1")
+    assert "no Python 3.10 to 3.13 found" in setup(checkout).stderr
+
+
+def test_without_the_venv_module_it_names_the_package(checkout: Path) -> None:
+    stub(checkout, "python3", f'case "$2" in *ensurepip*) exit 1 ;; esac; exec {sys.executable} "$@"')
+    done = setup(checkout)
+    assert done.returncode == 3
+    assert "python3 has no venv module" in done.stderr
+    assert "sudo apt install python3-venv" in done.stderr
+
+
+def test_without_a_network_it_says_so_and_goes_on_from_there_the_next_time(checkout: Path) -> None:
+    (checkout / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    done = setup(checkout, **offline)
+    assert done.returncode == 3
+    assert "is there a network" in done.stderr
+    again = setup(checkout, **offline)
+    assert again.returncode == 3
+    assert "making .venv" not in again.stdout
