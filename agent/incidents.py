@@ -260,6 +260,9 @@ def _number(value: float) -> float | None:
 def _summary(contributors: tuple[Contributor, ...], channels: int, phase: Phase, reason: str, duration_s: float) -> str:
     first = contributors[0]
     seen = "reached " if phase == "close" else ""
+    if first.value is not None and (first.lower or 0.0) <= first.value <= (first.upper or 0.0):
+        # Each reading is within limits; it is the autoencoder that does not know their course.
+        seen = "shows an unusual pattern, last "
     text = (
         f"{first.channel} {seen}{quantity(first.value, first.unit)} "
         f"(expected {range_text(first.lower, first.upper, first.unit)})"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mad", "MeanStd", "Percentile", "RangeNovelty", "Threshold", "make_threshold"]
 
-# Errors seen before a tail can be told from the body.
-_WARM_UP = 100.0
+# Errors after which one that exceeds all before is rather an outlier than a part of the body.
+_WARM_UP = 30.0
 _TINY = 1e-12
 # A step of a running quantile, over the distance to the value that caused it: less biases it, more makes it jump.
 _OVERSHOOT = 4.0
@@ -66,7 +66,7 @@ def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: float)
 class RangeNovelty:
     """Soft range novelty: how far beyond all that was seen, in units of the range seen.
 
-    The smallest and the largest error are remembered. While warming up the range grows by the whole of each excess,
+    The smallest and the largest error are remembered. For thirty errors the range grows by the whole of each excess,
     afterwards by half of it, so that one outlier does not hide the next; and it relaxes slowly towards the mean error.
     A young range is believed less: the margin is multiplied by (n + 30) / n.
 

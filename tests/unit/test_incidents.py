@@ -152,6 +152,11 @@ def test_alerts_of_a_channel_still_being_learned_are_provisional() -> None:
     assert alert.provisional
 
 
+def test_a_pattern_that_no_single_reading_shows_is_said_as_such(feed: Feed) -> None:
+    (alert,) = feed(3, 0, 0, times=5, value=[5.0, 5.0, 5.0])
+    assert alert.summary == "cpu.percent shows an unusual pattern, last 5 % (expected 2 – 14 %)"
+
+
 def test_numbering_has_no_gaps(feed: Feed) -> None:
     seqs = []
     for _ in range(5):

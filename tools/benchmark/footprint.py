@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SETTLE_S = 5.0
+# What psmqtt is asked for every second: about what our default configuration reads.
+_PSMQTT_TASKS = (
+    ("cpu_percent", "[]"),
+    ("cpu_times_percent", "[iowait]"),
+    ("getloadavg", "['*']"),
+    ("virtual_memory", "[percent]"),
+    ("swap_memory", "[percent]"),
+    ("disk_usage", "[percent, '/']"),
+    ("disk_io_counters", "[read_bytes]"),
+    ("disk_io_counters", "[write_bytes]"),
+    ("net_io_counters", "[bytes_recv]"),
+    ("net_io_counters", "[bytes_sent]"),
+)
 _ROOT = Path(__file__).parent.parent.parent
 
 
@@ -46,10 +59,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         starts = sorted(_first_publish_s(agent, port) for _ in range(options.starts))
         commands = {"edgewatch": agent} | ({} if options.without_peers else _peers(folder, port))
         figures: dict[str, Any] = {"seconds": options.seconds, "first_publish_s": round(starts[len(starts) // 2], 3)}
-        figures |= _measure(commands, options.seconds)
+        measured = _measure(commands, options.seconds)
+        figures |= measured
     print(f"start → first publish (median of {options.starts}): {figures['first_publish_s']} s")
     print(f"{'':<12}{'RSS':>8}{'PSS':>8}{'private':>9}{'CPU %':>8}   over {options.seconds:g} s, MiB")
-    for name in commands:
+    for name in measured:
         row = figures[name]
         print(f"{name:<12}{row['rss']:>8}{row['pss']:>8}{row['private']:>9}{row['cpu_percent']:>8}")
     return figures
@@ -100,10 +114,13 @@ def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[s
     processes = {name: _start(command) for name, command in commands.items()}
     try:
         time.sleep(_SETTLE_S)
-        before = {name: _cpu_s(process.pid) for name, process in processes.items()}
+        before = {name: _cpu_s(process.pid) for name, process in processes.items() if process.poll() is None}
         begin = time.perf_counter()
         time.sleep(seconds)
         elapsed = time.perf_counter() - begin
+        for name in [name for name, process in processes.items() if process.poll() is not None]:
+            print(f"{name}: ended by itself, left out")
+            del processes[name]
         return {
             name: _memory_mib(process.pid)
             | {"cpu_percent": round(100.0 * (_cpu_s(process.pid) - before[name]) / elapsed, 3)}
@@ -116,39 +133,30 @@ def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[s
 
 def _peers(folder: Path, port: int) -> dict[str, list[str]]:
     """Other agents, each in its own environment, publishing once a second; those that can be had here."""
-    commands = {}
-    glances = folder / "glances.conf"
-    glances.write_text(f"[mqtt]\nhost=127.0.0.1\nport={port}\ntls=false\n", encoding="utf-8")
-    psmqtt = folder / "psmqtt.yaml"
-    tasks = ("cpu_percent", "virtual_memory/percent", "swap_memory/percent", "disk_usage/percent/|", "loadavg/1")
-    psmqtt.write_text(
-        "logging: {level: ERROR, report_status_period_sec: 60}\n"
-        f"mqtt: {{broker: {{host: 127.0.0.1, port: {port}}}, publish_topic_prefix: psmqtt, "
-        "clientid: psmqtt, qos: 0, retain: false, reconnect_period_sec: 5}\n"
-        "schedule:\n- cron: every 1 second\n  tasks:\n"
-        + "".join(f"  - {{task: {t.split('/')[0]}, params: {_quoted(t.split('/')[1:])}}}\n" for t in tasks),
+    (folder / "glances.conf").write_text(f"[mqtt]\nhost=127.0.0.1\nport={port}\ntls=false\n", encoding="utf-8")
+    tasks = "\n".join(f"      - {{task: {task}, params: {params}}}" for task, params in _PSMQTT_TASKS)
+    (folder / "psmqtt.yaml").write_text(
+        f"mqtt:\n  broker: {{host: 127.0.0.1, port: {port}}}\n"
+        f"schedule:\n  - cron: every 1 seconds\n    tasks:\n{tasks}\n",
         encoding="utf-8",
     )
+    glances = ["glances", "-q", "-t", "1", "--export", "mqtt", "-C", str(folder / "glances.conf")]
     wanted = {
-        "glances": (["glances", "paho-mqtt"], ["glances", "-q", "-t", "1", "--export", "mqtt", "-C", str(glances)]),
-        "psmqtt": (["psmqtt"], ["psmqtt", str(psmqtt)]),
+        "glances": (["glances", "paho-mqtt", "certifi"], glances),
+        "psmqtt": (["psmqtt"], ["env", f"PSMQTTCONFIG={folder / 'psmqtt.yaml'}", "psmqtt"]),
     }
+    commands = {}
     for name, (packages, command) in wanted.items():
         home = folder / name
         made = subprocess.run([sys.executable, "-m", "venv", str(home)], check=False, capture_output=True)
         if not made.returncode:
             pip = [str(home / "bin" / "pip"), "install", "--quiet", *packages]
             made = subprocess.run(pip, check=False, capture_output=True)
-        program = home / "bin" / command[0]
-        if made.returncode or not program.exists():
+        if made.returncode:
             print(f"{name}: cannot be installed here, left out")
             continue
-        commands[name] = [str(program), *command[1:]]
+        commands[name] = [str(home / "bin" / name) if part == name else part for part in command]
     return commands
-
-
-def _quoted(parts: list[str]) -> str:
-    return "[" + ", ".join(f'"{part.replace("|", "/")}"' for part in parts) + "]"
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
