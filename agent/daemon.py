@@ -46,7 +46,10 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
         for position, part in enumerate(config.sources):
             name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
             opened.append((name, source_class(part.type)(part, config.interval_s)))
-    except Exception:
+    except BaseException as error:
+        if isinstance(error, EdgewatchError) and error.place.startswith("$"):
+            # A source knows the path of its own keys only.
+            error.place = f"$.sources[{len(opened)}]{error.place[1:]}"
         for _, source in opened:
             source.close()
         raise

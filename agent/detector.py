@@ -57,11 +57,17 @@ class Detector:
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
         self._step = 0
+        # The last row in which something else than the reading went to the autoencoder.
+        self._amended = -spec.window - 1
         self._scaled = np.zeros(n)
         self._valid = np.zeros(n, bool)
         self._all_valid = False
         # float64[3, n]: median, lower and upper quantile for the next row, on the channel's scale.
         self._outlook = np.full((3, n), np.nan)
+        self._residual = np.full(n, np.nan)
+        self._residual_floor = self.scale.effect / 10.0 + 1e-9
+        self._usual_residual = self._residual_floor.copy()
+        #: Readings that were there but could not be used, so far.
         self.invalid = 0
 
     def score(self, values: Float32Array) -> Scores:
@@ -79,15 +85,17 @@ class Detector:
             self.invalid += int(np.count_nonzero(~valid & ~np.isnan(values)))
             scaled = np.where(valid, scaled, self._scaled)
         self._scaled = scaled
-        forecast_error = scaled - self._outlook[0]
+        errors = np.full((2, scaled.size), np.nan)
+        np.subtract(scaled, self._outlook[0], out=errors[0])
         if not self._all_valid:
-            forecast_error[~valid] = np.nan
+            errors[0, ~valid] = np.nan
+        self._residual = np.abs(errors[0])
         # Before the newest row goes in: the forecaster judges that one, the autoencoder looks back on the decided ones.
-        reconstruction_error = self._reconstruct()
+        self._reconstruct(errors[1])
         self._step += 1
         self._read.push(scaled)
         self._accepted.push(scaled)
-        return Scores(self._outlook, forecast_error, reconstruction_error)
+        return Scores(self._outlook, errors)
 
     def learn(self, allowed: BoolArray) -> None:
         """Take in the row last scored and look one row ahead.
@@ -101,17 +109,30 @@ class Detector:
         normaliser = self._normaliser
         features = normaliser.update(self._scaled, learn)
         network = self._forecaster
+        self._follow_residual(learn)
         forecast, next_h, next_c = network.step(features)
         outlook = np.empty_like(self._outlook)
         outlook[:] = features[:, 0] + forecast[:, 0]
         outlook[1:] += _SIDES * forecast.T[1:]
         outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
         if np.count_nonzero(learn) < learn.size:
+            self._amended = self._step
             self._accepted.amend(np.where(learn | np.isnan(self._outlook[0]), self._scaled, self._outlook[0]))
             next_h = np.where(learn[:, None], next_h, network.h)
             next_c = np.where(learn[:, None], next_c, network.c)
             outlook = np.where(learn, outlook, self._outlook)
         network.h, network.c, self._outlook = next_h, next_c, outlook
+
+    def relative_residual(self) -> Float64Array:
+        """Forecast error of the row last scored over its usual size, float64[n_channels] ≥ 0; 0 where missing."""
+        relative: Float64Array = np.fmax(self._residual / self._usual_residual, 0.0)
+        return relative
+
+    def _follow_residual(self, learn: BoolArray) -> None:
+        """Learn the usual size of the forecast error, as fast as the normalisation learns."""
+        size = np.maximum(self._residual, self._residual_floor)
+        step = self._normaliser.rate * (size - self._usual_residual)
+        np.add(self._usual_residual, step, out=self._usual_residual, where=learn & np.isfinite(step))
 
     def among_accepted(self) -> BoolArray:
         """Whether the row last scored lies within the range of the rows accepted before it, bool[n_channels]."""
@@ -137,23 +158,24 @@ class Detector:
         """bool[n_channels]: which readings of the row last scored were valid."""
         return self._valid
 
-    def _reconstruct(self) -> Float64Array:
-        """Signed error of the worst of the newest points, for the channels whose turn it is; NaN for the others."""
-        error = np.full(self._scaled.size, np.nan)
+    def _reconstruct(self, error: Float64Array) -> None:
+        """Put in the largest error of the newest points, float64[n_channels], for the channels whose turn it is."""
         # Channels take turns: every `stride`-th of them is due, beginning with another one each row.
         due = slice(self._step % self._stride, None, self._stride)
         window = self._accepted.view()[due]
         if not len(window):
-            return error
+            return
         normaliser = self._normaliser
         centre, spread = normaliser.centre[due, None], normaliser.spread[due, None]
         squashed = squash((window - centre) / spread)
         reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :]
         newest = window[:, -self._stride :]
-        residual: Float64Array = newest - (centre + spread * unsquash(reconstruction.astype(np.float64)))
-        # What stands in for a reading that was not learned is not judged.
-        residual *= newest == self._read.view()[due, -self._stride :]
-        # The largest of either sign; a window that reaches back before the first reading says nothing.
-        high, low = residual.max(axis=1), residual.min(axis=1)
-        error[due] = np.where(normaliser.count[due] >= self._window, np.where(high > -low, high, low), np.nan)
-        return error
+        residual: Float64Array = np.abs(newest - (centre + spread * unsquash(reconstruction)))
+        if self._step <= self._amended + self._window:
+            # What stands in for a reading that was not learned is not judged.
+            residual *= newest == self._read.view()[due, -self._stride :]
+        largest = residual.max(axis=1)
+        if normaliser.fewest < self._window:
+            # A window that reaches back before the first reading says nothing.
+            largest[normaliser.count[due] < self._window] = np.nan
+        error[due] = largest

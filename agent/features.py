@@ -80,13 +80,15 @@ def squash(normalised: Float64Array) -> Float64Array:
     return _between(np.arcsinh(normalised), -_SQUASH_LIMIT, _SQUASH_LIMIT)
 
 
-def unsquash(squashed: Float64Array) -> Float64Array:
+def unsquash(squashed: Float64Array | Float32Array) -> Float64Array:
     """Undo `squash`."""
     wide: Float64Array = np.sinh(_between(squashed, -_SQUASH_LIMIT, _SQUASH_LIMIT))
     return wide
 
 
-def _between(values: Float64Array, low: float | Float64Array, high: float | Float64Array) -> Float64Array:
+def _between(
+    values: Float64Array | Float32Array, low: float | Float64Array, high: float | Float64Array
+) -> Float64Array:
     """Clip; np.clip takes several times as long on the few numbers of a step."""
     clipped: Float64Array = np.maximum(np.minimum(values, high), low)
     return clipped
@@ -125,10 +127,12 @@ class Normaliser:
         # Mean absolute deviation from the centre, and mean absolute change, one below the other.
         self._moments = np.zeros((2, n_channels))
         self.last = np.zeros(n_channels)
-        # Readings that every channel has at least; while few, rates differ between channels.
-        self._fewest = 0.0
+        #: Readings that every channel has at least; while these are few, rates differ between channels.
+        self.fewest = 0.0
         #: float64[n_channels] > 0, the deviation to divide by.
         self.spread = self._measure_spread()
+        #: float64[n_channels], share of the newest reading in the statistics; 0 where it was not learned.
+        self.rate = np.zeros(n_channels)
 
     @property
     def deviation(self) -> Float64Array:
@@ -162,11 +166,11 @@ class Normaliser:
         features
             float32[n_channels, 3], see `FEATURES`.
         """
-        if not self._fewest:
+        if not self.fewest:
             first = learn & (self.count == 0)
             self.last[first] = scaled[first]
         # Where nothing is learned, step and rate are 0 and everything stays.
-        rate = self._rate(learn)
+        self.rate = rate = self._rate(learn)
         step = (scaled - self.last) * learn
         self.last += step
         self.centre += rate * (self.last - self.centre)
@@ -188,10 +192,10 @@ class Normaliser:
 
     def _rate(self, learn: BoolArray) -> Float64Array:
         """What share of a new reading goes into the statistics: 0 where nothing is learned."""
-        if self._fewest * self._slowest >= 1.0:
+        if self.fewest * self._slowest >= 1.0:
             return np.multiply(self._slowest, learn, dtype=np.float64)
         self.count += learn
-        self._fewest = self.count.min()
+        self.fewest = self.count.min()
         rate: Float64Array = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
         return rate
 
@@ -212,5 +216,5 @@ class Normaliser:
         self._moments[1, which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
         self.last[which] = recent[:, -1]
         self.count[which] = np.minimum(self.count[which], recent.shape[1])
-        self._fewest = self.count.min()
+        self.fewest = self.count.min()
         self.spread = self._measure_spread()

@@ -24,9 +24,8 @@ __all__ = ["Monitor"]
 _MIN_LEARNING_ROWS = 100
 # The autoencoder looks at a channel only now and then; its range needs this many looks.
 _MIN_RECONSTRUCTIONS = 12
-# Residuals are held against their mean over about this many rows.
-_RESIDUAL_ROWS = 1500
-_RESIDUAL_CLIP = 5.0
+# A node whose residuals are this many times their usual size has a state score of one half.
+_USUAL_MULTIPLE = 5.0
 
 
 class Monitor:
@@ -73,12 +72,11 @@ class Monitor:
         self._anomalous = np.zeros(n, bool)
         self._any_anomalous = False
         self._none = np.zeros(n, bool)
+        self._all = np.ones(n, bool)
         self._excursion = np.zeros(n)
         self._excursions = False
         self._last_look = np.zeros(n)
         self._reconstruction_strength = np.zeros(n)
-        self._usual_residual = np.zeros(n)
-        self._residual_floor = 0.1 * effect + 1e-9
 
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""
@@ -86,7 +84,7 @@ class Monitor:
         scores = self.detector.score(frame.values)
         valid = self.detector.valid
         self._seen = self._seen + valid
-        errors = np.concatenate((scores.forecast_error, scores.reconstruction_error))
+        errors = scores.errors.reshape(-1)  # one lane a channel and head
         lower, upper = self._threshold.limits()
         ready = self._seen > self._learning_rows
         strength = self._strength(errors, lower, upper) * (ready & valid)
@@ -110,7 +108,7 @@ class Monitor:
             seen=self._seen,
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
-            state_score=self._state_score(errors[:n], ready),
+            state_score=self._state_score(ready),
         )
         self._learn(errors, anomalous, accepted)
         return verdict
@@ -141,24 +139,19 @@ class Monitor:
         self._excursions = bool(self._excursion.any())
         return accepted
 
-    def _state_score(self, forecast_error: Float64Array, ready: BoolArray) -> float:
-        """Residual over its usual size, root mean square over channels, brought to 0..1."""
-        size = np.fmax(np.abs(forecast_error), 0.0)
-        usual = self._usual_residual + self._residual_floor
-        relative = size / usual * ready
-        rate = np.maximum(1.0 / np.maximum(self._seen, 1.0), 1.0 / _RESIDUAL_ROWS) * self.detector.valid
-        clipped = np.where(ready, np.minimum(size, _RESIDUAL_CLIP * usual), size)
-        self._usual_residual += rate * (clipped - self._usual_residual)
+    def _state_score(self, ready: BoolArray) -> float:
+        """Residual over its usual size, root mean square over the channels that are learned, brought to 0..1."""
+        relative = self.detector.relative_residual() * ready
         root = math.sqrt(float(relative.dot(relative)) / max(int(np.count_nonzero(ready)), 1))
-        return root / (root + _RESIDUAL_CLIP)
+        return root / (root + _USUAL_MULTIPLE)
 
     def _learn(self, errors: Float64Array, anomalous: BoolArray, accepted: BoolArray) -> None:
-        held = anomalous | accepted
         lanes = np.isfinite(errors)
-        if np.count_nonzero(held):
-            onset = anomalous & ~self._anomalous
-            lanes &= np.tile(~held | onset, 2)
+        allowed = self._all
+        if np.count_nonzero(anomalous) or accepted is not self._none:
+            allowed = ~(anomalous | accepted)
+            lanes &= np.tile(allowed | (anomalous & ~self._anomalous), 2)
         self._threshold.learn(errors, lanes)
-        self.detector.learn(~held)
+        self.detector.learn(allowed)
         self._anomalous = anomalous
-        self._any_anomalous = bool(np.count_nonzero(anomalous))
+        self._any_anomalous = allowed is not self._all

@@ -122,7 +122,7 @@ class _Session:
             self.failure = f"TLS: the broker's certificate is not trusted: {error.verify_message}"
         except ssl.SSLError as error:
             self.failure = f"TLS: {error.reason or error}"
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: it is said, and the next try comes
             self.failure = f"{getattr(error, 'strerror', None) or error or type(error).__name__}"
         if self.client.socket() is not None:
             self.client.disconnect()

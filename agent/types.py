@@ -103,16 +103,13 @@ class Scores(msgspec.Struct, gc=False):
     outlook
         float64[3, n_channels]: what the forecaster expected of this tick, median, 5 % and 95 % quantile; NaN before a
         channel's first valid reading.
-    forecast_error
-        float64[n_channels], reading less median, NaN where either is missing.
-    reconstruction_error
-        float64[n_channels], the largest signed error of the autoencoder's newest points; NaN for a channel whose
-        window was not due at this tick.
+    errors
+        float64[2, n_channels]: of the forecast, reading less median, NaN where either is missing; of the
+        reconstruction, the largest of the newest points, NaN for a channel whose window was not due at this tick.
     """
 
     outlook: Any  # Float64Array; msgspec does not look inside
-    forecast_error: Any
-    reconstruction_error: Any
+    errors: Any
 
 
 class Verdict:

@@ -39,6 +39,11 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         ("sources: [{type: csv, path: /nowhere.csv}]", 2, "/nowhere.csv"),
         ("mqtt: {password_file: /nowhere}", 2, "$.mqtt.password_file: /nowhere: cannot read the password file"),
         ("sources: [{type: host}, {type: host}]", 2, "comes from two sources"),
+        (
+            "sources: [{type: host}, {type: latency, targets: [{name: a, tcp: x}]}]",
+            2,
+            "$.sources[1].targets[0].tcp: 'x' is not host:port",
+        ),
     ],
 )
 def test_a_daemon_that_cannot_work_says_why_and_does_not_start(tmp_path: Path, text: str, code: int, told: str) -> None:

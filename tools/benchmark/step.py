@@ -1,10 +1,13 @@
 """What a step costs, as ratios: against the bare invokes in it, and against ``model.predict`` of the same networks.
 
-All three are measured in turn, round by round, so that a machine whose speed drifts does not favour one of them.
+All three are measured in turn, round by round, so that a machine whose speed drifts does not favour one of them. Keras
+runs in a process of its own, as the agent never shares one with TensorFlow; while one is measured the other waits.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import statistics
 import time
@@ -14,17 +17,20 @@ import numpy as np
 
 from agent import bundle
 from agent.config import AlertsConfig, DetectionConfig
+from agent.errors import EnvironmentFault
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.types import Channel, Frame
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
 
 _LEARNING_ROWS = 100
 _STEPS_A_ROUND = 320  # a multiple of the autoencoder's stride, so that every round holds the same invokes
 _PREDICTS_A_ROUND = 3
+_REST_S = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +45,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     step, invokes = _agent(options.channels)
     pairs: list[tuple[float, float]] = []
     predicts: list[float] = []
-    predict = None if options.without_keras else _keras(options.channels)
-    for _ in range(options.rounds):
-        pairs.append((_time(step, _STEPS_A_ROUND), _time(invokes, _STEPS_A_ROUND)))
-        if predict:
-            predicts.append(_time(predict, _PREDICTS_A_ROUND))
+    with contextlib.ExitStack() as stack:
+        predict = None if options.without_keras else stack.enter_context(_predicting(options.channels))
+        for _ in range(options.rounds):
+            pairs.append((_time(step, _STEPS_A_ROUND), _time(invokes, _STEPS_A_ROUND)))
+            if predict:
+                predicts.append(predict())
+                # TensorFlow's threads spin on for a moment, on the cores that the next round needs.
+                time.sleep(_REST_S)
     step_us = statistics.median(pair[0] for pair in pairs)
     figures = {
         "channels": options.channels,
@@ -97,10 +106,35 @@ def _agent(n_channels: int) -> tuple[Callable[[], object], Callable[[], object]]
     return step, invokes
 
 
-def _keras(n_channels: int) -> Callable[[], object]:
-    """``model.predict`` of a step of both networks, as the usual script calls it."""
+@contextlib.contextmanager
+def _predicting(n_channels: int) -> Iterator[Callable[[], float]]:
+    """Start Keras in another process; gives a function that times some predictions there."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_predictions, args=(theirs, n_channels), daemon=True)
+    process.start()
+    theirs.close()
+
+    def predict() -> float:
+        ours.send(_PREDICTS_A_ROUND)
+        return float(ours.recv())
+
+    try:
+        ours.recv()
+        yield predict
+    except EOFError:
+        raise EnvironmentFault(
+            "Keras does not run here", remedy="pip install 'edgewatch[training]', or --without-keras"
+        ) from None
+    finally:
+        ours.close()
+        process.join()
+
+
+def _serve_predictions(connection: Connection, n_channels: int) -> None:
+    """Time ``model.predict`` of a step of both networks, as the usual script calls it, whenever asked."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from training.models import UNITS, WINDOW, autoencoder, forecaster  # noqa: PLC0415 - only where TensorFlow is wanted
+    from training.models import UNITS, WINDOW, autoencoder, forecaster  # noqa: PLC0415 - in this process only
 
     step_model, window_model = forecaster(), autoencoder()
     state = np.zeros((n_channels, UNITS), np.float32)
@@ -112,7 +146,10 @@ def _keras(n_channels: int) -> Callable[[], object]:
         window_model.predict(windows, verbose=0)
 
     predict()
-    return predict
+    connection.send(None)
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send(_time(predict, connection.recv()))
 
 
 def _time(function: Callable[[], object], repeats: int) -> float:
