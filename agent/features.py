@@ -169,9 +169,11 @@ class Normaliser:
         if not self.fewest:
             first = learn & (self.count == 0)
             self.last[first] = scaled[first]
-        # Where nothing is learned, step and rate are 0 and everything stays.
         self.rate = rate = self._rate(learn)
-        step = (scaled - self.last) * learn
+        step = scaled - self.last
+        if np.count_nonzero(learn) < learn.size:
+            # Where nothing is learned, step and rate are 0 and everything stays.
+            step *= learn
         self.last += step
         self.centre += rate * (self.last - self.centre)
         level = self.last - self.centre
@@ -195,7 +197,7 @@ class Normaliser:
         if self.fewest * self._slowest >= 1.0:
             return np.multiply(self._slowest, learn, dtype=np.float64)
         self.count += learn
-        self.fewest = self.count.min()
+        self.fewest = float(self.count.min())
         rate: Float64Array = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
         return rate
 
@@ -216,5 +218,5 @@ class Normaliser:
         self._moments[1, which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
         self.last[which] = recent[:, -1]
         self.count[which] = np.minimum(self.count[which], recent.shape[1])
-        self.fewest = self.count.min()
+        self.fewest = float(self.count.min())
         self.spread = self._measure_spread()

@@ -75,6 +75,7 @@ class Monitor:
         self._all = np.ones(n, bool)
         self._excursion = np.zeros(n)
         self._excursions = False
+        self._few_looks = True
         self._last_look = np.zeros(n)
         self._reconstruction_strength = np.zeros(n)
 
@@ -120,7 +121,11 @@ class Monitor:
         ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
         if self._any_anomalous:
             ratio[:n][self._anomalous & self.detector.among_accepted()] = 0.0
-        looked = np.isfinite(errors[n:]) & (self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS)
+        looked = np.isfinite(errors[n:])
+        if self._few_looks:
+            enough = self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS
+            looked &= enough
+            self._few_looks = not enough.all()
         if np.count_nonzero(looked):
             # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
             both = np.minimum(ratio[n:], self._last_look)

@@ -90,11 +90,16 @@ class RangeNovelty:
     def __init__(self, effect: Float64Array, memory: float, *, novelty: float) -> None:
         self._half_effect = effect / 2 + _TINY
         self._novelty = novelty
-        self._relaxation = 1.0 / memory
+        self._memory = memory
         self.count = np.zeros(effect.size)
         self._mean = np.zeros(effect.size)
         # float64[2, n_lanes]: the largest error, and the smallest with its sign turned, so that both ends grow alike.
         self._ends = np.zeros((2, effect.size))
+        # Relaxation is far slower than a row: it is done for many rows at once, a thousandth of the memory.
+        self._rows = 0
+        self._rows_between = max(1, round(memory / 1000.0))
+        self._relaxed_at = np.zeros(effect.size)
+        self._young = True
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """Range seen, widened by the margin; see `Threshold.limits`."""
@@ -106,12 +111,25 @@ class RangeNovelty:
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
         self.count += which
+        # Where nothing is learned the mean stands in, which moves neither the mean nor the ends.
         error = np.where(which, error, self._mean)
-        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._relaxation)
-        self._mean += rate * (error - self._mean)
+        self._mean += (error - self._mean) / np.minimum(np.maximum(self.count, 1.0), self._memory)
         excess = np.maximum(_both_signs(error) - self._ends, 0.0)
-        excess *= np.where(self.count <= _WARM_UP, 1.0, 0.5)
-        self._ends += excess - (self._relaxation * which) * (self._ends - _both_signs(self._mean))
+        if self._young:
+            excess *= np.where(self.count <= _WARM_UP, 1.0, 0.5)
+            self._young = bool((self.count <= _WARM_UP).any())
+        else:
+            excess *= 0.5
+        self._ends += excess
+        self._rows += 1
+        if self._rows % self._rows_between == 0:
+            self._relax()
+
+    def _relax(self) -> None:
+        """Draw the ends towards the mean, by as much as the errors learned since the last time call for."""
+        share = 1.0 - np.exp((self._relaxed_at - self.count) / self._memory)
+        self._relaxed_at = self.count.copy()
+        self._ends -= share * (self._ends - _both_signs(self._mean))
 
 
 def _both_signs(values: Float64Array) -> Float64Array:
