@@ -60,19 +60,16 @@ class _Network:
         try:
             with _quiet():
                 self._interpreter = interpreter_class(model_content=model, num_threads=1)
-            signature = self._interpreter.get_signature_list()["serving_default"]
-        except (ValueError, RuntimeError, KeyError) as error:
+            runner = self._interpreter.get_signature_runner("serving_default")
+        except (ValueError, RuntimeError) as error:
             raise _refused(place, error) from error
         self._place = place
-        runner_names = (tuple(signature["inputs"]), tuple(signature["outputs"]))
-        runner = self._interpreter.get_signature_runner("serving_default")
-        self.inputs: dict[str, dict[str, Any]] = runner.get_input_details()
-        self.outputs: dict[str, dict[str, Any]] = runner.get_output_details()
-        self.names = runner_names
+        self._inputs: dict[str, dict[str, Any]] = runner.get_input_details()
+        self._outputs: dict[str, dict[str, Any]] = runner.get_output_details()
 
     def _index(self, name: str, *, width: tuple[int, ...], output: bool = False) -> int:
         """Tensor index of a named input or output, its type and its shape behind the batch axis checked."""
-        details = (self.outputs if output else self.inputs).get(name)
+        details = (self._outputs if output else self._inputs).get(name)
         kind = "output" if output else "input"
         if details is None:
             raise UserError(f"the model has no {kind} {name!r}", place=self._place, remedy="export the bundle again")

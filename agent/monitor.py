@@ -59,7 +59,6 @@ class Monitor:
     ) -> None:
         n = len(channels)
         self._n = n
-        self.channels = tuple(channels)
         self.detector = Detector(channels, bundle)
         effect = self.detector.scale.effect
         self._threshold = make_threshold(

@@ -36,15 +36,12 @@ class Ring:
         self.capacity = capacity
         self._rows = np.zeros((n_channels, 2 * capacity), np.float32)
         self._next = 0
-        #: Rows held so far, at most ``capacity``.
-        self.filled = 0
 
     def push(self, row: Float64Array | Float32Array) -> None:
         """Append one row, dropping the oldest when full."""
         self._rows[:, self._next] = row
         self._rows[:, self._next + self.capacity] = row
         self._next = (self._next + 1) % self.capacity
-        self.filled = min(self.filled + 1, self.capacity)
 
     def amend(self, row: Float64Array) -> None:
         """Put another row in the place of the newest."""

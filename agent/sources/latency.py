@@ -193,10 +193,6 @@ class _Peer:
         self._thread.start()
         return self._thread
 
-    def demote_first(self) -> None:
-        """Try the first address last from now on."""
-        self.addresses = [*self.addresses[1:], *self.addresses[:1]]
-
     def _look_up(self) -> None:
         try:
             self.addresses = self._resolve(0)

@@ -18,7 +18,6 @@ def test_the_ring_shows_the_newest_rows_in_order(capacity: int, rows: list[float
     expected = [0.0] * (capacity - len(newest)) + newest
     assert ring.view()[0].tolist() == expected
     assert ring.view()[1].tolist() == [-value for value in expected]
-    assert ring.filled == min(capacity, len(rows))
 
 
 def test_the_ring_copies_nothing() -> None:

@@ -65,7 +65,7 @@ def test_missed_ticks_are_counted_and_jumped_over() -> None:
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_source_that_raises_is_counted_said_once_and_given_as_missing(inline: bool, caplog: Any) -> None:
     source = Fake([1, 1], boom, boom, [2, 2], inline=inline)
-    sampler = Sampler([("fake", source)], 0.01, ManualClock() if inline else SystemClock())
+    sampler = Sampler([("fake", source)], 0.4, ManualClock() if inline else SystemClock())
     assert np.array_equal(values(sampler), [[1, 1], [np.nan] * 2, [np.nan] * 2, [2, 2]], equal_nan=True)
     assert sampler.failures == {"fake": 2}
     assert caplog.text.count("the sensor fell off") == 1
@@ -82,14 +82,14 @@ def test_a_source_that_hangs_makes_no_tick_late_and_delivers_late() -> None:
 
     hanging = Fake([1, 1], hang, [8, 8], [9, 9], [9, 9], [9, 9], [9, 9], inline=False)
     quick = Fake(*([i, i] for i in range(50)), inline=False, names="cd")
-    sampler = Sampler([("hanging", hanging), ("quick", quick)], 0.1, SystemClock())
+    sampler = Sampler([("hanging", hanging), ("quick", quick)], 0.4, SystemClock())
     begin = time.monotonic()
     seen = []
     for frame in itertools.islice(sampler.frames(), 6):
         seen.append(frame.values.tolist())
         if frame.seq == 3:
             release.set()
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 4.0
     assert [row[2] for row in seen] == [0, 1, 2, 3, 4, 5]
     assert seen[0][0] == 1
     assert all(np.isnan(row[0]) for row in seen[1:4])
