@@ -72,6 +72,7 @@ class _Watch:
             model=models.label,
             instance=outbox.instance,
             next_seq=outbox.next_seq,
+            clock_synced=clock.synchronised,
         )
 
 
@@ -136,7 +137,7 @@ class Daemon:
             self._frame = frame
             verdict = self._watch.monitor.step(frame)
             self._times.add(time.perf_counter() - begin)
-            self._raise(self._watch.incidents.step(frame, verdict, clock_synced=self._clock.synchronised()))
+            self._raise(self._watch.incidents.step(frame, verdict))
             self._publisher.pump(self._outbox)
             self._publish(frame, verdict)
             if self._reload_requested:
@@ -157,7 +158,7 @@ class Daemon:
 
     def _close_incidents(self) -> None:
         if self._frame is not None:
-            self._raise(self._watch.incidents.stop(self._frame, clock_synced=self._clock.synchronised()))
+            self._raise(self._watch.incidents.stop(self._frame))
 
     def _publish(self, frame: Frame, verdict: Verdict) -> None:
         """Say what is new or due: state at once when it changes, the rest at its own pace."""

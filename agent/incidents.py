@@ -11,7 +11,7 @@ from agent.types import Alert, Contributor
 from agent.wording import quantity, range_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent.config import AlertsConfig
     from agent.types import Channel, Frame, IntArray, Phase, Severity, Verdict
@@ -72,6 +72,8 @@ class Incidents:
         Distinguishes this installation's incidents from another's of the same name.
     next_seq
         Number of the next alert.
+    clock_synced
+        Whether the wall clock can be believed; asked only when there is a message to write.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Incidents:
         model: str,
         instance: str,
         next_seq: int = 1,
+        clock_synced: Callable[[], bool] = lambda: True,
     ) -> None:
         n = len(channels)
         self._channels = tuple(channels)
@@ -92,6 +95,7 @@ class Incidents:
         self._model = model
         self._instance = instance
         self._next_seq = next_seq
+        self._clock_synced = clock_synced
         confirm_rows = max(1, round(config.confirm_s / interval_s))
         self._needed = max(1, math.ceil(_CONFIRMED_SHARE * confirm_rows))
         self._clear_rows = max(1, round(config.clear_s / interval_s))
@@ -114,7 +118,7 @@ class Incidents:
         """Identifiers of the open incidents, oldest first."""
         return tuple(incident.stem for incident in self._open)
 
-    def step(self, frame: Frame, verdict: Verdict, *, clock_synced: bool = True) -> list[Alert]:
+    def step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
         if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous)):
             return []  # what would be written down is there already
@@ -134,20 +138,20 @@ class Incidents:
         if confirmed.any():
             confirmed &= self._history.sum(axis=1) >= self._needed
             if confirmed.any():
-                alerts += self._join_or_open(np.flatnonzero(confirmed), frame, verdict, clock_synced)
+                alerts += self._join_or_open(np.flatnonzero(confirmed), frame, verdict)
         for incident in tuple(self._open):
-            alerts += self._follow(incident, frame, verdict, clock_synced)
+            alerts += self._follow(incident, frame, verdict)
         return alerts
 
     def continue_from(self, next_seq: int) -> None:
         """Number alerts from here on, before the first `step`."""
         self._next_seq = next_seq
 
-    def stop(self, frame: Frame, *, clock_synced: bool = True) -> list[Alert]:
+    def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
-        return [self._close(incident, frame, "stopped", clock_synced) for incident in tuple(self._open)]
+        return [self._close(incident, frame, "stopped") for incident in tuple(self._open)]
 
-    def _join_or_open(self, new: IntArray, frame: Frame, verdict: Verdict, synced: bool) -> list[Alert]:
+    def _join_or_open(self, new: IntArray, frame: Frame, verdict: Verdict) -> list[Alert]:
         joined = next((i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows), None)
         if joined is None:
             stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
@@ -165,9 +169,9 @@ class Incidents:
             incident.pending = "joined"
             return []
         incident.severity = self._severity(incident)
-        return [self._message(incident, frame, "open", "onset", synced)]
+        return [self._message(incident, frame, "open", "onset")]
 
-    def _follow(self, incident: _Incident, frame: Frame, verdict: Verdict, synced: bool) -> list[Alert]:
+    def _follow(self, incident: _Incident, frame: Frame, verdict: Verdict) -> list[Alert]:
         members = np.fromiter(incident.worst, np.int64)
         worse = [c for c in members.tolist() if verdict.strength[c] > incident.worst[c][0] and verdict.anomalous[c]]
         for channel, look in self._looks(worse, verdict):
@@ -177,21 +181,21 @@ class Incidents:
         over = (self._quiet_rows[members] >= self._clear_rows) | gone | verdict.accepted[members]
         if over.all():
             reason = "accepted" if incident.accepted else "missing" if gone.all() else "recovered"
-            return [self._close(incident, frame, reason, synced)]
+            return [self._close(incident, frame, reason)]
         severity = self._severity(incident)
         if severity != incident.severity:
             incident.severity = severity
             incident.pending = incident.pending or "severity"
         if incident.pending and frame.seq - incident.last_message_seq >= self._pause_rows:
-            return [self._message(incident, frame, "update", incident.pending, synced)]
+            return [self._message(incident, frame, "update", incident.pending)]
         return []
 
-    def _close(self, incident: _Incident, frame: Frame, reason: str, synced: bool) -> Alert:
+    def _close(self, incident: _Incident, frame: Frame, reason: str) -> Alert:
         self._open.remove(incident)
         for channel in incident.worst:
             self._member[channel] = False
             self._silent_until[channel] = frame.seq + self._cooldown_rows
-        return self._message(incident, frame, "close", reason, synced)
+        return self._message(incident, frame, "close", reason)
 
     def _looks(self, channels: Iterable[int], verdict: Verdict) -> Iterator[tuple[int, tuple[float, Contributor]]]:
         """How channels look now; shares are filled in when the message is written."""
@@ -216,7 +220,7 @@ class Incidents:
         strongest = max(strength for strength, _ in incident.worst.values())
         return "critical" if strongest >= _CRITICAL else "warning" if strongest >= _WARNING else "info"
 
-    def _message(self, incident: _Incident, frame: Frame, phase: Phase, reason: str, synced: bool) -> Alert:
+    def _message(self, incident: _Incident, frame: Frame, phase: Phase, reason: str) -> Alert:
         ranked = incident.strengths()
         total = sum(strength for strength, _ in ranked)
         contributors = tuple(
@@ -237,7 +241,7 @@ class Incidents:
             severity=incident.severity,
             ts=frame.wall,
             started=incident.started,
-            clock_synced=synced,
+            clock_synced=self._clock_synced(),
             score=max(c.score for c in contributors),
             threshold=incident.threshold,
             contributors=contributors,

@@ -53,11 +53,12 @@ class Outbox:
         #: Alerts dropped because the queue was full.
         self.dropped = 0
         self._connection = _memory() if directory is None else self._open(directory)
-        self.instance = self._meta("instance") or self._set_meta("instance", secrets.token_hex(2))
-        rows = self._connection.execute("SELECT count(*), coalesce(sum(length(payload)), 0) FROM alert").fetchone()
+        with self._connection:  # an open transaction would keep the file locked until the first alert
+            self.instance = self._meta("instance") or self._set_meta("instance", secrets.token_hex(2))
         #: Alerts waiting.
-        self.depth: int = rows[0]
-        self._bytes: int = rows[1]
+        self.depth = 0
+        self._bytes = 0
+        self._recount()
         # Whatever an earlier run left behind will arrive late.
         self._recovered_up_to = self.next_seq - 1
 

@@ -182,7 +182,7 @@ def probe(config: MqttConfig, node: str) -> str:
     context = _ssl_context(config.tls) if config.tls else None
     session = None
     for version in _VERSIONS:
-        session = _Session(config, f"edgewatch-{node}-check", version, password, context, _hang_up)
+        session = _Session(config, f"edgewatch-{node}-check", version, password, context, _Session.hang_up)
         session.run()
         if session.accepted:
             return _spoken(version)
@@ -190,10 +190,6 @@ def probe(config: MqttConfig, node: str) -> str:
             break
     failure = session.failure if session else ""
     raise EnvironmentFault(failure, place=_place(config), remedy=_remedy(config, failure))
-
-
-def _hang_up(session: _Session) -> None:
-    session.hang_up()
 
 
 def _spoken(version: MQTTProtocolVersion) -> str:

@@ -305,12 +305,20 @@ def _sum(rates: Mapping[str, tuple[float, float]], names: Iterable[str]) -> tupl
 
 
 def _rates_part(
-    channels: tuple[Channel, ...],
+    prefix: str,
+    ways: tuple[str, str],
+    log_reference: float,
     count: Callable[[], _Counters],
     select: Callable[[_Counters], Iterable[str]] | None,
     names: Sequence[str],
 ) -> _Part:
     """Make a part of rates: the total over the selected devices (None: no total), then each named device."""
+    prefixes = [*([] if select is None else [prefix]), *(f"{prefix}.{name}" for name in names)]
+    channels = tuple(
+        Channel(f"{each}.{way}", unit="B/s", effect=2.0, log_reference=log_reference, minimum=0.0)
+        for each in prefixes
+        for way in ways
+    )
     rates = _Rates()
 
     def read() -> Sequence[float]:
@@ -327,13 +335,7 @@ def _rates_part(
 
 
 def _disk_rates(*, total: bool, names: Sequence[str]) -> _Part:
-    prefixes = [*(["disk"] if total else []), *(f"disk.{name}" for name in names)]
-    channels = tuple(
-        Channel(f"{prefix}.{way}", unit="B/s", effect=2.0, log_reference=256e3, minimum=0.0)
-        for prefix in prefixes
-        for way in ("read", "write")
-    )
-    return _rates_part(channels, _disk_counters, _whole_disks if total else None, names)
+    return _rates_part("disk", ("read", "write"), 256e3, _disk_counters, _whole_disks if total else None, names)
 
 
 def _disk_counters() -> _Counters:
@@ -348,13 +350,8 @@ def _whole_disks(counters: _Counters) -> list[str]:
 
 
 def _network_rates(*, total: bool, names: Sequence[str]) -> _Part:
-    prefixes = [*(["network"] if total else []), *(f"network.{name}" for name in names)]
-    channels = tuple(
-        Channel(f"{prefix}.{way}", unit="B/s", effect=2.0, log_reference=10e3, minimum=0.0)
-        for prefix in prefixes
-        for way in ("received", "sent")
-    )
-    return _rates_part(channels, _network_counters, _outward_interfaces if total else None, names)
+    select = _outward_interfaces if total else None
+    return _rates_part("network", ("received", "sent"), 10e3, _network_counters, select, names)
 
 
 def _network_counters() -> _Counters:

@@ -157,6 +157,12 @@ def test_a_pattern_that_no_single_reading_shows_is_said_as_such(feed: Feed) -> N
     assert alert.summary == "cpu.percent shows an unusual pattern, last 5 % (expected 2 – 14 %)"
 
 
+def test_a_clock_that_cannot_be_believed_is_said_with_every_message() -> None:
+    incidents = Incidents(CHANNELS, AlertsConfig(), 1.0, node="n", model="m", instance="i", clock_synced=lambda: False)
+    (alert,) = Feed(incidents)(3, 0, 0, times=5)
+    assert not alert.clock_synced
+
+
 def test_numbering_has_no_gaps(feed: Feed) -> None:
     seqs = []
     for _ in range(5):
