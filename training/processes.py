@@ -222,7 +222,7 @@ def _latency(rng: np.random.Generator, length: int) -> Float64Array:
     body = rng.lognormal(0.0, log_uniform(rng, 0.02, 0.6), length)
     tail = (rng.random(length) < log_uniform(rng, 0.001, 0.1)) * rng.pareto(1.5, length)
     wave = np.exp(rng.uniform(0.0, 0.6) * autoregressive(rng, length))
-    return np.log1p(log_uniform(rng, 0.05, 200.0) * (body * wave + tail))
+    return np.asarray(np.log1p(log_uniform(rng, 0.05, 200.0) * (body * wave + tail)))
 
 
 def _switch(rng: np.random.Generator, length: int) -> Float64Array:

@@ -1,0 +1,63 @@
+"""``python -m training universal``: the bundle that ships."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import EnvironmentFault
+from training.commands.arguments import natural
+
+if TYPE_CHECKING:
+    import argparse
+
+    from training.optimise import Advance
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Put the command on the command line."""
+    parser = commands.add_parser("universal", help="train the bundle that ships, on simulated series")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the bundle to")
+    parser.add_argument("--seed", type=natural, default=1, metavar="N", help="same seed, same bundle (default 1)")
+    parser.add_argument("--steps", type=natural, metavar="N", help="optimiser steps for each of the two networks")
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, to try the path only")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, write, and say how large and how exact."""
+    quieten_tensorflow()
+    try:
+        from rich.progress import Progress  # noqa: PLC0415 - an extra
+
+        from training.universal import FULL, QUICK, build  # noqa: PLC0415 - TensorFlow takes seconds to import
+    except ImportError as error:
+        raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[training]'") from error
+
+    budget = QUICK if options.quick else FULL
+    if options.steps:
+        budget = dataclasses.replace(budget, forecaster_steps=options.steps, autoencoder_steps=options.steps)
+    with Progress() as progress:
+
+        def stage(name: str, steps: int) -> Advance:
+            task = progress.add_task(name, total=steps)
+            return lambda done: progress.advance(task, done)
+
+        bundle = build(options.output, seed=options.seed, budget=budget, stage=stage)
+    manifest = bundle.manifest
+    size = manifest.forecaster.size + manifest.autoencoder.size
+    print(f"{bundle.label} in {bundle.directory}, {size / 1000:.1f} kB of networks")
+    for network in ("forecaster", "autoencoder"):
+        found = manifest.verification[network]
+        print(f"{network}: deviates from Keras by {found['mean_deviation']} (mean), {found['max_deviation']} (max)")
+
+
+def quieten_tensorflow() -> None:
+    """Set what TensorFlow and Keras read when they are imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its rounding depends on the processor
+    os.environ["KERAS_BACKEND"] = "tensorflow"
