@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from agent.errors import UserError
-from agent.features import FEATURES, NORMALISATION_ROWS
+from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, TIME_FEATURES
 from agent.inference import StepNetwork, WindowNetwork
 
 __all__ = [
@@ -22,18 +22,21 @@ __all__ = [
     "AutoencoderSpec",
     "Bundle",
     "FileEntry",
+    "FixedScaling",
     "ForecasterSpec",
     "Golden",
     "Manifest",
+    "RunningScaling",
+    "Start",
     "builtin_directory",
     "golden_answers",
     "load",
     "load_builtin",
 ]
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST = "manifest.json"
-_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_MANIFEST_BYTES = 16 << 20
 _MAX_MODEL_BYTES = 64 << 20
 _QUANTILES = (0.05, 0.5, 0.95)
 # Both runtimes and all processors round differently; a wrong weight is off by far more.
@@ -48,38 +51,109 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
 
+class RunningScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="running"):
+    """Values are normalised by running statistics of the device itself, with a memory of ``rows``."""
+
+    rows: int
+
+
+class FixedScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fixed"):
+    """Values are normalised by what training found, one number a channel in the manifest's order.
+
+    Parameters
+    ----------
+    method
+        ``robust`` (median and scaled interquartile range), ``standard`` (mean and standard deviation) or ``minmax``
+        (middle and half of the range).
+    log_reference, effect
+        Each channel's scale and smallest effect, see `agent.types.Channel`; they replace the source's own.
+    centre, spread
+        On the channel's scale; what the networks see is ``asinh((value - centre) / spread)``.
+    """
+
+    method: Literal["robust", "standard", "minmax"]
+    log_reference: list[float]
+    effect: list[float]
+    centre: list[float]
+    spread: list[float]
+
+
 class ForecasterSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
     """The step network.
 
     Inputs ``features`` float32[batch, n_features], ``state_h`` and ``state_c`` float32[batch, units]; outputs
-    ``forecast`` float32[batch, 3], ``next_h``, ``next_c``. The forecast, on the squashed normalised scale: the median
-    less the present ``level``, and the distances (≥ 0) from the median down to the 5 % and up to the 95 % quantile.
+    ``forecast`` float32[batch, 3 n], ``next_h``, ``next_c``, with n the channels of one row of the batch (1 in the
+    shared layout). The forecast, on the squashed normalised scale: n times the median less the present ``level``, n
+    distances (≥ 0) from the median down to the 5 % quantile, n up to the 95 % one.
+
+    Parameters
+    ----------
+    units
+        Width of the state, over all layers.
+    horizon
+        How many rows ahead the forecast is.
     """
 
     units: int
     quantiles: tuple[float, ...] = _QUANTILES
+    horizon: int = 1
 
 
 class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
     """The window network.
 
-    Input ``window`` float32[batch, window, 1], squashed values normalised by the window's closing statistics; output
-    ``reconstruction`` of the same shape. Each channel's window is reconstructed every ``stride`` rows and judged on
-    its newest ``stride`` points.
+    Input ``window`` float32[batch, window, n], squashed normalised values; output ``reconstruction`` of the same shape.
+
+    Parameters
+    ----------
+    window
+        Points.
+    stride
+        Rows from one reconstruction to the next.
+    state_tensors
+        The fused op's variable tensors, to be resized with the batch.
+    block
+        Rows whose mean is one point.
+    centred
+        Whether each channel's window goes in less its own mean: shapes are judged, not levels.
     """
 
     window: int
     stride: int
     state_tensors: tuple[int, ...]
+    block: int = 1
+    centred: bool = False
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Recorded inputs and answers: the forecaster from zero state over successive rows, the autoencoder on windows."""
+    """Recorded inputs and answers: the forecaster from zero state over successive rows, the autoencoder on windows.
+
+    A window is flat: its oldest point first, the channels of a point side by side.
+    """
 
     features: list[list[list[float]]]
     forecast: list[list[list[float]]]
     windows: list[list[float]]
     reconstruction: list[list[float]]
+
+
+class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What thresholds begin with, so that a fresh device does not start blind.
+
+    Parameters
+    ----------
+    rows
+        Readings of each channel that training saw.
+    levels
+        Increasing, 0 to 1.
+    forecast_error, reconstruction_error
+        For every channel, the quantiles at these levels of its errors on held-back normal data, on its own scale.
+    """
+
+    rows: int
+    levels: list[float]
+    forecast_error: list[list[float]]
+    reconstruction_error: list[list[float]]
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,12 +163,20 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     channels, interval_s
         What the models were trained for; ``any`` for a universal bundle.
+    layout
+        ``shared``: one row of the networks' batch a channel. ``joint``: all channels in one row.
+    features
+        What the forecaster sees of a channel, and after it features of the time, see `agent.features`.
+    scaling
+        How readings become what the networks see.
     calibration
-        Quantiles of the errors on held-back normal series, relative to the running deviation.
+        The errors on held-back normal series, in figures for people.
     verification
         How far the quantised networks are from Keras.
     provenance
         Seed, library versions and a hash of the training data.
+    start
+        What thresholds begin with; None for a universal bundle.
     """
 
     format: int
@@ -103,8 +185,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created: str
     channels: Literal["any"] | list[str]
     interval_s: Literal["any"] | float
+    layout: Literal["shared", "joint"]
     features: list[str]
-    normalisation_rows: int
+    scaling: RunningScaling | FixedScaling
     quantisation: str
     forecaster: ForecasterSpec
     autoencoder: AutoencoderSpec
@@ -112,6 +195,18 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration: dict[str, Any]
     verification: dict[str, Any]
     provenance: dict[str, Any]
+    start: Start | None = None
+
+    @property
+    def lanes(self) -> int:
+        """Channels in one row of the networks' batch."""
+        return len(self.channels) if self.layout == "joint" else 1
+
+    @property
+    def width(self) -> int:
+        """Numbers in one row of the forecaster's input: features of each channel, then of the time."""
+        timed = sum(name in TIME_FEATURES for name in self.features)
+        return self.lanes * (len(self.features) - timed) + timed
 
 
 class Bundle:
@@ -139,16 +234,18 @@ class Bundle:
         return f"{self.manifest.name}@{self.manifest.version}"
 
     def forecaster(self, batch: int) -> StepNetwork:
-        """Make the step network for a batch of channels."""
-        spec = self.manifest.forecaster
+        """Make the step network for a batch of rows."""
+        manifest, spec = self.manifest, self.manifest.forecaster
         place = str(self.directory / spec.file)
-        return StepNetwork(self._forecaster, batch, len(FEATURES), spec.units, len(spec.quantiles), place)
+        n_outputs = len(spec.quantiles) * manifest.lanes
+        return StepNetwork(self._forecaster, batch, manifest.width, spec.units, n_outputs, place)
 
     def autoencoder(self, batch: int) -> WindowNetwork:
         """Make the window network for a batch of windows."""
         spec = self.manifest.autoencoder
         place = str(self.directory / spec.file)
-        return WindowNetwork(self._autoencoder, batch, spec.window, spec.state_tensors, place)
+        shape = (spec.window, self.manifest.lanes)
+        return WindowNetwork(self._autoencoder, batch, shape, spec.state_tensors, place)
 
 
 def builtin_directory() -> Path:
@@ -200,7 +297,7 @@ def golden_answers(bundle: Bundle, golden: Golden) -> tuple[list[list[list[float
 def _read_manifest(path: Path) -> Manifest:
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise UserError("the manifest is larger than 1 MiB", place=str(path), remedy="this is no bundle of ours")
+            raise UserError("the manifest is larger than 16 MiB", place=str(path), remedy="this is no bundle of ours")
         raw = path.read_bytes()
     except OSError as error:
         raise UserError(
@@ -231,17 +328,19 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _check_meaning(manifest: Manifest, path: Path) -> None:
     """Refuse a bundle whose numbers this agent would misread."""
-    golden = manifest.golden
+    golden, spec = manifest.golden, manifest.autoencoder
+    points = spec.window * manifest.lanes
     expectations: tuple[tuple[str, bool], ...] = (
-        ("features", manifest.features == list(FEATURES)),
-        ("normalisation_rows", manifest.normalisation_rows == NORMALISATION_ROWS),
+        *_check_scaling(manifest),
         ("forecaster.quantiles", manifest.forecaster.quantiles == _QUANTILES),
-        ("forecaster.units", 1 <= manifest.forecaster.units <= 1024),
-        ("autoencoder.window", 2 <= manifest.autoencoder.window <= 4096),
-        ("autoencoder.stride", 1 <= manifest.autoencoder.stride <= manifest.autoencoder.window),
-        ("golden.features", _is_block(golden.features, len(FEATURES))),
-        ("golden.forecast", _is_block(golden.forecast, len(_QUANTILES)) and _same_rows(golden)),
-        ("golden.windows", bool(golden.windows) and {len(w) for w in golden.windows} == {manifest.autoencoder.window}),
+        ("forecaster.units", 1 <= manifest.forecaster.units <= 4096),
+        ("forecaster.horizon", 1 <= manifest.forecaster.horizon <= 4096),
+        ("autoencoder.window", 2 <= spec.window <= 4096),
+        ("autoencoder.block", 1 <= spec.block <= 1 << 16),
+        ("autoencoder.stride", 1 <= spec.stride <= spec.window * spec.block),
+        ("golden.features", _is_block(golden.features, manifest.width)),
+        ("golden.forecast", _is_block(golden.forecast, len(_QUANTILES) * manifest.lanes) and _same_rows(golden)),
+        ("golden.windows", bool(golden.windows) and {len(w) for w in golden.windows} == {points}),
         ("golden.reconstruction", [len(w) for w in golden.reconstruction] == [len(w) for w in golden.windows]),
     )
     for name, holds in expectations:
@@ -251,6 +350,40 @@ def _check_meaning(manifest: Manifest, path: Path) -> None:
                 place=f"{path}: $.{name}",
                 remedy="export the bundle with a matching version of edgewatch",
             )
+
+
+def _check_scaling(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
+    """What must hold of the manifest's own kind: universal, or trained for certain channels."""
+    scaling, channels = manifest.scaling, manifest.channels
+    if isinstance(scaling, RunningScaling):
+        return (
+            ("scaling.rows", scaling.rows == NORMALISATION_ROWS),
+            ("features", manifest.features == list(FEATURES)),
+            ("layout", manifest.layout == "shared"),
+            ("channels", channels == "any"),
+            ("start", manifest.start is None),
+        )
+    n = len(channels)
+    named = channels != "any" and n == len(set(channels))
+    lists = (scaling.log_reference, scaling.effect, scaling.centre, scaling.spread)
+    start = manifest.start
+    interval_s = manifest.interval_s
+    return (
+        ("channels", named and 1 <= n <= 4096),
+        ("interval_s", interval_s != "any" and 0 < interval_s <= 86400),
+        ("features", manifest.features[:1] == [LEVEL] and set(manifest.features[1:]) <= set(TIME_FEATURES)),
+        ("scaling", all(len(numbers) == n and np.isfinite(numbers).all() for numbers in lists)),
+        ("scaling.spread", min(scaling.spread, default=0.0) > 0),
+        ("start", start is not None and _is_start(start, n)),
+    )
+
+
+def _is_start(start: Start, n_channels: int) -> bool:
+    levels = np.array(start.levels)
+    if start.rows < 1 or levels.size < 2 or levels[0] < 0 or levels[-1] > 1 or not (np.diff(levels) > 0).all():
+        return False
+    tables = (start.forecast_error, start.reconstruction_error)
+    return all(len(table) == n_channels and {len(row) for row in table} == {levels.size} for table in tables)
 
 
 def _is_block(block: list[list[list[float]]], width: int) -> bool:

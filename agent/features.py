@@ -14,10 +14,25 @@ if TYPE_CHECKING:
 
     from agent.types import BoolArray, Channel, Float32Array, Float64Array
 
-__all__ = ["FEATURES", "NORMALISATION_ROWS", "Normaliser", "Scale", "squash", "unsquash"]
+__all__ = [
+    "FEATURES",
+    "LEVEL",
+    "NORMALISATION_ROWS",
+    "TIME_FEATURES",
+    "Normaliser",
+    "Scale",
+    "squash",
+    "time_features",
+    "unsquash",
+]
 
-# Names and order of the forecaster's inputs, recorded in every bundle.
+# Names and order of the universal forecaster's inputs, recorded in its bundle.
 FEATURES = ("level", "change", "dispersion")
+# What a trained forecaster sees of a channel.
+LEVEL = "level"
+# Seconds of the cycle behind each feature of the time. Days begin at midnight UTC, weeks on Monday.
+TIME_FEATURES = {"hour_sin": 86400.0, "hour_cos": 86400.0, "weekday_sin": 604800.0, "weekday_cos": 604800.0}
+_A_MONDAY = 345_600.0  # 5 January 1970
 # Memory of the running normalisation in rows: short enough to follow a day's drift, long enough to be a scale.
 NORMALISATION_ROWS = 600
 # float32 readings beyond this are instrument errors; below it nothing here overflows float64.
@@ -73,6 +88,33 @@ class Scale:
         if not self._any_log:
             return scaled
         return np.where(self._log, np.expm1(_between(scaled, 0.0, 80.0)) * self._reference, scaled)
+
+
+def time_features(wall: Float64Array | float, names: Sequence[str]) -> Float32Array:
+    """Hour of the day and day of the week as points on a circle, so that midnight is beside midnight.
+
+    Parameters
+    ----------
+    wall
+        Seconds since 1970, any shape.
+    names
+        Of `TIME_FEATURES`.
+
+    Returns
+    -------
+    float32[..., len(names)], within -1 and 1.
+
+    Examples
+    --------
+    >>> time_features(6 * 3600.0, ["hour_sin", "hour_cos"]).round(6).tolist()
+    [1.0, 0.0]
+    """
+    since = np.asarray(wall, np.float64) - _A_MONDAY
+    columns = []
+    for name in names:
+        angle = since % TIME_FEATURES[name] * (2.0 * np.pi / TIME_FEATURES[name])
+        columns.append(np.sin(angle) if name.endswith("sin") else np.cos(angle))
+    return np.stack(columns, axis=-1).astype(np.float32) if columns else np.zeros((*since.shape, 0), np.float32)
 
 
 def squash(normalised: Float64Array) -> Float64Array:

@@ -169,8 +169,8 @@ class WindowNetwork(_Network):
         The TFLite file's content.
     batch
         Windows an invoke.
-    window
-        Rows a window.
+    shape
+        Points a window, and channels a point.
     state_tensors
         Indices of the variable tensors, as recorded at export.
     place
@@ -182,10 +182,12 @@ class WindowNetwork(_Network):
         As for `StepNetwork`.
     """
 
-    def __init__(self, model: bytes, batch: int, window: int, state_tensors: Sequence[int], place: str) -> None:
+    def __init__(
+        self, model: bytes, batch: int, shape: tuple[int, int], state_tensors: Sequence[int], place: str
+    ) -> None:
         super().__init__(model, place)
-        self._window = self._index("window", width=(window, 1))
-        self._reconstruction = self._index("reconstruction", width=(window, 1), output=True)
+        self._window = self._index("window", width=shape)
+        self._reconstruction = self._index("reconstruction", width=shape, output=True)
         shapes = {int(d["index"]): [int(n) for n in d["shape"]] for d in self._interpreter.get_tensor_details()}
         try:
             for index in (self._window, *state_tensors):
@@ -193,7 +195,8 @@ class WindowNetwork(_Network):
         except (KeyError, ValueError, RuntimeError) as error:
             raise _refused(place, error) from error
         self._allocate()
-        self._input = np.zeros((batch, window, 1), np.float32)
+        self._input = np.zeros((batch, *shape), np.float32)
+        self._flat = self._input.reshape(batch, -1)
 
     def reconstruct(self, windows: Float32Array | Float64Array) -> Float32Array:
         """Reconstruct windows.
@@ -201,19 +204,20 @@ class WindowNetwork(_Network):
         Parameters
         ----------
         windows
-            [n, window] with n up to the batch size.
+            [n, window * channels] with n up to the batch size: a window's oldest point first, the channels of a point
+            side by side.
 
         Returns
         -------
-        float32[n, window]
+        float32[n, window * channels]
         """
         n = len(windows)
-        self._input[:n, :, 0] = windows
+        self._flat[:n] = windows
         interpreter = self._interpreter
         interpreter.reset_all_variables()
         interpreter.set_tensor(self._window, self._input)
         interpreter.invoke()
-        reconstruction: Float32Array = interpreter.get_tensor(self._reconstruction)[:n, :, 0]
+        reconstruction: Float32Array = interpreter.get_tensor(self._reconstruction).reshape(self._flat.shape)[:n]
         return reconstruction
 
 

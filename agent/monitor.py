@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.detector import Detector
+from agent.bundle import FixedScaling
 from agent.threshold import make_threshold
+from agent.trained import TrainedDetector
 from agent.types import Verdict
+from agent.universal import UniversalDetector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.bundle import Bundle
+    from agent.bundle import Bundle, Start
     from agent.config import AlertsConfig, DetectionConfig
+    from agent.detector import Detector
     from agent.types import BoolArray, Channel, Float64Array, Frame
 
 __all__ = ["Monitor"]
@@ -24,6 +27,8 @@ __all__ = ["Monitor"]
 _MIN_LEARNING_ROWS = 100
 # The autoencoder looks at a channel only now and then; its range needs this many looks.
 _MIN_RECONSTRUCTIONS = 12
+# Errors from training that the thresholds learn at most before the first reading.
+_START_ROWS = 512
 # A node whose residuals are this many times their usual size has a state score of one half.
 _USUAL_MULTIPLE = 5.0
 
@@ -59,7 +64,11 @@ class Monitor:
     ) -> None:
         n = len(channels)
         self._n = n
-        self.detector = Detector(channels, bundle)
+        self.detector: Detector = (
+            TrainedDetector(channels, bundle, interval_s)
+            if isinstance(bundle.manifest.scaling, FixedScaling)
+            else UniversalDetector(channels, bundle)
+        )
         effect = self.detector.scale.effect
         self._threshold = make_threshold(
             detection.threshold, np.concatenate((effect, effect)), max(detection.memory_s / interval_s, 2.0)
@@ -77,11 +86,14 @@ class Monitor:
         self._few_looks = True
         self._last_look = np.zeros(n)
         self._reconstruction_strength = np.zeros(n)
+        if bundle.manifest.start is not None:
+            names = list(bundle.manifest.channels)
+            self._begin(bundle.manifest.start, [names.index(channel.name) for channel in channels])
 
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""
         n = self._n
-        scores = self.detector.score(frame.values)
+        scores = self.detector.score(frame)
         valid = self.detector.valid
         self._seen = self._seen + valid
         errors = scores.errors.reshape(-1)  # one lane a channel and head
@@ -112,6 +124,17 @@ class Monitor:
         )
         self._learn(errors, anomalous, accepted)
         return verdict
+
+    def _begin(self, start: Start, order: list[int]) -> None:
+        """Learn the errors that training saw on held-back normal data, as if they had occurred here."""
+        table = np.concatenate((np.array(start.forecast_error)[order], np.array(start.reconstruction_error)[order]))
+        everywhere = np.ones(len(table), bool)
+        # From the outermost inwards: what comes late and lies beyond all before would count as an outlier.
+        outermost = np.argsort(-np.abs(np.array(start.levels) - 0.5), kind="stable")
+        for _ in range(max(1, min(start.rows, _START_ROWS) // len(outermost))):
+            for column in outermost:
+                self._threshold.learn(table[:, column], everywhere)
+        self._seen += start.rows
 
     def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
         """Error over limit, the larger of both heads; float64[n_channels]."""

@@ -164,8 +164,8 @@ def _check_batch(content: bytes) -> None:
     """Refuse a graph that answers otherwise for a larger batch."""
     variables = state_tensors(content)
     windows = np.random.default_rng(0).normal(size=(4, WINDOW)).astype(np.float32)
-    together = WindowNetwork(content, 4, WINDOW, variables, "autoencoder").reconstruct(windows)
-    single = WindowNetwork(content, 1, WINDOW, variables, "autoencoder")
+    together = WindowNetwork(content, 4, (WINDOW, 1), variables, "autoencoder").reconstruct(windows)
+    single = WindowNetwork(content, 1, (WINDOW, 1), variables, "autoencoder")
     for window, answer in zip(windows, together, strict=True):
         deviation = float(np.max(np.abs(single.reconstruct(window[None])[0] - answer)))
         if not deviation <= _BATCH_TOLERANCE:  # NaN must fail too

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from agent import bundle as agent_bundle
-from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest
+from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest, RunningScaling
 from agent.features import FEATURES, NORMALISATION_ROWS
 from training import models
 from training.calibrate import calibrate
@@ -186,8 +186,9 @@ def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: 
         created=now.date().isoformat(),
         channels="any",
         interval_s="any",
+        layout="shared",
         features=list(FEATURES),
-        normalisation_rows=NORMALISATION_ROWS,
+        scaling=RunningScaling(NORMALISATION_ROWS),
         quantisation=QUANTISATION,
         forecaster=ForecasterSpec(
             file="forecaster.tflite",

@@ -87,7 +87,7 @@ def test_wrong_weights_with_the_right_hash_fail_on_the_golden_vectors(copy: Path
     [
         (lambda m: m.update(format=99), "bundle format 99"),
         (lambda m: m.update(features=["level"]), r"\$\.features"),
-        (lambda m: m.update(normalisation_rows=5), r"\$\.normalisation_rows"),
+        (lambda m: m["scaling"].update(rows=5), r"\$\.scaling.rows"),
         (lambda m: m["forecaster"].update(units=31), "state_h"),
         (lambda m: m["forecaster"].update(file="../forecaster.tflite"), "refused file entry"),
         (lambda m: m["forecaster"].update(size=1 << 40), "refused file entry"),

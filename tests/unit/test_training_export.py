@@ -12,7 +12,7 @@ pytest.importorskip("tensorflow", reason="exporting needs the training extra")
 import keras
 
 from agent import bundle as agent_bundle
-from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest
+from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest, RunningScaling
 from agent.errors import EdgewatchError
 from agent.features import FEATURES, NORMALISATION_ROWS
 from agent.inference import StepNetwork, WindowNetwork
@@ -68,7 +68,8 @@ def _bundle(step_file: bytes, window_file: bytes) -> Bundle:
         channels="any",
         interval_s="any",
         features=list(FEATURES),
-        normalisation_rows=NORMALISATION_ROWS,
+        layout="shared",
+        scaling=RunningScaling(NORMALISATION_ROWS),
         quantisation=export.QUANTISATION,
         forecaster=ForecasterSpec(**entry("forecaster.tflite", step_file), units=models.UNITS),
         autoencoder=AutoencoderSpec(

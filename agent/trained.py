@@ -1,0 +1,184 @@
+"""A pair of networks trained for certain channels: fixed scaling, the time of day, all channels seen together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from agent.detector import Detector
+from agent.errors import UserError
+from agent.features import TIME_FEATURES, squash, time_features, unsquash
+from agent.ring import Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.bundle import Bundle, FixedScaling, Manifest
+    from agent.types import BoolArray, Channel, Float32Array, Float64Array
+
+__all__ = ["TrainedDetector", "window_error"]
+
+# Rows after which the usual size of a residual is largely forgotten.
+_RESIDUAL_ROWS = 600
+# A window in which more is missing of a channel says nothing of it.
+_MOST_MISSING = 0.5
+# A sampling interval that is further off than this is another one.
+_INTERVAL_TOLERANCE = 0.05
+
+
+class TrainedDetector(Detector):
+    """Runs a bundle that `training fit` made for certain channels.
+
+    The forecaster's state follows every row, also an anomalous one: its weights cannot be spoilt, and a rhythm that is
+    lost during an anomaly would not be found again. Every ``stride`` rows the autoencoder redraws the newest window.
+
+    Parameters
+    ----------
+    channels
+        In the order of the frames' values; the same names as in the bundle, in any order.
+    bundle
+        The verified models.
+    interval_s
+        Seconds between frames.
+
+    Raises
+    ------
+    UserError
+        The bundle was trained for other channels or another sampling interval.
+    """
+
+    def __init__(self, channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> None:
+        manifest = bundle.manifest
+        scaling: FixedScaling = manifest.scaling  # type: ignore[assignment] # the monitor chose by it
+        order = _order(channels, bundle, interval_s)
+        super().__init__(
+            [
+                msgspec.structs.replace(c, log_reference=scaling.log_reference[k], effect=scaling.effect[k])
+                for c, k in zip(channels, order, strict=True)
+            ]
+        )
+        n = len(channels)
+        spec = manifest.autoencoder
+        # Of each of the bundle's channels, where it stands here.
+        self._places = np.argsort(order)
+        self._centre = np.array(scaling.centre)[order]
+        self._spread = np.array(scaling.spread)[order]
+        self._scaled = self._centre.copy()
+        self._timed = [name for name in manifest.features if name in TIME_FEATURES]
+        self._joint = manifest.layout == "joint"
+        self._forecaster = bundle.forecaster(1 if self._joint else n)
+        self._autoencoder = bundle.autoencoder(1 if self._joint else n)
+        self._spec = spec
+        rows = spec.window * spec.block
+        self._read = Ring(n, rows)
+        self._present = Ring(n, rows)
+        # Forecasts that are still to come true, the next one first.
+        self._ahead = np.full((manifest.forecaster.horizon, 3, n), np.nan)
+        self._rows = 0
+        self._begin(manifest)
+
+    def learn(self, allowed: BoolArray) -> None:
+        """See `Detector.learn`."""
+        self._follow_residual(allowed & self._valid, 1.0 / _RESIDUAL_ROWS)
+        z = squash((self._scaled - self._centre) / self._spread)
+        self._ahead[:-1] = self._ahead[1:]
+        self._ahead[-1] = self._centre + self._spread * unsquash(self._forecast(z))
+        self._outlook = self._ahead[0].copy()
+
+    def among_accepted(self) -> BoolArray:
+        """See `Detector.among_accepted`; the state follows all rows, so none is held back."""
+        return np.zeros(self._scaled.size, bool)
+
+    def restart(self, which: BoolArray) -> None:
+        """Move the centre of the chosen channels to the middle of their newest window; see `Detector.restart`."""
+        self._centre[which] = np.median(self._read.view()[which], axis=1)
+
+    def _begin(self, manifest: Manifest) -> None:
+        """Take the usual size of a residual from training."""
+        start = manifest.start
+        if start is not None:
+            usual = np.mean(np.abs(np.array(start.forecast_error)), axis=1)
+            self._usual_residual[self._places] = np.maximum(usual, self._residual_floor[self._places])
+
+    def _forecast(self, z: Float64Array) -> Float64Array:
+        """Advance by one row; median and quantiles on the squashed scale, float64[3, n_channels]."""
+        clock = time_features(self._wall, self._timed)
+        network = self._forecaster
+        if self._joint:
+            features = np.concatenate((z[self._places], clock), dtype=np.float32)[None]
+        else:
+            features = np.column_stack((z, np.broadcast_to(clock, (z.size, clock.size)))).astype(np.float32)
+        forecast, network.h, network.c = network.step(features)
+        offsets = np.empty((3, z.size))
+        if self._joint:
+            offsets[:, self._places] = forecast.reshape(3, -1)
+        else:
+            offsets[:] = forecast.T
+        median = z + offsets[0]
+        return np.stack((median, median - offsets[1], median + offsets[2]))
+
+    def _look_back(self, error: Float64Array) -> None:
+        """Judge with the newest row in the window."""
+        self._read.push(self._scaled)
+        self._present.push(self._valid.astype(np.float32))
+        self._rows += 1
+        spec = self._spec
+        if self._rows < spec.window * spec.block or self._rows % spec.stride:
+            return
+        n = self._scaled.size
+        points = self._read.view().reshape(n, spec.window, spec.block).mean(axis=2, dtype=np.float64)
+        squashed = squash((points - self._centre[:, None]) / self._spread[:, None])
+        offset = squashed.mean(axis=1, keepdims=True) if spec.centred else np.zeros((n, 1))
+        shown = squashed - offset
+        if self._joint:
+            rebuilt = np.empty_like(shown)
+            flat = self._autoencoder.reconstruct(shown[self._places].T.reshape(1, -1))
+            rebuilt[self._places] = flat.reshape(spec.window, n).T
+        else:
+            rebuilt = self._autoencoder.reconstruct(shown).astype(np.float64)
+        error[:] = self._spread * window_error(squashed, rebuilt + offset, centred=spec.centred)
+        error[self._present.view().mean(axis=1) < 1.0 - _MOST_MISSING] = np.nan
+
+
+def window_error(points: Float64Array, rebuilt: Float64Array | Float32Array, *, centred: bool) -> Float64Array:
+    """Sum up the reconstruction error of windows, float64[...], in spreads.
+
+    Parameters
+    ----------
+    points, rebuilt
+        [..., window], squashed.
+    centred
+        Shapes are judged: the median counts, which a spike that comes a little early or late does not move.
+        Otherwise the mean.
+    """
+    error = np.abs(unsquash(points) - unsquash(rebuilt))
+    summed: Float64Array = np.median(error, axis=-1) if centred else np.mean(error, axis=-1)
+    return summed
+
+
+def _order(channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> list[int]:
+    """Of each channel here, its place in the bundle."""
+    manifest = bundle.manifest
+    known, here = list(manifest.channels), [c.name for c in channels]
+    place = f"{bundle.directory}: {bundle.label}"
+    missing, strange = sorted(set(known) - set(here)), sorted(set(here) - set(known))
+    if missing or strange:
+        parts = [
+            f"it needs {', '.join(missing)}" if missing else "",
+            f"it knows no {', '.join(strange)}" if strange else "",
+        ]
+        raise UserError(
+            "the bundle was trained for other channels: " + "; ".join(filter(None, parts)),
+            place=place,
+            remedy="watch just the channels it was trained for, train on the present ones, or use the bundle `builtin`",
+        )
+    trained_s = float(manifest.interval_s)
+    if abs(interval_s - trained_s) > _INTERVAL_TOLERANCE * trained_s:
+        raise UserError(
+            f"the bundle was trained for a reading every {trained_s:g} s, here it would get one every {interval_s:g} s",
+            place=place,
+            remedy=f"set `interval_s: {trained_s:g}`, or train on data of this interval",
+        )
+    return [known.index(name) for name in here]
