@@ -1,4 +1,4 @@
-"""From Keras to dynamic-range int8 TFLite, in the two shapes that `agent.inference` runs.
+"""From Keras to TFLite, in the two shapes that `agent.inference` runs and in several number formats.
 
 The converter is steered with two switches, found by measurement with TensorFlow 2.21: its new dynamic-range quantiser
 leaves LSTM weights in float, and per-channel scales in dense layers raise FULLY_CONNECTED to version 12, which
@@ -9,94 +9,164 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from agent.errors import EdgewatchError
-from agent.features import FEATURES
 from agent.inference import WindowNetwork
 from training.canonical import canonical
-from training.models import UNITS, WINDOW
+from training.models import QUANTILES, AutoencoderShape, ForecasterShape, mixture_parts
+from training.operators import refuse_newer_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from agent.types import Float32Array
 
-__all__ = ["QUANTISATION", "export_autoencoder", "export_forecaster", "state_tensors"]
+__all__ = ["FORMS", "QUANTISATION", "Form", "export_autoencoder", "export_forecaster", "state_tensors"]
 
-QUANTISATION = "dynamic-range int8"
+#: How weights and sums are kept. ``int8``: weights int8, sums by activations quantised on the way (dynamic range).
+#: ``full-int8``: activations int8 too, by ranges from representative data; inputs and outputs stay float.
+Form: TypeAlias = Literal["int8", "float16", "float32", "full-int8"]
+FORMS: tuple[Form, ...] = ("int8", "float16", "float32", "full-int8")
+#: Of each form, its name in a manifest.
+QUANTISATION: Mapping[Form, str] = {
+    "int8": "dynamic-range int8",
+    "float16": "float16",
+    "float32": "float32",
+    "full-int8": "full-integer int8",
+}
 _FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 _VARIABLES = slice(18, 20)  # where that op takes its output state and its cell state
 _BATCH_TOLERANCE = 1e-4  # summation order
+_BATCH_TOLERANCE_INTEGER = 0.1  # activations are rounded
+_BISECTIONS = 24  # halve a bracket of some hundred units to far below what a reading resolves
 
 
-def export_forecaster(model: Any) -> bytes:
+def export_forecaster(
+    model: Any,
+    shape: ForecasterShape | None = None,
+    *,
+    form: Form = "int8",
+    band: Float32Array | None = None,
+    examples: Mapping[str, Float32Array] | None = None,
+) -> bytes:
     """Export one step of the forecaster with its state as explicit tensors; the batch size stays free.
 
-    Features and state are multiplied apart: int8 activations share one scale a row, and a feature of 12 beside a
-    state within ±1 would leave the state three bits.
+    Whatever its head, the file gives the median's offsets and the distances to the quantiles. Features and state are
+    multiplied apart: int8 activations share one scale a row, and a feature of 12 beside a state within ±1 would leave
+    the state three bits.
+
+    Parameters
+    ----------
+    model
+        `training.models.forecaster`.
+    shape
+        What it was made with.
+    form
+        Number format.
+    band
+        float32[2, n_channels], for the ``point`` head: distances from the median to the two quantiles.
+    examples
+        For ``full-int8``: inputs by name, float32[rows, width] each.
+
+    Raises
+    ------
+    EdgewatchError
+        The converter used operators that tflite-runtime 2.14 does not know.
     """
-    layer = model.get_layer("recurrent").cell
-    kernel, recurrent, bias = (tf.constant(_array(v)) for v in (layer.kernel, layer.recurrent_kernel, layer.bias))
+    shape = shape or ForecasterShape()
+    names = ["recurrent", *(f"recurrent_{layer + 1}" for layer in range(1, shape.layers))]
+    cells = [_cell_weights(model.get_layer(name).cell) for name in names]
     head, head_bias = (tf.constant(_array(v)) for v in model.get_layer("head").weights)
 
     def serve(features: Any, state_h: Any, state_c: Any) -> dict[str, Any]:
-        gates = tf.matmul(features, kernel) + tf.matmul(state_h, recurrent) + bias
-        next_h, next_c = _cell(gates, state_c)
-        raw = tf.matmul(next_h, head) + head_bias
-        forecast = tf.concat([raw[:, :1], tf.nn.softplus(raw[:, 1:])], axis=1)
-        return {"forecast": forecast, "next_h": next_h, "next_c": next_c}
+        states_h, states_c = _apart(state_h, shape.layers), _apart(state_c, shape.layers)
+        hidden, next_h, next_c = features, [], []
+        for (kernel, recurrent, bias), h, c in zip(cells, states_h, states_c, strict=True):
+            hidden, cell = _cell(tf.matmul(hidden, kernel) + tf.matmul(h, recurrent) + bias, c)
+            next_h.append(hidden)
+            next_c.append(cell)
+        forecast = _quantiles(shape, tf.matmul(hidden, head) + head_bias, band)
+        return {"forecast": forecast, "next_h": _together(next_h), "next_c": _together(next_c)}
 
+    width = shape.layers * shape.units
     return _convert(
         serve,
-        tf.TensorSpec((None, len(FEATURES)), tf.float32, name="features"),
-        tf.TensorSpec((None, UNITS), tf.float32, name="state_h"),
-        tf.TensorSpec((None, UNITS), tf.float32, name="state_c"),
+        form,
+        examples,
+        tf.TensorSpec((None, shape.n_features), tf.float32, name="features"),
+        tf.TensorSpec((None, width), tf.float32, name="state_h"),
+        tf.TensorSpec((None, width), tf.float32, name="state_c"),
     )
 
 
-def export_autoencoder(model: Any, seed: int) -> bytes:
-    """Export the autoencoder on two fused LSTM ops.
+def export_autoencoder(
+    model: Any,
+    seed: int,
+    shape: AutoencoderShape | None = None,
+    *,
+    form: Form = "int8",
+    examples: Mapping[str, Float32Array] | None = None,
+) -> bytes:
+    """Export the autoencoder on fused LSTM ops.
 
     The signature has a batch of one, for the fused op takes no other; nothing in the graph holds the batch size, so
     that `WindowNetwork` can resize it.
 
     Parameters
     ----------
+    model
+        `training.models.autoencoder`.
     seed
         Names the fused functions, so that the same training gives the same file.
+    shape, form
+        As for `export_forecaster`.
+    examples
+        For ``full-int8``: ``window``, float32[n, window, n_channels].
 
     Raises
     ------
     EdgewatchError
-        The converter did not fuse both LSTMs, or a larger batch gives other answers.
+        The converter did not fuse all LSTMs, used operators that tflite-runtime 2.14 does not know, or a larger batch
+        gives other answers.
     """
-    encoder = _fused(model.get_layer("encoder").cell, uuid.UUID(int=2 * seed))
-    decoder = _fused(model.get_layer("decoder").cell, uuid.UUID(int=2 * seed + 1))
-    latent, latent_bias = (tf.constant(_array(v)) for v in model.get_layer("latent").weights)
+    shape = shape or AutoencoderShape()
+    suffixes = ["", *(f"_{layer + 1}" for layer in range(1, shape.layers))]
+    ids = iter(range(2 * seed * shape.layers, 2 * (seed + 1) * shape.layers))
+    encoders = [_fused(model.get_layer(f"encoder{s}").cell, shape.units, uuid.UUID(int=next(ids))) for s in suffixes]
+    decoders = [_fused(model.get_layer(f"decoder{s}").cell, shape.units, uuid.UUID(int=next(ids))) for s in suffixes]
+    code = [tf.constant(_array(v)) for v in model.get_layer("latent").weights] if shape.latent else None
     points, points_bias = (tf.constant(_array(v)) for v in model.get_layer("points").weights)
 
     def serve(window: Any) -> dict[str, Any]:
-        encoded = encoder(window)[:, -1:, :]
-        repeated = tf.tile(tf.matmul(encoded, latent) + latent_bias, [1, WINDOW, 1])
-        return {"reconstruction": tf.matmul(decoder(repeated), points) + points_bias}
+        encoded = window
+        for encoder in encoders:
+            encoded = encoder(encoded)
+        encoded = encoded[:, -1:, :]
+        if code is not None:
+            encoded = tf.matmul(encoded, code[0]) + code[1]
+        decoded = tf.tile(encoded, [1, shape.window, 1])
+        for decoder in decoders:
+            decoded = decoder(decoded)
+        return {"reconstruction": tf.matmul(decoded, points) + points_bias}
 
-    content = _convert(serve, tf.TensorSpec((1, WINDOW, 1), tf.float32, name="window"))
-    _check_batch(content)
+    signature = tf.TensorSpec((1, shape.window, shape.n_channels), tf.float32, name="window")
+    content = _convert(serve, form, examples, signature)
+    _check_batch(content, shape, _BATCH_TOLERANCE_INTEGER if form == "full-int8" else _BATCH_TOLERANCE)
     return content
 
 
-def state_tensors(content: bytes) -> tuple[int, ...]:
+def state_tensors(content: bytes, layers: int = 1) -> tuple[int, ...]:
     """Give the indices of the fused ops' variable tensors, for the manifest.
 
     Raises
     ------
     EdgewatchError
-        There are not two fused LSTM ops.
+        There are not two fused LSTM ops a layer.
     """
     # Without delegates, which would hide the ops they take over.
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -104,12 +174,25 @@ def state_tensors(content: bytes) -> tuple[int, ...]:
     interpreter.allocate_tensors()
     operations = interpreter._get_ops_details()  # noqa: SLF001 - no public way to an op's inputs
     fused = [operation for operation in operations if operation["op_name"] == _FUSED]
-    if len(fused) != 2:
+    if len(fused) != 2 * layers:
         raise EdgewatchError(
-            f"the converter made {len(fused)} fused LSTM ops of the autoencoder, expected 2",
+            f"the converter made {len(fused)} fused LSTM ops of the autoencoder, expected {2 * layers}",
             remedy="train with the TensorFlow version that docs/training.md names",
         )
     return tuple(int(index) for operation in fused for index in operation["inputs"][_VARIABLES])
+
+
+def _apart(state: Any, layers: int) -> list[Any]:
+    return [state] if layers == 1 else list(tf.split(state, layers, axis=1))
+
+
+def _together(states: list[Any]) -> Any:
+    return states[0] if len(states) == 1 else tf.concat(states, axis=1)
+
+
+def _cell_weights(cell: Any) -> tuple[Any, Any, Any]:
+    kernel, recurrent, bias = (tf.constant(_array(v)) for v in (cell.kernel, cell.recurrent_kernel, cell.bias))
+    return kernel, recurrent, bias
 
 
 def _cell(gates: Any, state_c: Any) -> tuple[Any, Any]:
@@ -119,13 +202,41 @@ def _cell(gates: Any, state_c: Any) -> tuple[Any, Any]:
     return tf.sigmoid(emit) * tf.tanh(next_c), next_c
 
 
-def _fused(cell: Any, name: uuid.UUID) -> Callable[[Any], Any]:
+def _quantiles(shape: ForecasterShape, raw: Any, band: Float32Array | None) -> Any:
+    """Median and distances to the quantiles, float32[batch, 3 * n_channels], from what the last layer gives."""
+    n = shape.n_channels
+    if shape.head == "quantile":
+        return tf.concat([raw[:, :n], tf.nn.softplus(raw[:, n:])], axis=1)
+    if shape.head == "point":
+        if band is None:
+            raise ValueError("a point forecast needs a band")
+        # Multiplied by nothing and added, the constant takes the batch's size.
+        return tf.concat([raw, *(tf.constant(distance[None]) + 0.0 * raw for distance in band)], axis=1)
+    low, middle, high = (_mixture_quantile(raw, n, level) for level in QUANTILES)
+    return tf.concat([middle, tf.maximum(middle - low, 0.0), tf.maximum(high - middle, 0.0)], axis=1)
+
+
+def _mixture_quantile(raw: Any, n: int, level: float) -> Any:
+    """Quantile of a logistic mixture, float32[batch, n], by bisection."""
+    weights, centres, log_scales = mixture_parts(raw, n)
+    weights, precision = tf.nn.softmax(weights), tf.exp(-log_scales)
+    reach = 12.0 * tf.exp(log_scales)
+    low, high = tf.reduce_min(centres - reach, axis=-1), tf.reduce_max(centres + reach, axis=-1)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        below = tf.reduce_sum(weights * tf.sigmoid((middle[..., None] - centres) * precision), axis=-1)
+        above = tf.cast(below < level, tf.float32)
+        low, high = above * middle + (1.0 - above) * low, above * high + (1.0 - above) * middle
+    return 0.5 * (low + high)
+
+
+def _fused(cell: Any, units: int, name: uuid.UUID) -> Callable[[Any], Any]:
     """Give a Keras LSTM as a function from [1, rows, n] to [1, rows, units] that the converter fuses into one op.
 
     The converter recognises a function by its attributes and by the order of its arguments and results, which are
     those of Keras' own LSTM, and replaces it whole; the body says what it computes.
     """
-    weights = tuple(tf.constant(_array(v)) for v in (cell.kernel, cell.recurrent_kernel, cell.bias))
+    weights = _cell_weights(cell)
 
     def lstm(inputs: Any, init_h: Any, init_c: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> tuple[Any, ...]:
         def step(state: tuple[Any, Any], row: Any) -> tuple[Any, Any]:
@@ -143,32 +254,49 @@ def _fused(cell: Any, name: uuid.UUID) -> Callable[[Any], Any]:
         "time_major": False,
     }
     function = tf.function(lstm, autograph=False, experimental_attributes=attributes)
-    zero = tf.zeros((1, UNITS))
+    zero = tf.zeros((1, units))
     return lambda inputs: function(inputs, zero, zero, *weights)[1]
 
 
-def _convert(serve: Callable[..., dict[str, Any]], *signature: Any) -> bytes:
+def _convert(
+    serve: Callable[..., dict[str, Any]], form: Form, examples: Mapping[str, Float32Array] | None, *signature: Any
+) -> bytes:
     """Convert by way of a SavedModel: from a concrete function, the converter inlines what it should fuse."""
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=signature)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=module.serve)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if form != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if form == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if form == "full-int8":
+            if examples is None:
+                raise ValueError("full-integer quantisation needs representative data")
+            converter.representative_dataset = lambda: _one_by_one(examples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.experimental_new_dynamic_range_quantizer = False
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public one
-        return canonical(converter.convert())
+        content = canonical(converter.convert())
+    refuse_newer_operators(content)
+    return content
 
 
-def _check_batch(content: bytes) -> None:
+def _one_by_one(examples: Mapping[str, Float32Array]) -> Iterator[dict[str, Float32Array]]:
+    for rows in zip(*examples.values(), strict=True):
+        yield {name: row[None] for name, row in zip(examples, rows, strict=True)}
+
+
+def _check_batch(content: bytes, shape: AutoencoderShape, tolerance: float) -> None:
     """Refuse a graph that answers otherwise for a larger batch."""
-    variables = state_tensors(content)
-    windows = np.random.default_rng(0).normal(size=(4, WINDOW)).astype(np.float32)
-    together = WindowNetwork(content, 4, (WINDOW, 1), variables, "autoencoder").reconstruct(windows)
-    single = WindowNetwork(content, 1, (WINDOW, 1), variables, "autoencoder")
+    variables, size = state_tensors(content, shape.layers), (shape.window, shape.n_channels)
+    windows = np.random.default_rng(0).normal(size=(4, shape.window * shape.n_channels)).astype(np.float32)
+    together = WindowNetwork(content, 4, size, variables, "autoencoder").reconstruct(windows)
+    single = WindowNetwork(content, 1, size, variables, "autoencoder")
     for window, answer in zip(windows, together, strict=True):
         deviation = float(np.max(np.abs(single.reconstruct(window[None])[0] - answer)))
-        if not deviation <= _BATCH_TOLERANCE:  # NaN must fail too
+        if not deviation <= tolerance:  # NaN must fail too
             raise EdgewatchError(
                 f"the converted autoencoder answers a batch of 4 otherwise than single windows, by {deviation:.3g}",
                 remedy="train with the TensorFlow version that docs/training.md names",

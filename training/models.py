@@ -2,53 +2,181 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import keras
+import numpy as np
 from keras import ops
 
 from agent.features import FEATURES
 
-__all__ = ["LATENT", "QUANTILES", "UNITS", "WINDOW", "autoencoder", "forecaster", "pinball_loss", "window_loss"]
+__all__ = [
+    "COMPONENTS",
+    "LATENT",
+    "QUANTILES",
+    "UNITS",
+    "WINDOW",
+    "AutoencoderShape",
+    "ForecasterShape",
+    "Head",
+    "autoencoder",
+    "forecaster",
+    "forecaster_loss",
+    "mixture_loss",
+    "mixture_parts",
+    "pinball_loss",
+    "window_loss",
+]
 
+#: ``quantile``: three quantiles. ``point``: the median alone, its band from errors. ``mixture``: a whole distribution.
+Head: TypeAlias = Literal["quantile", "point", "mixture"]
+QUANTILES = (0.05, 0.5, 0.95)
+COMPONENTS = 3  # of a mixture
+# Of the universal pair.
 UNITS = 32
 LATENT = 8
 WINDOW = 32
-QUANTILES = (0.05, 0.5, 0.95)
-# The agent judges a window by its newest half; a point there counts three times one of the older half.
+# The agent judges a universal window by its newest half; a point there counts three times one of the older half.
 _NEWEST_WEIGHT = 3.0
 
 
-def forecaster() -> Any:
-    """Recurrent forecaster of three quantiles of the next value, its state passed in and out.
+@dataclass(frozen=True)
+class ForecasterShape:
+    """Size and form of a forecaster; the universal one unless said otherwise.
 
-    Inputs ``features`` float32[batch, rows, 3], ``state_h`` and ``state_c`` float32[batch, units]. Outputs
-    float32[batch, rows, 3] (the median's offset from the present level and the distances, ≥ 0, from it to the outer
-    quantiles, which so cannot cross) and the two states after the last row.
+    Parameters
+    ----------
+    n_features
+        Numbers it sees a row: of its channels, then of the time.
+    n_channels
+        Channels it forecasts; their levels are the first of the features.
+    units, layers
+        Of the LSTM.
+    dropout
+        Share of each layer's inputs left out in training.
+    head
+        What it says of the next value.
     """
-    features = keras.Input((None, len(FEATURES)), name="features")
-    state_h = keras.Input((UNITS,), name="state_h")
-    state_c = keras.Input((UNITS,), name="state_c")
-    recurrent = keras.layers.LSTM(UNITS, return_sequences=True, return_state=True, name="recurrent")
-    hidden, next_h, next_c = recurrent(features, initial_state=[state_h, state_c])
-    raw = keras.layers.Dense(len(QUANTILES), name="head")(hidden)
-    forecast = keras.layers.Concatenate(name="forecast")([raw[..., :1], ops.softplus(raw[..., 1:])])
-    return keras.Model([features, state_h, state_c], [forecast, next_h, next_c], name="forecaster")
+
+    n_features: int = len(FEATURES)
+    n_channels: int = 1
+    units: int = UNITS
+    layers: int = 1
+    dropout: float = 0.0
+    head: Head = "quantile"
+
+    @property
+    def outputs(self) -> int:
+        """Numbers the last layer gives."""
+        return self.n_channels * {"quantile": len(QUANTILES), "point": 1, "mixture": 3 * COMPONENTS}[self.head]
 
 
-def autoencoder() -> Any:
-    """LSTM encoder, narrow latent vector, LSTM decoder: float32[batch, 32, 1] to its reconstruction.
+@dataclass(frozen=True)
+class AutoencoderShape:
+    """Size and form of an autoencoder; the universal one unless said otherwise.
+
+    Parameters
+    ----------
+    window
+        Points.
+    n_channels
+        Channels a point.
+    units, layers
+        Of encoder and decoder.
+    latent
+        Length of the code; 0 hands over the encoder's last output as it is.
+    dropout
+        Share of each layer's inputs left out in training.
+    """
+
+    window: int = WINDOW
+    n_channels: int = 1
+    units: int = UNITS
+    layers: int = 1
+    latent: int = LATENT
+    dropout: float = 0.0
+
+
+_UNIVERSAL_FORECASTER = ForecasterShape()
+_UNIVERSAL_AUTOENCODER = AutoencoderShape()
+
+
+def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER) -> Any:
+    """Recurrent forecaster of the next values, its state passed in and out.
+
+    Inputs ``features`` float32[batch, rows, n_features], ``state_h`` and ``state_c`` float32[batch, layers * units].
+    Outputs float32[batch, rows, outputs] and the two states after the last row. With n the number of channels, the
+    outputs are: n times the median's offset from the present level (``point``); and then n distances, ≥ 0, to the
+    lower quantile and n to the upper, which so cannot cross (``quantile``); or, as [n, 3, components], logits of the
+    weights, offsets of the centres and logarithms of the scales of a logistic mixture (``mixture``).
+    """
+    features = keras.Input((None, shape.n_features), name="features")
+    state_h = keras.Input((shape.layers * shape.units,), name="state_h")
+    state_c = keras.Input((shape.layers * shape.units,), name="state_c")
+    hidden, states_h, states_c = features, [], []
+    for layer in range(shape.layers):
+        part = slice(layer * shape.units, (layer + 1) * shape.units)
+        recurrent = keras.layers.LSTM(
+            shape.units, return_sequences=True, return_state=True, dropout=shape.dropout, name=_name("recurrent", layer)
+        )
+        hidden, next_h, next_c = recurrent(hidden, initial_state=[state_h[:, part], state_c[:, part]])
+        states_h.append(next_h)
+        states_c.append(next_c)
+    raw = keras.layers.Dense(shape.outputs, name="head")(hidden)
+    forecast = raw
+    if shape.head == "quantile":
+        n = shape.n_channels
+        forecast = keras.layers.Concatenate(name="forecast")([raw[..., :n], ops.softplus(raw[..., n:])])
+    return keras.Model(
+        [features, state_h, state_c], [forecast, _joined(states_h), _joined(states_c)], name="forecaster"
+    )
+
+
+def autoencoder(shape: AutoencoderShape = _UNIVERSAL_AUTOENCODER) -> Any:
+    """LSTM encoder, narrow latent vector, LSTM decoder: float32[batch, window, n_channels] to its reconstruction.
 
     The latent vector is small enough that what training never showed cannot pass through it (EncDec-AD, Malhotra et
     al. 2016; here reconstructed in forward order, all at once).
     """
-    window = keras.Input((WINDOW, 1), name="window")
-    encoded = keras.layers.LSTM(UNITS, name="encoder")(window)
-    latent = keras.layers.Dense(LATENT, name="latent")(encoded)
-    repeated = keras.layers.RepeatVector(WINDOW)(latent)
-    decoded = keras.layers.LSTM(UNITS, return_sequences=True, name="decoder")(repeated)
-    reconstruction = keras.layers.Dense(1, name="points")(decoded)
+    window = keras.Input((shape.window, shape.n_channels), name="window")
+    encoded = window
+    for layer in range(shape.layers):
+        last = layer == shape.layers - 1
+        encoded = keras.layers.LSTM(
+            shape.units, return_sequences=not last, dropout=shape.dropout, name=_name("encoder", layer)
+        )(encoded)
+    if shape.latent:
+        encoded = keras.layers.Dense(shape.latent, name="latent")(encoded)
+    decoded = keras.layers.RepeatVector(shape.window)(encoded)
+    for layer in range(shape.layers):
+        decoded = keras.layers.LSTM(
+            shape.units, return_sequences=True, dropout=shape.dropout, name=_name("decoder", layer)
+        )(decoded)
+    reconstruction = keras.layers.Dense(shape.n_channels, name="points")(decoded)
     return keras.Model(window, reconstruction, name="autoencoder")
+
+
+def forecaster_loss(head: Head, target: Any, forecast: Any) -> Any:
+    """What a forecaster with this head minimises, a number for every target.
+
+    Parameters
+    ----------
+    target
+        float32[..., n_channels], the value less the present level.
+    forecast
+        float32[..., outputs], see `forecaster`.
+
+    Returns
+    -------
+    float32[..., n_channels]
+    """
+    n = target.shape[-1]
+    if head == "point":
+        return ops.abs(target - forecast)
+    if head == "mixture":
+        return mixture_loss(target, forecast)
+    return pinball_loss(target, ops.reshape(forecast, (*ops.shape(forecast)[:-1], len(QUANTILES), n)))
 
 
 def pinball_loss(target: Any, forecast: Any) -> Any:
@@ -57,27 +185,67 @@ def pinball_loss(target: Any, forecast: Any) -> Any:
     Parameters
     ----------
     target
-        float32[batch, rows].
+        float32[..., n].
     forecast
-        float32[batch, rows, 3], median offset and distances.
+        float32[..., 3, n], median offsets and distances.
+
+    Returns
+    -------
+    float32[..., n]
     """
-    median = forecast[..., 0]
-    quantiles = (median - forecast[..., 1], median, median + forecast[..., 2])
+    median = forecast[..., 0, :]
+    quantiles = (median - forecast[..., 1, :], median, median + forecast[..., 2, :])
     loss = 0.0
     for level, quantile in zip(QUANTILES, quantiles, strict=True):
         error = target - quantile
-        loss += ops.mean(ops.maximum(level * error, (level - 1.0) * error))
+        loss += ops.maximum(level * error, (level - 1.0) * error)
     return loss / len(QUANTILES)
 
 
+def mixture_loss(target: Any, forecast: Any) -> Any:
+    """Negative log-likelihood under a mixture of logistic distributions.
+
+    Parameters
+    ----------
+    target
+        float32[..., n].
+    forecast
+        float32[..., n * 3 * components], see `forecaster`.
+
+    Returns
+    -------
+    float32[..., n]
+    """
+    weights, centres, log_scales = mixture_parts(forecast, target.shape[-1])
+    z = (target[..., None] - centres) * ops.exp(-log_scales)
+    log_density = -ops.abs(z) - 2.0 * ops.softplus(-ops.abs(z)) - log_scales
+    return -ops.logsumexp(ops.log_softmax(weights) + log_density, axis=-1)
+
+
+def mixture_parts(forecast: Any, n: int) -> tuple[Any, Any, Any]:
+    """Logits of the weights, centres and logarithms of the scales, float32[..., n, components] each."""
+    parts = ops.reshape(forecast, (*ops.shape(forecast)[:-1], n, 3, COMPONENTS))
+    # A scale that vanishes would make a value that never changes infinitely likely.
+    return parts[..., 0, :], parts[..., 1, :], ops.clip(parts[..., 2, :], np.log(1e-3), 4.0)
+
+
 def window_loss(window: Any, reconstruction: Any) -> Any:
-    """Mean absolute error of a reconstruction, the newest half of the window weighing more.
+    """Mean absolute error of a universal reconstruction, the newest half of the window weighing more.
 
     Parameters
     ----------
     window, reconstruction
-        float32[batch, 32, 1].
+        float32[batch, window, 1].
     """
     error = ops.abs(window - reconstruction)
-    older, newest = error[:, : WINDOW // 2], error[:, WINDOW // 2 :]
+    half = window.shape[1] // 2
+    older, newest = error[:, :half], error[:, half:]
     return (ops.mean(older) + _NEWEST_WEIGHT * ops.mean(newest)) / (1.0 + _NEWEST_WEIGHT)
+
+
+def _name(part: str, layer: int) -> str:
+    return part if layer == 0 else f"{part}_{layer + 1}"
+
+
+def _joined(states: list[Any]) -> Any:
+    return states[0] if len(states) == 1 else keras.layers.Concatenate()(states)

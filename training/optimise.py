@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.models import UNITS, WINDOW, pinball_loss, window_loss
+from training.models import UNITS, WINDOW, forecaster_loss, window_loss
 from training.windows import windows
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train_forecaster(model: Any, data: Trace, *, steps: int, seed: int, advance:
     def descend(features: Any, target: Any, state_h: Any, state_c: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
             forecast, next_h, next_c = model([features, state_h, state_c], training=True)
-            loss = pinball_loss(target, forecast)
+            loss = tf.reduce_mean(forecaster_loss("quantile", target[..., None], forecast))
         optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return next_h, next_c
 

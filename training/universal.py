@@ -189,7 +189,7 @@ def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: 
         layout="shared",
         features=list(FEATURES),
         scaling=RunningScaling(NORMALISATION_ROWS),
-        quantisation=QUANTISATION,
+        quantisation=QUANTISATION["int8"],
         forecaster=ForecasterSpec(
             file="forecaster.tflite",
             sha256=hashlib.sha256(step_file).hexdigest(),

@@ -70,7 +70,7 @@ def _bundle(step_file: bytes, window_file: bytes) -> Bundle:
         features=list(FEATURES),
         layout="shared",
         scaling=RunningScaling(NORMALISATION_ROWS),
-        quantisation=export.QUANTISATION,
+        quantisation=export.QUANTISATION["int8"],
         forecaster=ForecasterSpec(**entry("forecaster.tflite", step_file), units=models.UNITS),
         autoencoder=AutoencoderSpec(
             **entry("autoencoder.tflite", window_file),
@@ -140,7 +140,7 @@ def test_a_graph_that_holds_its_batch_size_is_refused(window_file: bytes, monkey
 
     monkeypatch.setattr(export, "WindowNetwork", Lopsided)
     with pytest.raises(EdgewatchError, match="batch of 4"):
-        export._check_batch(window_file)
+        export._check_batch(window_file, models.AutoencoderShape(), 1e-4)
 
 
 class TestVerifyRefuses:
