@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agent.types import Float32Array
 
-__all__ = ["FORMS", "QUANTISATION", "Form", "export_autoencoder", "export_forecaster", "state_tensors"]
+__all__ = ["FORMS", "QUANTISATION", "Form", "export_autoencoder", "export_forecaster", "quantiles", "state_tensors"]
 
 #: How weights and sums are kept. ``int8``: weights int8, sums by activations quantised on the way (dynamic range).
 #: ``full-int8``: activations int8 too, by ranges from representative data; inputs and outputs stay float.
@@ -90,7 +90,10 @@ def export_forecaster(
             hidden, cell = _cell(tf.matmul(hidden, kernel) + tf.matmul(h, recurrent) + bias, c)
             next_h.append(hidden)
             next_c.append(cell)
-        forecast = _quantiles(shape, tf.matmul(hidden, head) + head_bias, band)
+        raw = tf.matmul(hidden, head) + head_bias
+        if shape.head == "quantile":
+            raw = tf.concat([raw[:, : shape.n_channels], tf.nn.softplus(raw[:, shape.n_channels :])], axis=1)
+        forecast = quantiles(shape, raw, band)
         return {"forecast": forecast, "next_h": _together(next_h), "next_c": _together(next_c)}
 
     width = shape.layers * shape.units
@@ -202,17 +205,24 @@ def _cell(gates: Any, state_c: Any) -> tuple[Any, Any]:
     return tf.sigmoid(emit) * tf.tanh(next_c), next_c
 
 
-def _quantiles(shape: ForecasterShape, raw: Any, band: Float32Array | None) -> Any:
-    """Median and distances to the quantiles, float32[batch, 3 * n_channels], from what the last layer gives."""
-    n = shape.n_channels
+def quantiles(shape: ForecasterShape, forecast: Any, band: Float32Array | None) -> Any:
+    """Median and distances to the quantiles, float32[batch, 3 * n_channels], from what the Keras model gives.
+
+    Parameters
+    ----------
+    forecast
+        float32[batch, outputs], see `training.models.forecaster`.
+    band
+        See `export_forecaster`.
+    """
     if shape.head == "quantile":
-        return tf.concat([raw[:, :n], tf.nn.softplus(raw[:, n:])], axis=1)
+        return forecast
     if shape.head == "point":
         if band is None:
             raise ValueError("a point forecast needs a band")
         # Multiplied by nothing and added, the constant takes the batch's size.
-        return tf.concat([raw, *(tf.constant(distance[None]) + 0.0 * raw for distance in band)], axis=1)
-    low, middle, high = (_mixture_quantile(raw, n, level) for level in QUANTILES)
+        return tf.concat([forecast, *(tf.constant(distance[None]) + 0.0 * forecast for distance in band)], axis=1)
+    low, middle, high = (_mixture_quantile(forecast, shape.n_channels, level) for level in QUANTILES)
     return tf.concat([middle, tf.maximum(middle - low, 0.0), tf.maximum(high - middle, 0.0)], axis=1)
 
 

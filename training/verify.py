@@ -8,13 +8,16 @@ import numpy as np
 
 from agent.errors import EdgewatchError
 from training import device
-from training.models import UNITS
+from training.export import quantiles
+from training.models import ForecasterShape
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.bundle import Bundle
     from agent.types import Float32Array
 
-__all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "verify"]
+__all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "deviation", "keras_forecast", "keras_reconstruction", "verify"]
 
 # On the squashed scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and, in two
 # trainings, 0.43 and 0.65 at the worst of 65,000 points; a fused state that is not cleared costs 0.53 and 5.8.
@@ -23,7 +26,15 @@ MAX_TOLERANCE = 1.0
 
 
 def verify(
-    bundle: Bundle, forecaster: Any, autoencoder: Any, features: Float32Array, windows: Float32Array
+    bundle: Bundle,
+    forecaster: Any,
+    autoencoder: Any,
+    features: Float32Array,
+    windows: Float32Array,
+    *,
+    shape: ForecasterShape | None = None,
+    band: Float32Array | None = None,
+    other_python: Path | None = None,
 ) -> dict[str, Any]:
     """Compare answers and refuse a bundle that deviates too far.
 
@@ -34,9 +45,13 @@ def verify(
     forecaster, autoencoder
         The Keras models.
     features
-        float32[n_series, rows, 3]: all rows run in sequence with the state carried.
+        float32[n_series, rows, n_features]: all rows run in sequence with the state carried.
     windows
-        float32[n_windows, window]: all run in sequence through one network.
+        float32[n_windows, window * lanes]: all run in sequence through one network.
+    shape, band
+        What the forecaster was made and exported with.
+    other_python
+        A Python with another TFLite runtime, which is held against Keras too; the bundle must lie in its folder.
 
     Returns
     -------
@@ -46,28 +61,74 @@ def verify(
     ------
     EdgewatchError
         A mean above `MEAN_TOLERANCE` or a maximum above `MAX_TOLERANCE`.
+    EnvironmentFault
+        The other Python cannot run the bundle.
     """
     n_series, rows, _ = features.shape
-    state = np.zeros((n_series, UNITS), np.float32)
-    expected = np.asarray(forecaster([features, state, state], training=False)[0])
-    forecast = _compare("forecaster", device.forecast(bundle, features), expected)
-    expected = np.asarray(autoencoder(windows[:, :, None], training=False))[:, :, 0]
-    reconstruction = _compare("autoencoder", device.reconstruct(bundle, windows), expected)
-    return {
+    forecast = keras_forecast(forecaster, features, shape or ForecasterShape(), band)
+    reconstruction = keras_reconstruction(autoencoder, windows)
+    found = {
         "mean_tolerance": MEAN_TOLERANCE,
         "max_tolerance": MAX_TOLERANCE,
-        "forecaster": {"series": n_series, "steps": rows, **forecast},
-        "autoencoder": {"windows": len(windows), **reconstruction},
+        "forecaster": {
+            "series": n_series,
+            "steps": rows,
+            **_accepted("forecaster", device.forecast(bundle, features), forecast),
+        },
+        "autoencoder": {
+            "windows": len(windows),
+            **_accepted("autoencoder", device.reconstruct(bundle, windows), reconstruction),
+        },
+    }
+    if other_python is not None:
+        runtime, theirs, redrawn = device.answers_of(other_python, bundle.directory, features, windows)
+        found[runtime] = {
+            "forecaster": _accepted(f"forecaster, run by {runtime},", theirs, forecast),
+            "autoencoder": _accepted(f"autoencoder, run by {runtime},", redrawn, reconstruction),
+        }
+    return found
+
+
+def keras_forecast(
+    model: Any, features: Float32Array, shape: ForecasterShape, band: Float32Array | None = None
+) -> Float32Array:
+    """Forecasts of all rows from zero state, float32[n_series, rows, 3 * n_channels], in the exported file's form."""
+    n_series, rows, _ = features.shape
+    state = np.zeros((n_series, shape.layers * shape.units), np.float32)
+    raw = np.asarray(model([features, state, state], training=False)[0])
+    flat = np.asarray(quantiles(shape, raw.reshape(n_series * rows, -1), band))
+    return flat.reshape(n_series, rows, -1)
+
+
+def keras_reconstruction(model: Any, windows: Float32Array) -> Float32Array:
+    """Redraw flat windows, float32[n_windows, window * lanes]."""
+    shape = model.input_shape[1:]
+    redrawn = np.concatenate(
+        [
+            np.asarray(model(part.reshape(-1, *shape), training=False))
+            for part in np.array_split(windows, -(-len(windows) // 512))
+        ]
+    )
+    flat: Float32Array = redrawn.reshape(windows.shape)
+    return flat
+
+
+def deviation(found: Float32Array, expected: Float32Array) -> dict[str, float]:
+    """Mean and largest absolute difference."""
+    difference = np.abs(found - expected)
+    return {
+        "mean_deviation": round(float(difference.mean()), 6),
+        "max_deviation": round(float(difference.max()), 6),
     }
 
 
-def _compare(name: str, found: Float32Array, expected: Float32Array) -> dict[str, float]:
-    deviation = np.abs(found - expected)
-    mean, largest = float(deviation.mean()), float(deviation.max())
+def _accepted(name: str, found: Float32Array, expected: Float32Array) -> dict[str, float]:
+    deviates = deviation(found, expected)
+    mean, largest = deviates["mean_deviation"], deviates["max_deviation"]
     if not (mean <= MEAN_TOLERANCE and largest <= MAX_TOLERANCE):  # NaN must fail too
         raise EdgewatchError(
             f"the exported {name} deviates from Keras by {mean:.3g} on average and {largest:.3g} at most "
             f"(tolerance {MEAN_TOLERANCE} and {MAX_TOLERANCE})",
             remedy="nothing was written; train longer, or with the TensorFlow version that docs/training.md names",
         )
-    return {"mean_deviation": round(mean, 6), "max_deviation": round(largest, 6)}
+    return deviates
