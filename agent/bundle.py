@@ -68,7 +68,7 @@ class FixedScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     log_reference, effect
         Each channel's scale and smallest effect, see `agent.types.Channel`; they replace the source's own.
     centre, spread
-        On the channel's scale; what the networks see is ``asinh((value - centre) / spread)``.
+        On the channel's scale; what the networks see is ``compress((value - centre) / spread)``, see `agent.features`.
     """
 
     method: Literal["robust", "standard", "minmax"]
@@ -112,6 +112,8 @@ class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
         Rows from one reconstruction to the next.
     state_tensors
         The fused op's variable tensors, to be resized with the batch.
+    judged
+        Newest points of a window whose error counts.
     block
         Rows whose mean is one point.
     centred
@@ -120,6 +122,7 @@ class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
 
     window: int
     stride: int
+    judged: int
     state_tensors: tuple[int, ...]
     block: int = 1
     centred: bool = False
@@ -177,6 +180,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Seed, library versions and a hash of the training data.
     start
         What thresholds begin with; None for a universal bundle.
+    digest
+        SHA-256 of all the rest but ``created`` and ``measured``: the same training gives the same.
+    measured
+        What depends on the moment: how long an inference took where the bundle was made.
     """
 
     format: int
@@ -196,6 +203,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verification: dict[str, Any]
     provenance: dict[str, Any]
     start: Start | None = None
+    digest: str = ""
+    measured: dict[str, Any] = {}
 
     @property
     def lanes(self) -> int:
@@ -338,6 +347,7 @@ def _check_meaning(manifest: Manifest, path: Path) -> None:
         ("autoencoder.window", 2 <= spec.window <= 4096),
         ("autoencoder.block", 1 <= spec.block <= 1 << 16),
         ("autoencoder.stride", 1 <= spec.stride <= spec.window * spec.block),
+        ("autoencoder.judged", 1 <= spec.judged <= spec.window),
         ("golden.features", _is_block(golden.features, manifest.width)),
         ("golden.forecast", _is_block(golden.forecast, len(_QUANTILES) * manifest.lanes) and _same_rows(golden)),
         ("golden.windows", bool(golden.windows) and {len(w) for w in golden.windows} == {points}),

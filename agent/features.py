@@ -21,6 +21,8 @@ __all__ = [
     "TIME_FEATURES",
     "Normaliser",
     "Scale",
+    "compress",
+    "expand",
     "squash",
     "time_features",
     "unsquash",
@@ -38,6 +40,8 @@ NORMALISATION_ROWS = 600
 # float32 readings beyond this are instrument errors; below it nothing here overflows float64.
 _ABSURD = 1e30
 _SQUASH_LIMIT = 12.0
+_LINEAR_TO = 8.0
+_COMPRESSED_LIMIT = 16.0
 # Of each feature, as a column.
 _FEATURE_LIMITS = np.array([[_SQUASH_LIMIT], [_SQUASH_LIMIT], [6.0]])
 
@@ -126,6 +130,30 @@ def unsquash(squashed: Float64Array | Float32Array) -> Float64Array:
     """Undo `squash`."""
     wide: Float64Array = np.sinh(_between(squashed, -_SQUASH_LIMIT, _SQUASH_LIMIT))
     return wide
+
+
+def compress(scaled: Float64Array) -> Float64Array:
+    """Keep a value scaled by training as it is up to 8 spreads, and take the logarithm of what lies beyond.
+
+    What is usual keeps its shape, and a wild reading stays a few units.
+
+    Examples
+    --------
+    >>> compress(np.array([-3.0, 8.0, 108.0])).round(2).tolist()
+    [-3.0, 8.0, 12.62]
+    """
+    beyond = np.abs(scaled) - _LINEAR_TO
+    outside = np.copysign(_LINEAR_TO + np.log1p(np.maximum(beyond, 0.0)), scaled)
+    return _between(np.where(beyond > 0.0, outside, scaled), -_COMPRESSED_LIMIT, _COMPRESSED_LIMIT)
+
+
+def expand(compressed: Float64Array | Float32Array) -> Float64Array:
+    """Undo `compress`."""
+    within = _between(compressed, -_COMPRESSED_LIMIT, _COMPRESSED_LIMIT)
+    beyond = np.abs(within) - _LINEAR_TO
+    outside = np.copysign(_LINEAR_TO + np.expm1(np.maximum(beyond, 0.0)), within)
+    expanded: Float64Array = np.where(beyond > 0.0, outside, within)
+    return expanded
 
 
 def _between(

@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.detector import Detector
 from agent.errors import UserError
-from agent.features import TIME_FEATURES, squash, time_features, unsquash
+from agent.features import TIME_FEATURES, compress, expand, time_features
 from agent.ring import Ring
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class TrainedDetector(Detector):
     def learn(self, allowed: BoolArray) -> None:
         """See `Detector.learn`."""
         self._follow_residual(allowed & self._valid, 1.0 / _RESIDUAL_ROWS)
-        z = squash((self._scaled - self._centre) / self._spread)
+        z = compress((self._scaled - self._centre) / self._spread)
         self._ahead[:-1] = self._ahead[1:]
-        self._ahead[-1] = self._centre + self._spread * unsquash(self._forecast(z))
+        self._ahead[-1] = self._centre + self._spread * expand(self._forecast(z))
         self._outlook = self._ahead[0].copy()
 
     def among_accepted(self) -> BoolArray:
@@ -103,7 +103,7 @@ class TrainedDetector(Detector):
             self._usual_residual[self._places] = np.maximum(usual, self._residual_floor[self._places])
 
     def _forecast(self, z: Float64Array) -> Float64Array:
-        """Advance by one row; median and quantiles on the squashed scale, float64[3, n_channels]."""
+        """Advance by one row; median and quantiles on the compressed scale, float64[3, n_channels]."""
         clock = time_features(self._wall, self._timed)
         network = self._forecaster
         if self._joint:
@@ -129,33 +129,30 @@ class TrainedDetector(Detector):
             return
         n = self._scaled.size
         points = self._read.view().reshape(n, spec.window, spec.block).mean(axis=2, dtype=np.float64)
-        squashed = squash((points - self._centre[:, None]) / self._spread[:, None])
-        offset = squashed.mean(axis=1, keepdims=True) if spec.centred else np.zeros((n, 1))
-        shown = squashed - offset
+        compressed = compress((points - self._centre[:, None]) / self._spread[:, None])
+        offset = compressed.mean(axis=1, keepdims=True) if spec.centred else np.zeros((n, 1))
+        shown = compressed - offset
         if self._joint:
             rebuilt = np.empty_like(shown)
             flat = self._autoencoder.reconstruct(shown[self._places].T.reshape(1, -1))
             rebuilt[self._places] = flat.reshape(spec.window, n).T
         else:
             rebuilt = self._autoencoder.reconstruct(shown).astype(np.float64)
-        error[:] = self._spread * window_error(squashed, rebuilt + offset, centred=spec.centred)
+        judged = slice(-spec.judged, None)
+        error[:] = self._spread * window_error(compressed[:, judged], (rebuilt + offset)[:, judged])
         error[self._present.view().mean(axis=1) < 1.0 - _MOST_MISSING] = np.nan
 
 
-def window_error(points: Float64Array, rebuilt: Float64Array | Float32Array, *, centred: bool) -> Float64Array:
-    """Sum up the reconstruction error of windows, float64[...], in spreads.
+def window_error(points: Float64Array, rebuilt: Float64Array | Float32Array) -> Float64Array:
+    """Mean absolute error of reconstructions in spreads, float64[...].
 
     Parameters
     ----------
     points, rebuilt
-        [..., window], squashed.
-    centred
-        Shapes are judged: the median counts, which a spike that comes a little early or late does not move.
-        Otherwise the mean.
+        [..., points], compressed.
     """
-    error = np.abs(unsquash(points) - unsquash(rebuilt))
-    summed: Float64Array = np.median(error, axis=-1) if centred else np.mean(error, axis=-1)
-    return summed
+    error: Float64Array = np.abs(expand(points) - expand(rebuilt)).mean(axis=-1)
+    return error
 
 
 def _order(channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> list[int]:

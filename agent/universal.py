@@ -47,6 +47,7 @@ class UniversalDetector(Detector):
         self._accepted = Ring(n, spec.window)
         self._window = spec.window
         self._stride = spec.stride
+        self._judged = slice(-spec.judged, None)
         self._forecaster = bundle.forecaster(n)
         self._autoencoder = bundle.autoencoder(-(-n // spec.stride))
         # The last row in which something else than the reading went to the autoencoder.
@@ -103,12 +104,12 @@ class UniversalDetector(Detector):
         normaliser = self._normaliser
         centre, spread = normaliser.centre[due, None], normaliser.spread[due, None]
         squashed = squash((window - centre) / spread)
-        reconstruction = self._autoencoder.reconstruct(squashed)[:, -self._stride :]
-        newest = window[:, -self._stride :]
+        reconstruction = self._autoencoder.reconstruct(squashed)[:, self._judged]
+        newest = window[:, self._judged]
         residual: Float64Array = np.abs(newest - (centre + spread * unsquash(reconstruction)))
         if self._step <= self._amended + self._window:
             # What stands in for a reading that was not learned is not judged.
-            residual *= newest == self._read.view()[due, -self._stride :]
+            residual *= newest == self._read.view()[due, self._judged]
         largest = residual.max(axis=1)
         if normaliser.fewest < self._window:
             # A window that reaches back before the first reading says nothing.

@@ -12,7 +12,7 @@ import numpy as np
 
 from agent.bundle import FixedScaling
 from agent.errors import UserError
-from agent.features import TIME_FEATURES, Scale, squash, time_features
+from agent.features import TIME_FEATURES, Scale, compress, expand, time_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Part:
     recording
         Where it came from.
     z
-        float32[rows, n_channels]: squashed and scaled; where a reading is missing, the last one before it.
+        float32[rows, n_channels]: compressed and scaled; where a reading is missing, the last one before it.
     present
         bool[rows, n_channels]: where there was a reading.
     split
@@ -94,9 +94,9 @@ class Part:
         view = np.lib.stride_tricks.sliding_window_view(self.z, length, axis=0)[ends - length + 1]
         if block == 1:
             return np.ascontiguousarray(view.transpose(0, 2, 1))
-        # The mean of what the device averages: readings, not their squashed values.
-        means = np.sinh(view).reshape(len(ends), self.z.shape[1], window, block).mean(axis=3)
-        return np.ascontiguousarray(squash(means).transpose(0, 2, 1), np.float32)
+        # The mean of what the device averages: readings, not their compressed values.
+        means = expand(view).reshape(len(ends), self.z.shape[1], window, block).mean(axis=3)
+        return np.ascontiguousarray(compress(means).transpose(0, 2, 1), np.float32)
 
     def clock(self, rows: Any, names: Sequence[str]) -> Float32Array:
         """Features of the time at the given rows, float32[..., n]."""
@@ -258,7 +258,7 @@ def _part(recording: Recording, split: Split, scale: Scale, centre: Float64Array
     for begin in range(0, rows, _BLOCK):
         block = slice(begin, begin + _BLOCK)
         scaled, valid = scale.apply(np.asarray(recording.values[block]))
-        z[block] = squash((scaled - centre) / spread)
+        z[block] = compress((scaled - centre) / spread)
         present[block] = valid
         _hold(z[block], valid, last)
         last = z[block][-1].copy()

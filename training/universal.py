@@ -203,6 +203,7 @@ def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: 
             size=len(window_file),
             window=models.WINDOW,
             stride=_STRIDE,
+            judged=_STRIDE,
             state_tensors=state_tensors(window_file),
         ),
         golden=golden,

@@ -76,6 +76,7 @@ def _bundle(step_file: bytes, window_file: bytes) -> Bundle:
             **entry("autoencoder.tflite", window_file),
             window=models.WINDOW,
             stride=16,
+            judged=16,
             state_tensors=export.state_tensors(window_file),
         ),
         golden=Golden(features=[], forecast=[], windows=[], reconstruction=[]),
