@@ -234,8 +234,8 @@ class Bundle:
     def __init__(self, directory: Path, manifest: Manifest, forecaster: bytes, autoencoder: bytes) -> None:
         self.directory = directory
         self.manifest = manifest
-        self._forecaster = forecaster
-        self._autoencoder = autoencoder
+        self.forecaster_file = forecaster
+        self.autoencoder_file = autoencoder
 
     @property
     def label(self) -> str:
@@ -247,14 +247,14 @@ class Bundle:
         manifest, spec = self.manifest, self.manifest.forecaster
         place = str(self.directory / spec.file)
         n_outputs = len(spec.quantiles) * manifest.lanes
-        return StepNetwork(self._forecaster, batch, manifest.width, spec.units, n_outputs, place)
+        return StepNetwork(self.forecaster_file, batch, manifest.width, spec.units, n_outputs, place)
 
     def autoencoder(self, batch: int) -> WindowNetwork:
         """Make the window network for a batch of windows."""
         spec = self.manifest.autoencoder
         place = str(self.directory / spec.file)
         shape = (spec.window, self.manifest.lanes)
-        return WindowNetwork(self._autoencoder, batch, shape, spec.state_tensors, place)
+        return WindowNetwork(self.autoencoder_file, batch, shape, spec.state_tensors, place)
 
 
 def builtin_directory() -> Path:

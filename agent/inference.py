@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.types import Float32Array, Float64Array
 
-__all__ = ["StepNetwork", "WindowNetwork", "runtime_name"]
+__all__ = ["StepNetwork", "WindowNetwork", "quiet", "runtime_name"]
 
 
 def _interpreter_class() -> tuple[str, Any]:
@@ -58,7 +58,7 @@ class _Network:
     def __init__(self, model: bytes, place: str) -> None:
         _, interpreter_class = _interpreter_class()
         try:
-            with _quiet():
+            with quiet():
                 self._interpreter = interpreter_class(model_content=model, num_threads=1)
             runner = self._interpreter.get_signature_runner("serving_default")
         except (ValueError, RuntimeError) as error:
@@ -84,7 +84,7 @@ class _Network:
 
     def _allocate(self) -> None:
         try:
-            with _quiet():
+            with quiet():
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _refused(self._place, error) from error
@@ -222,7 +222,7 @@ class WindowNetwork(_Network):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the runtime from telling the terminal about its delegates; its errors come as exceptions.
 
     It writes to the file descriptor itself, so that is what has to point elsewhere for the moment.

@@ -139,20 +139,25 @@ class TrainedDetector(Detector):
         else:
             rebuilt = self._autoencoder.reconstruct(shown).astype(np.float64)
         judged = slice(-spec.judged, None)
-        error[:] = self._spread * window_error(compressed[:, judged], (rebuilt + offset)[:, judged])
+        newest, redrawn = compressed[:, judged], (rebuilt + offset)[:, judged]
+        error[:] = self._spread * window_error(newest, redrawn, centred=spec.centred)
         error[self._present.view().mean(axis=1) < 1.0 - _MOST_MISSING] = np.nan
 
 
-def window_error(points: Float64Array, rebuilt: Float64Array | Float32Array) -> Float64Array:
-    """Mean absolute error of reconstructions in spreads, float64[...].
+def window_error(points: Float64Array, rebuilt: Float64Array, *, centred: bool) -> Float64Array:
+    """Sum up the reconstruction error of windows, float64[...], in spreads.
 
     Parameters
     ----------
     points, rebuilt
         [..., points], compressed.
+    centred
+        Shapes are judged: the median counts, which a peak that comes a little early or late does not move. Otherwise
+        the mean.
     """
-    error: Float64Array = np.abs(expand(points) - expand(rebuilt)).mean(axis=-1)
-    return error
+    error = np.abs(expand(points) - expand(rebuilt))
+    summed: Float64Array = np.median(error, axis=-1) if centred else np.mean(error, axis=-1)
+    return summed
 
 
 def _order(channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from agent.errors import EdgewatchError
-from agent.inference import WindowNetwork
+from agent.inference import WindowNetwork, quiet
 from training.canonical import canonical
 from training.models import QUANTILES, AutoencoderShape, ForecasterShape, mixture_parts
 from training.operators import refuse_newer_operators
@@ -143,6 +144,7 @@ def export_autoencoder(
     encoders = [_fused(model.get_layer(f"encoder{s}").cell, shape.units, uuid.UUID(int=next(ids))) for s in suffixes]
     decoders = [_fused(model.get_layer(f"decoder{s}").cell, shape.units, uuid.UUID(int=next(ids))) for s in suffixes]
     code = [tf.constant(_array(v)) for v in model.get_layer("latent").weights] if shape.latent else None
+    places = tf.constant(_array(model.get_layer("places").vectors)[None]) if shape.placed else None
     points, points_bias = (tf.constant(_array(v)) for v in model.get_layer("points").weights)
 
     def serve(window: Any) -> dict[str, Any]:
@@ -153,6 +155,8 @@ def export_autoencoder(
         if code is not None:
             encoded = tf.matmul(encoded, code[0]) + code[1]
         decoded = tf.tile(encoded, [1, shape.window, 1])
+        if places is not None:
+            decoded = decoded + places
         for decoder in decoders:
             decoded = decoder(decoded)
         return {"reconstruction": tf.matmul(decoded, points) + points_bias}
@@ -288,7 +292,10 @@ def _convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.experimental_new_dynamic_range_quantizer = False
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public one
-        content = canonical(converter.convert())
+        # Calibration for full integers warns of its own deprecated parts, and says more on the file descriptor itself.
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = canonical(converter.convert())
     refuse_newer_operators(content)
     return content
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,13 +15,14 @@ import tensorflow as tf
 from agent import bundle as agent_bundle
 from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest, RunningScaling
 from agent.features import FEATURES, NORMALISATION_ROWS
-from training import models
+from training import bundling, models
+from training.bundling import rounded
 from training.calibrate import calibrate
 from training.export import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
 from training.optimise import train_autoencoder, train_forecaster
 from training.quality import measure
 from training.simulate import digest, simulate
-from training.staging import refuse_foreign_folder, staged
+from training.staging import refuse_foreign_folder
 from training.verify import verify
 from training.windows import WARM_UP, Trace, draw_floors, trace, windows
 
@@ -137,18 +135,14 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
     manifest = msgspec.structs.replace(
         manifest,
         golden=msgspec.structs.replace(
-            manifest.golden, forecast=_rounded(forecast), reconstruction=_rounded(reconstruction)
+            manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
         ),
         calibration=calibrate(exported, normal, seed),
         verification={**verification, "quality": measure(exported, normal, seed)},
     )
-    with staged(output) as folder:
-        (folder / manifest.forecaster.file).write_bytes(step_file)
-        (folder / manifest.autoencoder.file).write_bytes(window_file)
-        (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-        agent_bundle.load(folder)  # which checks everything, before the old bundle goes
+    written = bundling.write(Bundle(output, manifest, step_file, window_file), output)
     checking(1)
-    return agent_bundle.load(output)
+    return written
 
 
 def _material(seed: int, n_series: int, rows: int, advance: Advance) -> _Material:
@@ -169,21 +163,19 @@ def _golden_inputs(material: _Material) -> Golden:
     """Two series over 24 rows and three windows, their answers still to be recorded."""
     features = material.traced.features[:2, :24].transpose(1, 0, 2)
     return Golden(
-        features=_rounded(features.tolist()),
+        features=rounded(features.tolist()),
         forecast=[],
-        windows=_rounded(_some_windows(material, 3, 0).tolist()),
+        windows=rounded(_some_windows(material, 3, 0).tolist()),
         reconstruction=[],
     )
 
 
 def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: dict[str, Any]) -> Manifest:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    now = dt.datetime.now(dt.timezone.utc) if epoch is None else dt.datetime.fromtimestamp(int(epoch), dt.timezone.utc)
     return Manifest(
         format=agent_bundle.FORMAT,
         name=_NAME,
         version=_VERSION,
-        created=now.date().isoformat(),
+        created=bundling.created(),
         channels="any",
         interval_s="any",
         layout="shared",
@@ -191,16 +183,12 @@ def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: 
         scaling=RunningScaling(NORMALISATION_ROWS),
         quantisation=QUANTISATION["int8"],
         forecaster=ForecasterSpec(
-            file="forecaster.tflite",
-            sha256=hashlib.sha256(step_file).hexdigest(),
-            size=len(step_file),
+            **bundling.file_entry("forecaster.tflite", step_file),
             units=models.UNITS,
             quantiles=models.QUANTILES,
         ),
         autoencoder=AutoencoderSpec(
-            file="autoencoder.tflite",
-            sha256=hashlib.sha256(window_file).hexdigest(),
-            size=len(window_file),
+            **bundling.file_entry("autoencoder.tflite", window_file),
             window=models.WINDOW,
             stride=_STRIDE,
             judged=_STRIDE,
@@ -225,10 +213,3 @@ def _provenance(seed: int, budget: Budget, series: Float64Array) -> dict[str, An
         "numpy": np.__version__,
         "ai-edge-litert": version("ai-edge-litert"),
     }
-
-
-def _rounded(numbers: Any) -> Any:
-    """Nested lists of floats to five decimals, far below the tolerance they are held against."""
-    if isinstance(numbers, float):
-        return round(numbers, 5)
-    return [_rounded(number) for number in numbers]

@@ -1,0 +1,189 @@
+"""The same networks in every number format, side by side: size, deviation from Keras, time an inference takes."""
+
+from __future__ import annotations
+
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agent.inference import StepNetwork, WindowNetwork
+from training.export import FORMS, Form, export_autoencoder, export_forecaster, state_tensors
+from training.verify import deviation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.types import Float32Array
+    from training.models import AutoencoderShape, ForecasterShape
+
+__all__ = ["Networks", "compare"]
+
+_ROUNDS = 5
+_INVOKES = 40
+_EXAMPLES = 128  # representative inputs for full-integer quantisation
+_COMPARED = 256  # rows and windows; the chosen form is verified on more
+
+
+class Networks:
+    """The trained pair and everything that is needed to export it.
+
+    Parameters
+    ----------
+    forecaster, autoencoder
+        Keras models.
+    forecaster_shape, autoencoder_shape
+        What they were made with.
+    band
+        For a ``point`` head, see `training.export.export_forecaster`.
+    seed
+        Names the fused functions.
+    features
+        float32[n_series, rows, n_features], held-back rows in sequence.
+    windows
+        float32[n_windows, window * lanes], held-back.
+    """
+
+    def __init__(
+        self,
+        forecaster: Any,
+        autoencoder: Any,
+        forecaster_shape: ForecasterShape,
+        autoencoder_shape: AutoencoderShape,
+        *,
+        band: Float32Array | None,
+        seed: int,
+        features: Float32Array,
+        windows: Float32Array,
+    ) -> None:
+        self.forecaster = forecaster
+        self.autoencoder = autoencoder
+        self.forecaster_shape = forecaster_shape
+        self.autoencoder_shape = autoencoder_shape
+        self.band = band
+        self.seed = seed
+        self.features = features
+        self.windows = windows
+
+    def export(self, form: Form) -> tuple[bytes, bytes]:
+        """Forecaster and autoencoder as TFLite files."""
+        shape = self.autoencoder_shape
+        windows = self.windows[:_EXAMPLES].reshape(-1, shape.window, shape.n_channels)
+        full = form == "full-int8"
+        return (
+            export_forecaster(
+                self.forecaster,
+                self.forecaster_shape,
+                form=form,
+                band=self.band,
+                examples=self._steps() if full else None,
+            ),
+            export_autoencoder(
+                self.autoencoder, self.seed, shape, form=form, examples={"window": windows} if full else None
+            ),
+        )
+
+    def step_network(self, content: bytes, batch: int = 1) -> StepNetwork:
+        """Load a forecaster file with the agent's loader."""
+        shape = self.forecaster_shape
+        return StepNetwork(
+            content, batch, shape.n_features, shape.layers * shape.units, 3 * shape.n_channels, "forecaster"
+        )
+
+    def window_network(self, content: bytes) -> WindowNetwork:
+        """Load an autoencoder file with the agent's loader."""
+        shape = self.autoencoder_shape
+        variables = state_tensors(content, shape.layers)
+        return WindowNetwork(content, 1, (shape.window, shape.n_channels), variables, "autoencoder")
+
+    def _steps(self) -> dict[str, Float32Array]:
+        """Representative inputs of the step form: features and the states that come with them."""
+        shape = self.forecaster_shape
+        features = self.features[0, :_EXAMPLES]
+        network = self.step_network(export_forecaster(self.forecaster, shape, form="float32", band=self.band))
+        states_h, states_c = [], []
+        for row in features:
+            states_h.append(network.h[0])
+            states_c.append(network.c[0])
+            _, network.h, network.c = network.step(row[None])
+        return {"features": features, "state_h": np.stack(states_h), "state_c": np.stack(states_c)}
+
+
+def compare(
+    networks: Networks, forecast: Float32Array, reconstruction: Float32Array, advance: Callable[[int], None]
+) -> tuple[dict[str, Any], dict[str, Any], dict[Form, tuple[bytes, bytes]]]:
+    """Export every form and hold it against Keras.
+
+    Parameters
+    ----------
+    networks
+        What to export.
+    forecast, reconstruction
+        Keras' answers to the networks' held-back inputs.
+    advance
+        Told after each form.
+
+    Returns
+    -------
+    For the manifest: size and deviation by network and form, or why a form cannot be had. Then microseconds an
+    inference, by network and form. Then the files.
+    """
+    files: dict[Form, tuple[bytes, bytes]] = {}
+    table: dict[str, Any] = {"forecaster": {}, "autoencoder": {}}
+    for form in FORMS:
+        try:
+            files[form] = networks.export(form)
+        except Exception as error:  # noqa: BLE001 - the converter raises anything
+            reason = str(error).strip().splitlines()
+            for entries in table.values():
+                entries[form] = {"unavailable": (reason or [type(error).__name__])[0][:200]}
+        else:
+            step_file, window_file = files[form]
+            answers = _forecast(networks, step_file), _reconstruct(networks, window_file)
+            table["forecaster"][form] = {"size": len(step_file), **deviation(answers[0], forecast[0, :_COMPARED])}
+            table["autoencoder"][form] = {"size": len(window_file), **deviation(answers[1], reconstruction[:_COMPARED])}
+        advance(1)
+    steps = {form: networks.step_network(pair[0]).invoke for form, pair in files.items()}
+    windows = {form: networks.window_network(pair[1]).invoke for form, pair in files.items()}
+    measured = {
+        "machine": f"{platform.machine()}, {_processor()}",
+        "microseconds": {"forecaster": _side_by_side(steps), "autoencoder": _side_by_side(windows)},
+    }
+    return table, measured, files
+
+
+def _forecast(networks: Networks, content: bytes) -> Float32Array:
+    network = networks.step_network(content)
+    rows = []
+    for row in networks.features[0, :_COMPARED]:
+        answer, network.h, network.c = network.step(row[None])
+        rows.append(answer[0])
+    return np.stack(rows)
+
+
+def _reconstruct(networks: Networks, content: bytes) -> Float32Array:
+    network = networks.window_network(content)
+    return np.concatenate([network.reconstruct(window[None]) for window in networks.windows[:_COMPARED]])
+
+
+def _side_by_side(invokes: dict[Form, Callable[[], None]]) -> dict[str, float]:
+    """Time an invoke of each in turns, so that all see the same machine; the best round of each counts."""
+    best = dict.fromkeys(invokes, float("inf"))
+    for _ in range(_ROUNDS):
+        for form, invoke in invokes.items():
+            begin = time.perf_counter()
+            for _ in range(_INVOKES):
+                invoke()
+            best[form] = min(best[form], (time.perf_counter() - begin) / _INVOKES * 1e6)
+    return {form: round(microseconds, 1) for form, microseconds in best.items()}
+
+
+def _processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith(("model name", "Model"))]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "unknown processor"

@@ -1,0 +1,176 @@
+"""What a trained bundle tells a fresh device of its errors, found by the agent's own step on data it never learned."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agent.bundle import Start
+from agent.config import AlertsConfig, DetectionConfig
+from agent.errors import UserError
+from agent.incidents import Incidents
+from agent.monitor import Monitor
+from agent.trained import TrainedDetector
+from agent.types import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.bundle import Bundle
+    from agent.types import Float32Array, Float64Array
+    from training.prepare import Part, Prepared
+    from training.recording import Recording
+
+__all__ = ["Quiet", "frames", "held_back_errors", "quiet", "start_of"]
+
+_MOST_ROWS = 50_000
+# Dense at both ends, where limits are made.
+_TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
+_LEVELS = np.unique(np.round(np.concatenate((_TAIL, np.linspace(0.05, 0.95, 19), 1.0 - np.array(_TAIL))), 6))
+_FEWEST = 12  # looks of the autoencoder
+_BUDGETS = (1, 3, 10)  # alerts a day
+
+
+def frames(recording: Recording, rows: range) -> Iterator[Frame]:
+    """Give rows of a recording as the sampler gives them."""
+    step_ns = round(recording.interval_s * 1e9)
+    for row in rows:
+        yield Frame(row, row * step_ns, float(recording.time[row]), recording.values[row])
+
+
+def held_back_errors(bundle: Bundle, prepared: Prepared) -> Float32Array:
+    """Errors on the calibration parts, float32[2, rows, n_channels]: of forecast and reconstruction, NaN where none.
+
+    Every channel's state runs through all rows, as on the device; rows on and shortly after a label do not count.
+    """
+    found = [_errors(bundle, prepared, part) for part in prepared.parts]
+    return np.concatenate(found, axis=1)
+
+
+def start_of(bundle: Bundle, prepared: Prepared, errors: Float32Array) -> Start:
+    """Sum up held-back errors for the manifest.
+
+    Raises
+    ------
+    UserError
+        There are too few.
+    """
+    looks = int(np.isfinite(errors[1]).sum(axis=0).min())
+    if looks < _FEWEST:
+        spec = bundle.manifest.autoencoder
+        needed = (_FEWEST * spec.stride + spec.window * spec.block) / 0.16
+        raise UserError(
+            f"too little data to calibrate on: {looks} whole windows of {spec.window * spec.block} rows",
+            remedy=f"about {math.ceil(needed)} rows are needed in all; record for longer or choose a smaller --window",
+        )
+    rows = sum(int(part.present[: part.split.test.start].any(axis=1).sum()) for part in prepared.parts)
+    return Start(
+        rows=rows,
+        levels=_LEVELS.tolist(),
+        forecast_error=_quantiles(errors[0]),
+        reconstruction_error=_quantiles(errors[1]),
+    )
+
+
+class Quiet:
+    """What the finished bundle makes of the test part, row by row.
+
+    Parameters
+    ----------
+    rows, days
+        How much there was to judge.
+    score
+        float64[rows], the alert score.
+    incidents
+        That were opened.
+    strength
+        Strongest error over limit of each stretch that came near its limit, falling.
+    """
+
+    def __init__(self, score: Float64Array, days: float, incidents: int, strength: list[float]) -> None:
+        self.rows = score.size
+        self.score = score
+        self.days = days
+        self.incidents = incidents
+        self.strength = strength
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest: alerts a day, and how strong one must be for a budget of N a day to hold."""
+        budgets = {}
+        for budget in _BUDGETS:
+            rank = math.floor(budget * self.days)
+            budgets[str(budget)] = round(max(1.0, self.strength[rank] if rank < len(self.strength) else 1.0), 3)
+        return {
+            "rows": self.rows,
+            "days": round(self.days, 3),
+            "alerts": self.incidents,
+            "alerts_a_day": round(self.incidents / self.days, 3) if self.days else None,
+            "strength_for_alerts_a_day": budgets,
+        }
+
+
+def quiet(bundle: Bundle, prepared: Prepared) -> Quiet:
+    """Run the agent over the test parts, with default settings, begun at the calibration part."""
+    scores, peaks, opened, rows = [np.zeros(0)], [], 0, 0
+    for part in prepared.parts:
+        first, last = part.split.test.start, part.split.test.stop
+        last = min(last, first + _MOST_ROWS)
+        monitor = Monitor(prepared.channels, bundle, DetectionConfig(), AlertsConfig(), prepared.interval_s)
+        ledger = Incidents(
+            prepared.channels, AlertsConfig(), prepared.interval_s, node="test", model=bundle.label, instance="fit"
+        )
+        strength = np.zeros(max(0, last - first))
+        begin = max(part.split.calibration.start, first - _lead(bundle))
+        for frame in frames(part.recording, range(begin, last)):
+            verdict = monitor.step(frame)
+            alerts = ledger.step(frame, verdict)
+            if frame.seq >= first:
+                strength[frame.seq - first] = verdict.strength.max()
+                opened += sum(alert.phase == "open" for alert in alerts)
+        rows += strength.size
+        scores.append(strength)
+        peaks += _peaks(strength)
+    days = rows * prepared.interval_s / 86400.0
+    return Quiet(np.concatenate(scores), days, opened, sorted(peaks, reverse=True))
+
+
+def _lead(bundle: Bundle) -> int:
+    """Rows in which states and windows fill."""
+    spec = bundle.manifest.autoencoder
+    return max(spec.window * spec.block, 256)
+
+
+def _errors(bundle: Bundle, prepared: Prepared, part: Part) -> Float32Array:
+    first, last = part.split.calibration.start, part.split.calibration.stop
+    first = max(first, last - _MOST_ROWS)
+    lead = _lead(bundle)
+    detector = TrainedDetector(prepared.channels, bundle, prepared.interval_s)
+    everyone = np.ones(len(prepared.channels), bool)
+    errors = np.full((2, last - first, len(prepared.channels)), np.nan, np.float32)
+    for frame in frames(part.recording, range(max(0, first - lead), last)):
+        scores = detector.score(frame)
+        detector.learn(everyone)
+        if frame.seq >= first:
+            errors[:, frame.seq - first] = scores.errors
+    labels = part.recording.labels
+    if labels is not None:
+        # A window remembers a label for as long as it is.
+        count = np.concatenate(([0], np.cumsum(labels)))
+        rows = np.arange(first, last)
+        errors[:, count[rows + 1] - count[np.maximum(rows - lead, 0)] > 0] = np.nan
+    return errors
+
+
+def _quantiles(errors: Float32Array) -> list[list[float]]:
+    table = np.nanquantile(errors.astype(np.float64), _LEVELS, axis=0).T
+    # Six significant digits: more would be noise, and every digit is shipped.
+    return [[float(f"{value:.6g}") for value in row] for row in table.tolist()]
+
+
+def _peaks(strength: Float64Array) -> list[float]:
+    """Strongest value of every stretch above half of the limit."""
+    near = np.flatnonzero(strength > 0.5)
+    stretches = np.split(near, np.flatnonzero(np.diff(near) > 1) + 1)
+    return [round(float(strength[stretch].max()), 3) for stretch in stretches if stretch.size]
