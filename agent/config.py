@@ -25,6 +25,7 @@ __all__ = [
     "AlertsConfig",
     "Config",
     "DetectionConfig",
+    "HistoryConfig",
     "MadThreshold",
     "MeanStdThreshold",
     "MqttConfig",
@@ -121,6 +122,21 @@ class AlertsConfig(_Section, frozen=True):
     cooldown_s: _NotNegative = 60.0
 
 
+class HistoryConfig(_Section, frozen=True):
+    """A recording of all readings, to train on.
+
+    Parameters
+    ----------
+    directory
+        Where it lies; ``history`` in the state directory by default.
+    max_mb
+        Megabytes it may take; the oldest readings go first. Ten channels at 1 Hz take about 2 MB a day.
+    """
+
+    directory: str | None = None
+    max_mb: Annotated[float, msgspec.Meta(ge=1, le=1 << 20)] = 64.0
+
+
 class TlsConfig(_Section, frozen=True):
     """Transport security: TLS 1.2 or later, the server's certificate and name always checked.
 
@@ -206,6 +222,8 @@ class Config(_Section, frozen=True):
         What is read, by default this host; each entry has a ``type`` and that source's keys.
     models
         Bundles, ``builtin`` or a folder.
+    history
+        Present: all readings are recorded.
     """
 
     node: _Name = msgspec.field(default_factory=_default_node)
@@ -216,6 +234,7 @@ class Config(_Section, frozen=True):
     detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
+    history: HistoryConfig | None = None
 
 
 def load(path: Path) -> Config:

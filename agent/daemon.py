@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent import __version__, bundle
 from agent.errors import EdgewatchError
 from agent.health import StepTimes, rss_mib
+from agent.history import History
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.outbox import Outbox
@@ -19,12 +20,12 @@ from agent.sources import source_class
 from agent.types import ChannelMetric, Health, Metrics, NodeState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agent.clock import Clock
     from agent.config import Config
     from agent.sources.base import Source
-    from agent.types import Alert, Frame, Status, Verdict
+    from agent.types import Alert, Channel, Frame, Status, Verdict
 
 __all__ = ["Daemon", "load_bundle", "open_sources"]
 
@@ -76,6 +77,13 @@ class _Watch:
         )
 
 
+def _open_history(config: Config, channels: Sequence[Channel]) -> History | None:
+    if config.history is None:
+        return None
+    directory = Path(config.history.directory or Path(config.state_dir, "history"))
+    return History(directory, channels, config.interval_s, round(config.history.max_mb * 1e6))
+
+
 class Daemon:
     """Runs until its clock is stopped.
 
@@ -103,6 +111,7 @@ class Daemon:
         self._outbox = Outbox(Path(config.state_dir))
         self._publisher = Publisher(config.mqtt, config.node, self._outbox.instance)
         self._watch = _Watch(config, clock, self._outbox)
+        self._history = _open_history(config, self._watch.sampler.channels)
         self._times = StepTimes()
         self._started_ns = clock.monotonic_ns()
         self._state: Status = "learning"
@@ -127,6 +136,8 @@ class Daemon:
             self._close_incidents()
             self._publisher.stop(self._outbox)
             self._watch.sampler.close()
+            if self._history is not None:
+                self._history.flush()
             self._outbox.close()
             _LOG.info("stopped after %d steps", self._times.count)
 
@@ -135,6 +146,8 @@ class Daemon:
         for frame in self._watch.sampler.frames():
             begin = time.perf_counter()
             self._frame = frame
+            if self._history is not None:
+                self._history.add(frame)
             verdict = self._watch.monitor.step(frame)
             self._times.add(time.perf_counter() - begin)
             self._raise(self._watch.incidents.step(frame, verdict))
@@ -276,6 +289,10 @@ class Daemon:
             self._publisher.stop(self._outbox)
             self._publisher = publisher
             publisher.start()
+        if watch is not None or new.history != old.history:
+            if self._history is not None:
+                self._history.flush()
+            self._history = _open_history(new, self._watch.sampler.channels)
         self._config = new
         _LOG.info("reload: done; channels %s", "start afresh" if watch else "go on as they were")
         return watch is not None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.bundle import Bundle, FixedScaling, Manifest
-    from agent.types import BoolArray, Channel, Float32Array, Float64Array
+    from agent.types import BoolArray, Channel, Float64Array
 
 __all__ = ["TrainedDetector", "window_error"]
 
