@@ -130,7 +130,7 @@ class HistoryConfig(_Section, frozen=True):
     directory
         Where it lies; ``history`` in the state directory by default.
     max_mb
-        Megabytes it may take; the oldest readings go first. Ten channels at 1 Hz take about 2 MB a day.
+        Megabytes it may take; the oldest readings go first. Twenty channels at 1 Hz take about 2.5 MB a day.
     """
 
     directory: str | None = None
