@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from agent.types import BoolArray, Channel, Float32Array, Float64Array
 
-__all__ = ["FEATURES", "NORMALISATION_ROWS", "Normaliser", "Scale", "squash", "unsquash"]
+__all__ = ["ABSURD", "FEATURES", "NORMALISATION_ROWS", "Normaliser", "Scale", "squash", "unsquash"]
 
 # Names and order of the forecaster's inputs, recorded in every bundle.
 FEATURES = ("level", "change", "dispersion")
 # Memory of the running normalisation in rows: short enough to follow a day's drift, long enough to be a scale.
 NORMALISATION_ROWS = 600
-# float32 readings beyond this are instrument errors; below it nothing here overflows float64.
-_ABSURD = 1e30
+# Readings beyond this are instrument errors; below it nothing here overflows float64.
+ABSURD = 1e30
 _SQUASH_LIMIT = 12.0
 # Of each feature, as a column.
 _FEATURE_LIMITS = np.array([[_SQUASH_LIMIT], [_SQUASH_LIMIT], [6.0]])
@@ -61,7 +61,7 @@ class Scale:
             bool[n_channels], False where missing, infinite or absurd (beyond 1e30).
         """
         scaled: Float64Array = values.astype(np.float64)
-        valid: BoolArray = np.abs(scaled) < _ABSURD
+        valid: BoolArray = np.abs(scaled) < ABSURD
         if np.count_nonzero(valid) < valid.size:
             scaled[~valid] = 0.0
         if self._any_log:
