@@ -11,7 +11,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, cast, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import msgspec
 import msgspec.structs
@@ -35,12 +35,14 @@ __all__ = [
     "TlsConfig",
     "json_schema",
     "load",
+    "load_as",
     "parse",
     "read_secret",
 ]
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 20
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -245,6 +247,11 @@ def load(path: Path) -> Config:
     UserError
         With every problem of the file, one a line.
     """
+    return load_as(Config, path)
+
+
+def load_as(kind: type[_Struct], path: Path) -> _Struct:
+    """Read a YAML file as strictly into a struct of another kind; see `load`."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
@@ -254,20 +261,25 @@ def load(path: Path) -> Config:
             place=str(path),
             remedy="name a file with --config, or leave it out for the defaults",
         ) from error
-    return parse(raw, str(path))
+    return _parse_as(kind, raw, str(path))
 
 
 def parse(raw: bytes, name: str = "config") -> Config:
     """Read a configuration from text; see `load`."""
+    return _parse_as(Config, raw, name)
+
+
+def _parse_as(kind: type[_Struct], raw: bytes, name: str) -> _Struct:
+    """Read a YAML text as strictly into a struct of another kind; see `load`."""
     if len(raw) > _MAX_BYTES:
         raise UserError("larger than 1 MiB", place=name, remedy="a configuration is a few hundred lines")
     document = _Document(name)
     tree = document.read(raw)
     checker = _Checker(document)
-    config = checker.struct(Config, {} if tree is None else tree, "$")
+    struct = checker.struct(kind, {} if tree is None else tree, "$")
     if checker.problems:
         raise UserError("\n".join(checker.problems))
-    return cast("Config", config)
+    return cast("_Struct", struct)
 
 
 def read_secret(password_file: str | None) -> str | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.types import BoolArray, Channel, Float32Array, Float64Array
 
 __all__ = [
+    "ABSURD",
     "FEATURES",
     "LEVEL",
     "NORMALISATION_ROWS",
@@ -37,8 +38,8 @@ TIME_FEATURES = {"hour_sin": 86400.0, "hour_cos": 86400.0, "weekday_sin": 604800
 _A_MONDAY = 345_600.0  # 5 January 1970
 # Memory of the running normalisation in rows: short enough to follow a day's drift, long enough to be a scale.
 NORMALISATION_ROWS = 600
-# float32 readings beyond this are instrument errors; below it nothing here overflows float64.
-_ABSURD = 1e30
+# Readings beyond this are instrument errors; below it nothing here overflows float64.
+ABSURD = 1e30
 _SQUASH_LIMIT = 12.0
 _LINEAR_TO = 8.0
 _COMPRESSED_LIMIT = 16.0
@@ -80,7 +81,7 @@ class Scale:
             bool[n_channels], False where missing, infinite or absurd (beyond 1e30).
         """
         scaled: Float64Array = values.astype(np.float64)
-        valid: BoolArray = np.abs(scaled) < _ABSURD
+        valid: BoolArray = np.abs(scaled) < ABSURD
         if np.count_nonzero(valid) < valid.size:
             scaled[~valid] = 0.0
         if self._any_log:

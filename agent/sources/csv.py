@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from agent.types import Float32Array
 
-__all__ = ["CsvConfig", "CsvReader", "CsvReport", "CsvSource", "Finding", "parse_time"]
+__all__ = ["TIME_LIMIT", "CsvConfig", "CsvReader", "CsvReport", "CsvSource", "Finding", "parse_time", "parse_value"]
 
 #: Line number, seconds since 1970, the cells.
 _Row: TypeAlias = tuple[int, float, list[str]]
@@ -41,7 +41,7 @@ _LINE_LIMIT = 1 << 20
 # Doubles from here on round to infinity as float32.
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103
 # The end of the year 9999; epoch milliseconds and nanoseconds of our time lie beyond.
-_TIME_LIMIT = 253_402_300_800.0
+TIME_LIMIT = 253_402_300_800.0
 _DIFFERENCES = 10
 _BLANK = frozenset({"", "-", "n/a", "na", "nan", "none", "null"})
 _ISO = re.compile(
@@ -74,7 +74,7 @@ def parse_time(text: str) -> float:
         seconds = float(text)
     except ValueError:
         return _parse_iso(text)
-    return seconds if abs(seconds) < _TIME_LIMIT and "_" not in text else nan
+    return seconds if abs(seconds) < TIME_LIMIT and "_" not in text else nan
 
 
 def _parse_iso(text: str) -> float:
@@ -99,6 +99,35 @@ def _parse_iso(text: str) -> float:
 def _midnight(date: str) -> float:
     """Seconds since 1970 of a day's start; rows come in order, so nearly all ask for the same day."""
     return datetime.fromisoformat(date).replace(tzinfo=timezone.utc).timestamp()
+
+
+def parse_value(cell: str) -> tuple[float, str]:
+    """Read a value and say what is wrong with it.
+
+    Parameters
+    ----------
+    cell
+        As it stands in the file.
+
+    Returns
+    -------
+    value
+        NaN where there is none that fits float32.
+    problem
+        Empty, or ``missing`` (blank, NaN, none, null, n/a, na, -), ``text`` or ``too_large`` (also infinite).
+
+    Examples
+    --------
+    >>> parse_value(" 4.5"), parse_value("n/a"), parse_value("off"), parse_value("-inf")
+    ((4.5, ''), (nan, 'missing'), (nan, 'text'), (nan, 'too_large'))
+    """
+    try:
+        value = float(cell)
+    except ValueError:
+        return nan, "missing" if cell.strip().lower() in _BLANK else "text"
+    if abs(value) < _FLOAT32_LIMIT and "_" not in cell:
+        return value, ""
+    return nan, "missing" if isnan(value) else "text" if "_" in cell else "too_large"
 
 
 class Finding(msgspec.Struct):
@@ -187,6 +216,8 @@ class CsvReader:
 
     Attributes
     ----------
+    delimiter
+        Between fields: ``,`` or ``;``.
     channels
         The header's names, in order.
     interval_s
@@ -206,7 +237,7 @@ class CsvReader:
         self.report = CsvReport()
         self._file = _open(self.path)
         try:
-            self._delimiter, names = self._header()
+            self.delimiter, names = self._header()
             self.channels: tuple[Channel, ...] = tuple(Channel(name) for name in names)
             rows = self._rows()
             head = self._head(rows, _DIFFERENCES + 1 if interval_s is None else 1)
@@ -250,8 +281,8 @@ class CsvReader:
 
     def _rows(self) -> Iterator[_Row]:
         """Yield line number, time in seconds since 1970 and the cells behind it, where time goes forward."""
-        reader = csv.reader(self._lines(2), delimiter=self._delimiter)
-        previous = -_TIME_LIMIT
+        reader = csv.reader(self._lines(2), delimiter=self.delimiter)
+        previous = -TIME_LIMIT
         while True:
             try:
                 cells = next(reader, None)
@@ -282,15 +313,10 @@ class CsvReader:
         return np.array(values, np.float32)
 
     def _value(self, cell: str, line: int) -> float:
-        try:
-            value = float(cell)
-        except ValueError:
-            self.report.add("missing" if cell.strip().lower() in _BLANK else "text", line)
-            return nan
-        if abs(value) < _FLOAT32_LIMIT and "_" not in cell:
-            return value
-        self.report.add("missing" if isnan(value) else "text" if "_" in cell else "too_large", line)
-        return nan
+        value, problem = parse_value(cell)
+        if problem:
+            self.report.add(problem, line)
+        return value
 
     def _header(self) -> tuple[str, list[str]]:
         """Delimiter and channel names from the first line."""
