@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import UserError
 from training import labels
-from training.readers import csv, directory, nab, parquet, skab, smd, ucr
+from training.readers import csv, directory, history, nab, parquet, skab, smd, ucr
 from training.readers.channels import nearest, same_channels
 from training.readers.options import ReadOptions
 
@@ -38,6 +38,7 @@ REGISTRY: dict[str, Reader] = {
     "smd": smd,
     "nab": nab,
     "skab": skab,
+    "history": history,
     "csv": csv,
     "parquet": parquet,
     "directory": directory,
