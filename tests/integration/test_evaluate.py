@@ -249,6 +249,6 @@ def test_nothing_of_evaluation_imports_tensorflow() -> None:
     code = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
-import training.commands.evaluate, training.evaluation, training.findings, training.report, training.report.terminal
+import training.commands.evaluate, training.evaluation_report, training.report.terminal
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True)

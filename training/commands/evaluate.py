@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 
-        from training import findings, report  # noqa: PLC0415 - the same
+        from training import evaluation_report, report  # noqa: PLC0415 - the same
         from training.evaluation import evaluate  # noqa: PLC0415 - the same
         from training.report.terminal import COLUMNS, console, show  # noqa: PLC0415 - the same
     except ImportError as error:
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
 
     def seen(examined: Examined, outcome: Outcome) -> None:
         if len(sections) < _SHOWN:
-            sections.append(findings.details(examined, outcome, folded=bool(sections)))
+            sections.append(evaluation_report.details(examined, outcome, folded=bool(sections)))
 
     with Progress(*COLUMNS, console=out, transient=True) as progress:
         bar = progress.add_task("reading", total=None)
@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> None:
         with staged(options.output, EVALUATION) as folder:
             text = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
             (folder / "metrics.json").write_bytes(text + b"\n")
-            report.write(findings.report(evaluation, examined, sections), folder)
-    for title, table in findings.short(evaluation):
+            report.write(evaluation_report.report(evaluation, examined, sections), folder)
+    for title, table in evaluation_report.short(evaluation):
         show(table, title, out)
     for why in evaluation.skipped.values():
         out.print(f"left out: {why}", markup=False, highlight=False)

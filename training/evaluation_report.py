@@ -108,7 +108,7 @@ def report(evaluation: Evaluation, examined: Sequence[Examined], particulars: Se
         f"The agent's own step ran over {_some_recordings(len(evaluation.results))}, each row judged by what came "
         f"before it. The main detector is {evaluation.main!r}; beside it stand other thresholds, each network alone, "
         "rules without a network, random scores and flagging everything.",
-        (*sections, *particulars),
+        (*sections, *_notes(evaluation), *particulars),
     )
 
 
@@ -195,13 +195,19 @@ def _data(evaluation: Evaluation) -> Section:
         "thresholds": ", ".join(map(_described, evaluation.settings["thresholds"])),
         "combine": ", ".join(evaluation.settings["combine"]) or None,
     }
-    notes = [f"{result.name}: {note}" for result in results for note in result.notes]
-    left_out = [f"left out: {why}" for why in evaluation.skipped.values()]
     return Section(
         "What was evaluated",
         "Rows before the first that counts are there to learn from.",
-        (charts.data_card(facts), *notes, *left_out),
+        (charts.data_card(facts),),
     )
+
+
+def _notes(evaluation: Evaluation) -> list[Section]:
+    """What the reader did to the data, and what could not be evaluated."""
+    notes = [(result.name, note) for result in evaluation.results for note in result.notes]
+    notes += [(name, f"left out: {why}") for name, why in evaluation.skipped.items()]
+    table = Table(("recording", "note"), tuple(notes))
+    return [Section("Notes on the data", "What was done to it on the way.", (table,), folded=True)] if notes else []
 
 
 def _measured(evaluation: Evaluation, examined: Sequence[Examined]) -> list[Section]:
