@@ -121,6 +121,7 @@ class Monitor:
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
             state_score=self._state_score(ready),
+            errors=scores.errors,
         )
         self._learn(errors, anomalous, accepted)
         return verdict

@@ -138,6 +138,8 @@ class Verdict:
         float64[n_channels] readings seen; how many end the silent and the provisional part of learning.
     state_score
         0..1 for the node as a whole: residual against its usual scale, over all channels.
+    errors
+        float64[2, n_channels], see `Scores`.
     """
 
     __slots__ = (
@@ -149,6 +151,7 @@ class Verdict:
         "_seen",
         "accepted",
         "anomalous",
+        "errors",
         "state_score",
         "strength",
         "value",
@@ -171,12 +174,14 @@ class Verdict:
         learning_rows: float,
         provisional_rows: float,
         state_score: float,
+        errors: Float64Array,
     ) -> None:
         self.value = value
         self.strength = strength
         self.anomalous = anomalous
         self.accepted = accepted
         self.state_score = state_score
+        self.errors = errors
         self._outlook = outlook
         self._limits = limits
         self._in_units = in_units

@@ -8,14 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from agent.errors import EdgewatchError
-from training.commands import universal
+from training.commands import evaluate, universal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_COMMANDS = (universal,)
+_COMMANDS = (universal, evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description="Make model bundles for the agent.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Make model bundles for the agent, and measure them."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)

@@ -32,6 +32,7 @@ def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float 
         learning_rows=100,
         provisional_rows=1000,
         state_score=0.0,
+        errors=np.full((2, n), np.nan),
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import UserError
-from training.staging import refuse_foreign_folder, staged
+from training.staging import EVALUATION, refuse_foreign_folder, staged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,14 +73,36 @@ def test_an_empty_folder_may_be_the_target(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="no bundle"), staged(tmp_path):
+    with pytest.raises(UserError, match="not ours"), staged(tmp_path):
         pytest.fail("nothing may be written")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("foreign", ["thesis.txt", "src/"])
+def test_a_file_of_our_name_among_others_does_not_give_them_away(tmp_path: Path, foreign: str) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    other = tmp_path / foreign
+    other.mkdir() if foreign.endswith("/") else other.write_text("years of work")
+    with pytest.raises(UserError, match=foreign.rstrip("/")), staged(tmp_path, EVALUATION):
+        pytest.fail("nothing may be written")
+    assert other.exists()
+
+
+def test_an_earlier_evaluation_is_replaced_by_one_and_by_no_bundle(tmp_path: Path) -> None:
+    target = tmp_path / "result"
+    with staged(target, EVALUATION) as folder:
+        (folder / "metrics.json").write_text("former")
+        (folder / "roc.png").write_text("former")
+    with pytest.raises(UserError, match="not ours"):
+        refuse_foreign_folder(target)
+    with staged(target, EVALUATION) as folder:
+        (folder / "metrics.json").write_text("new")
+    assert {p.name: p.read_text() for p in target.iterdir()} == {"metrics.json": "new"}
+
+
 def test_a_file_as_target_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("")
-    with pytest.raises(UserError, match="no bundle"):
+    with pytest.raises(UserError, match="not ours"):
         refuse_foreign_folder(tmp_path / "bundle")
 
 

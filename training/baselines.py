@@ -1,0 +1,164 @@
+"""What detection has to be better than: each network alone, and rules that need none.
+
+All are causal: a row is scored by what came before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.features import NORMALISATION_ROWS
+
+if TYPE_CHECKING:
+    from agent.types import BoolArray, Float32Array, Float64Array
+    from training.outcome import Outcome
+
+__all__ = ["baselines", "frozen_z", "highest_before", "relative_size", "running_z"]
+
+# One huge error must not make the next ones look small: it counts as this many usual ones in the running mean.
+_CLIPPED = 5.0
+# A channel that stood still while it was learned is this far out as soon as it moves.
+_FARTHEST = 100.0
+# Of the largest error so far: a channel that hardly ever moves is not judged by its stillness alone.
+_SMALLEST_SHARE = 0.002
+_TINY = 1e-12
+
+
+def baselines(outcome: Outcome) -> dict[str, Float64Array]:
+    """Score every row by each baseline.
+
+    Returns
+    -------
+    float64[rows] each, ≥ 0:
+
+    ``forecaster``, ``autoencoder``
+        `relative_size` of either head's error, the largest over channels; the autoencoder's stays until it looks at the
+        channel again.
+    ``z_frozen``
+        `frozen_z` by the rows before the first that counts, mean over channels.
+    ``z_running``
+        `running_z`, mean over channels.
+    """
+    values = np.asarray(outcome.recording.values)
+    forecast, reconstruction = (relative_size(errors) for errors in outcome.errors)
+    return {
+        "forecaster": np.nan_to_num(forecast).max(axis=1),
+        "autoencoder": np.nan_to_num(_held(reconstruction)).max(axis=1),
+        "z_frozen": _mean(frozen_z(values, outcome.first)),
+        "z_running": _mean(running_z(values)),
+    }
+
+
+def relative_size(errors: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64Array:
+    """Size of errors over their usual size until then.
+
+    The usual size is an exponentially weighted mean, rate ``max(1/n, 1/memory)``, in which no error counts more than
+    five times the usual. At least 0.002 of the largest error so far, the present one included, is taken as usual.
+
+    Parameters
+    ----------
+    errors
+        float32[rows, n_channels], NaN where there is none.
+    memory
+        Rows.
+
+    Returns
+    -------
+    float64[rows, n_channels], 0 to 500; NaN where there is no error, 0 where there was none before it.
+    """
+    size = np.abs(errors.astype(np.float64))
+    present = np.isfinite(size)
+    floor = np.maximum(_SMALLEST_SHARE * np.maximum.accumulate(np.where(present, size, 0.0), axis=0), _TINY)
+    relative = np.full(size.shape, np.nan)
+    usual, count = np.zeros(size.shape[1]), np.zeros(size.shape[1])
+    for row, (now, here) in enumerate(zip(size, present, strict=True)):
+        known = here & (count > 0)
+        relative[row, here] = 0.0
+        np.divide(now, np.maximum(usual, floor[row]), out=relative[row], where=known)
+        count += here
+        rate = np.maximum(1.0 / np.maximum(count, 1.0), 1.0 / memory)
+        allowed = np.where((count > 1) & (usual > 0), np.minimum(now, _CLIPPED * usual), now)
+        np.add(usual, rate * (allowed - usual), out=usual, where=here)
+    return relative
+
+
+def frozen_z(values: Float32Array, first: int) -> Float64Array:
+    """Distance from the mean of the first rows, over their standard deviation.
+
+    Parameters
+    ----------
+    values
+        float32[rows, n_channels], NaN where missing.
+    first
+        How many rows to learn from.
+
+    Returns
+    -------
+    float64[rows, n_channels] ≥ 0, NaN where missing; 100 at most, as for a channel that stood still until then.
+    """
+    learned = values[:first].astype(np.float64)
+    present = np.isfinite(learned)
+    count = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, learned, 0.0).sum(axis=0) / count
+    deviation = np.where(present, learned - mean, 0.0)
+    return _distance(values, mean, np.sqrt((deviation**2).sum(axis=0) / count))
+
+
+def running_z(values: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64Array:
+    """Distance from the exponentially weighted mean of the rows before, over their standard deviation.
+
+    Parameters
+    ----------
+    values
+        float32[rows, n_channels], NaN where missing.
+    memory
+        Rows; the rate is ``max(1/n, 1/memory)`` (West 1979 for the variance).
+
+    Returns
+    -------
+    As `frozen_z`; 0 where there was no reading before.
+    """
+    exact = values.astype(np.float64)
+    present = np.isfinite(exact)
+    mean = np.zeros(exact.shape)
+    spread = np.zeros(exact.shape)
+    centre, variance, count = np.zeros(exact.shape[1]), np.zeros(exact.shape[1]), np.zeros(exact.shape[1])
+    for row, (now, here) in enumerate(zip(exact, present, strict=True)):
+        mean[row], spread[row] = np.where(count > 0, centre, now), np.sqrt(variance)
+        count += here
+        rate = here * np.maximum(1.0 / np.maximum(count, 1.0), 1.0 / memory)
+        step = np.where(here, now - centre, 0.0)
+        centre += rate * step
+        variance = (1.0 - rate) * (variance + rate * step * step)
+    return _distance(values, mean, spread)
+
+
+def highest_before(score: Float64Array, first: int) -> float:
+    """Threshold for a score that has none: its largest value in the second half of the rows before ``first``.
+
+    Infinite when there are no such rows.
+    """
+    return float(np.max(score[first // 2 : first])) if first else np.inf
+
+
+def _distance(values: Float32Array, mean: Float64Array, spread: Float64Array) -> Float64Array:
+    resolution = np.maximum(1e-6 * np.abs(mean), _TINY)  # of a float32
+    distance: Float64Array = np.abs(values - mean) / np.maximum(spread, resolution)
+    return np.minimum(distance, _FARTHEST)
+
+
+def _mean(distance: Float64Array) -> Float64Array:
+    """Mean over the channels that have a reading; 0 where none has."""
+    present: BoolArray = np.isfinite(distance)
+    mean: Float64Array = np.where(present, distance, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    return mean
+
+
+def _held(sparse: Float64Array) -> Float64Array:
+    """Repeat each channel's last number until the next one."""
+    rows = np.arange(len(sparse))[:, None]
+    newest = np.maximum.accumulate(np.where(np.isfinite(sparse), rows, -1), axis=0)
+    held: Float64Array = np.where(newest >= 0, np.take_along_axis(sparse, np.maximum(newest, 0), axis=0), np.nan)
+    return held

@@ -1,0 +1,155 @@
+"""``python -m training evaluate``: how good detection is on recordings, beside what needs no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from agent import bundle as agent_bundle
+from agent import config as agent_config
+from agent.errors import EnvironmentFault, UserError
+from training.commands.arguments import comma_separated, natural, positive, share
+from training.staging import EVALUATION, refuse_foreign_folder, staged
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from agent.bundle import Bundle
+    from agent.config import Config
+    from training.evaluation import Examined, Plan
+    from training.optimise import Advance
+    from training.outcome import Outcome
+    from training.recording import Recording
+    from training.report import Section
+
+__all__ = ["add"]
+
+# Recordings that the report shows one by one.
+_SHOWN = 6
+_THRESHOLDS = {str(kind.__struct_config__.tag): kind for kind in get_args(agent_config.ThresholdConfig)}
+
+
+def add(commands: Any) -> None:
+    """Put the command on the command line."""
+    parser = commands.add_parser("evaluate", help="measure detection on labelled recordings, or count alarms")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders to read")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="for metrics.json, report.html, *.png"
+    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="models (default: the config's, else what ships)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the agent's configuration: detection and alerts")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="what is truly wrong, as intervals")
+    parser.add_argument("--label-column", metavar="NAME", help="column with 1 where something is truly wrong")
+    parser.add_argument("--format", metavar="NAME", help="of the data, where the path does not tell")
+    parser.add_argument("--interval", type=positive, metavar="S", help="sampling interval (default: the data's)")
+    parser.add_argument("--channels", type=comma_separated, default=(), metavar="A,B*", help="columns to use")
+    parser.add_argument(
+        "--thresholds", type=comma_separated, default=(), metavar="A,B",
+        help=f"compare several of {', '.join(_THRESHOLDS)}; the first is the main one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--combine", type=comma_separated, default=(), metavar="RULES", help="of the thresholds: any,all,majority"
+    )
+    parser.add_argument(
+        "--train-share", type=share, metavar="X",
+        help="share of each recording to learn from only (default: as the data says, else while the agent is silent)",
+    )  # fmt: skip
+    parser.add_argument("--label-window", type=natural, metavar="ROWS", help="measure per window of so many rows too")
+    parser.add_argument(
+        "--vus-buffer", type=natural, metavar="ROWS", help="for VUS (default: median length of the anomalies)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, write, and print the figures that matter most."""
+    try:
+        from rich.progress import Progress  # noqa: PLC0415 - an extra
+
+        from training import evaluation_report, report  # noqa: PLC0415 - the same
+        from training.evaluation import evaluate  # noqa: PLC0415 - the same
+        from training.report.terminal import COLUMNS, console, show  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"{error.name} is not installed", remedy="pip install 'edgewatch[evaluation]'"
+        ) from error
+
+    refuse_foreign_folder(options.output, EVALUATION)
+    config = agent_config.load(options.config) if options.config else agent_config.Config()
+    models, plan = _bundle(options.bundle, config), _plan(options, config)
+    out = console()
+    sections: list[Section] = []
+
+    def seen(examined: Examined, outcome: Outcome) -> None:
+        if len(sections) < _SHOWN:
+            sections.append(evaluation_report.details(examined, outcome, folded=bool(sections)))
+
+    with Progress(*COLUMNS, console=out, transient=True) as progress:
+        bar = progress.add_task("reading", total=None)
+
+        def stage(name: str, rows: int) -> Advance:
+            progress.reset(bar, total=rows, description=name)
+            return lambda done: progress.advance(bar, done)
+
+        evaluation, examined = evaluate(recordings(options), models, plan, stage, seen)
+        progress.reset(bar, total=None, description="report")
+        with staged(options.output, EVALUATION) as folder:
+            text = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
+            (folder / "metrics.json").write_bytes(text + b"\n")
+            report.write(evaluation_report.report(evaluation, examined, sections), folder)
+    for title, table in evaluation_report.short(evaluation):
+        show(table, title, out)
+    for why in evaluation.skipped.values():
+        out.print(f"left out: {why}", markup=False, highlight=False)
+    out.print(f"{options.output / 'report.html'} shows all of it, metrics.json holds it", markup=False, highlight=False)
+
+
+def recordings(options: argparse.Namespace) -> Iterator[Recording]:
+    """Read what the command line names, one recording at a time."""
+    from training.readers import ReadOptions, read  # type: ignore[import-not-found] # noqa: PLC0415 - an extra
+
+    wanted = ReadOptions(
+        format=options.format,
+        interval_s=options.interval,
+        channels=options.channels,
+        labels=options.labels,
+        label_column=options.label_column,
+        rows=None,
+    )
+    yield from read(options.data, wanted)
+
+
+def _bundle(directory: Path | None, config: Config) -> Bundle:
+    name = str(directory) if directory else config.models[0]
+    return agent_bundle.load_builtin() if name == "builtin" else agent_bundle.load(Path(name))
+
+
+def _plan(options: argparse.Namespace, config: Config) -> Plan:
+    from training.combination import RULES  # noqa: PLC0415 - numpy only, but with the rest
+    from training.evaluation import Plan  # noqa: PLC0415 - an extra
+
+    for option, names, known in (
+        ("--thresholds", options.thresholds, _THRESHOLDS),
+        ("--combine", options.combine, RULES),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError(f"unknown {name!r}", place=option, remedy=f"known are {', '.join(known)}")
+    configured = config.detection.threshold
+    named = [_THRESHOLDS[name] for name in dict.fromkeys(options.thresholds)]
+    # The config's own parameters hold for its own method, the defaults for the others.
+    thresholds = [configured if isinstance(configured, kind) else kind() for kind in named] or [configured]
+    if options.combine and len(thresholds) == 1:
+        raise UserError("there is nothing to combine", place="--combine", remedy="name two or more --thresholds")
+    return Plan(
+        detection=config.detection,
+        alerts=config.alerts,
+        thresholds=tuple(thresholds),
+        rules=tuple(dict.fromkeys(options.combine)),
+        train_share=options.train_share,
+        label_window=options.label_window,
+        vus_buffer=options.vus_buffer,
+    )

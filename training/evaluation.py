@@ -1,0 +1,434 @@
+"""Evaluates the agent on recordings: every detector beside every other, beside random and beside all-positive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from agent.errors import UserError
+from agent.types import SCORE_THRESHOLD
+from training.baselines import baselines, highest_before
+from training.combination import combine
+from training.judge import first_counted, fitted, judge
+from training.metrics import Metrics, Scored, all_positive, mean, measure, random
+from training.metrics.events import intervals, merged
+from training.metrics.points import ClassReport, count_points, window_labels
+from training.metrics.sweep import SweepPoint, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from agent.bundle import Bundle
+    from agent.config import AlertsConfig, DetectionConfig, ThresholdConfig
+    from agent.types import BoolArray, Float64Array
+    from training.outcome import Outcome
+    from training.recording import Recording
+
+    #: Called with a run's name and its rows; gives what to call as they are done.
+    Stage: TypeAlias = Callable[[str, int], Callable[[int], object]]
+
+__all__ = [
+    "FORMAT",
+    "Alarms",
+    "Evaluation",
+    "Examined",
+    "Plan",
+    "Result",
+    "Summary",
+    "View",
+    "evaluate",
+    "examine",
+    "summarise",
+]
+
+#: Of ``metrics.json``.
+FORMAT = 1
+_DAY_S = 86400.0
+# Residuals at five times their usual size.
+_STATE_LIMIT = 0.5
+_SCORE_LEVELS = (0.5, 0.9, 0.99, 0.999, 1.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to evaluate.
+
+    Parameters
+    ----------
+    detection, alerts
+        The config's sections.
+    thresholds
+        Rolling thresholds to run the step with, at least one; the first is the main one.
+    rules
+        Which combinations of them to add, see `training.combination.RULES`.
+    train_share
+        Share of each recording that is there to learn from only; None: as the data set says, or as long as the agent
+        is silent.
+    label_window
+        Rows a window, to measure per window too.
+    vus_buffer
+        See `training.metrics.volume`.
+    """
+
+    detection: DetectionConfig
+    alerts: AlertsConfig
+    thresholds: tuple[ThresholdConfig, ...]
+    rules: tuple[str, ...] = ()
+    train_share: float | None = None
+    label_window: int | None = None
+    vus_buffer: int | None = None
+
+    @property
+    def main(self) -> str:
+        """Name of the detector that the agent would be."""
+        return _method(self.thresholds[0])
+
+    def settings(self) -> dict[str, Any]:
+        """Give what was asked for, as ``metrics.json`` tells it."""
+        return {
+            "thresholds": [msgspec.to_builtins(threshold) for threshold in self.thresholds],
+            "combine": list(self.rules),
+            "memory_s": self.detection.memory_s,
+            "accept_after_s": self.detection.accept_after_s,
+            "learning_s": self.alerts.learning_s,
+            "merge_s": self.alerts.merge_s,
+            "train_share": self.train_share,
+            "label_window": self.label_window,
+            "vus_buffer": self.vus_buffer,
+        }
+
+
+class Alarms(msgspec.Struct, frozen=True):
+    """What one detector raised, whether or not somebody knows the truth.
+
+    Parameters
+    ----------
+    flagged
+        Rows.
+    alarms
+        Runs of flagged rows, near ones merged.
+    alarms_a_day
+        Alarms per day of recording.
+    threshold
+        Score at which a row is flagged; None for a combination. A baseline must exceed its largest score in the second
+        half of what was there to learn from.
+    score_quantiles
+        Score by level: 0.5 is the median, 1.0 the largest.
+    """
+
+    flagged: int
+    alarms: int
+    alarms_a_day: float
+    threshold: float | None
+    score_quantiles: dict[str, float]
+
+
+class View(msgspec.Struct, frozen=True):
+    """Figures by detector; and of random scores, with as many flagged rows as the main one, and of flagging all."""
+
+    detectors: dict[str, Metrics]
+    random: Metrics
+    all_positive: Metrics
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One recording.
+
+    Parameters
+    ----------
+    name, interval_s, channels, notes
+        As the reader gave them.
+    rows, first
+        How many there are, and the first that counts.
+    alarms
+        By detector.
+    anomalous_rows, true_intervals
+        Rows and intervals labelled, among those that count; None, as all that follows, when nobody said what is wrong.
+    by_point, by_window
+        Figures per row, and per window where that was asked for.
+    classes
+        Classification report of the main detector.
+    sweep
+        What other thresholds of the main detector's score would have given.
+    """
+
+    name: str
+    interval_s: float
+    channels: list[str]
+    notes: list[str]
+    rows: int
+    first: int
+    alarms: dict[str, Alarms]
+    anomalous_rows: int | None = None
+    true_intervals: int | None = None
+    by_point: View | None = None
+    by_window: View | None = None
+    classes: dict[str, ClassReport] = {}
+    sweep: list[SweepPoint] = []
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """All labelled recordings together.
+
+    Parameters
+    ----------
+    recordings
+        How many are labelled.
+    pooled, pooled_windows
+        Figures over all rows (windows) as if of one recording.
+    mean, mean_windows
+        Mean over recordings of each figure, where it is defined.
+    classes, sweep
+        As in `Result`, pooled.
+    """
+
+    recordings: int
+    pooled: View
+    mean: View
+    pooled_windows: View | None
+    mean_windows: View | None
+    classes: dict[str, ClassReport]
+    sweep: list[SweepPoint]
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """``metrics.json``.
+
+    Parameters
+    ----------
+    format
+        Of this file.
+    bundle
+        Name and version.
+    main
+        Name of the detector that the agent would be with this config.
+    settings
+        What was asked for.
+    results
+        One a recording, in order.
+    skipped
+        Recordings that could not be evaluated, and why.
+    summary
+        None when no recording is labelled.
+    """
+
+    format: int
+    bundle: str
+    main: str
+    settings: dict[str, Any]
+    results: list[Result]
+    skipped: dict[str, str]
+    summary: Summary | None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A recording's result and what it came from.
+
+    Parameters
+    ----------
+    result
+        For `Evaluation`.
+    points, windows
+        Rows and windows by detector; empty without labels.
+    """
+
+    result: Result
+    points: dict[str, Scored]
+    windows: dict[str, Scored]
+
+
+@dataclass(frozen=True)
+class _Detector:
+    """Score and flags of all rows of a recording, and the score from which a row is flagged."""
+
+    score: Float64Array
+    flags: BoolArray
+    threshold: float | None = None
+
+
+def evaluate(
+    recordings: Iterable[Recording],
+    bundle: Bundle,
+    plan: Plan,
+    stage: Stage,
+    seen: Callable[[Examined, Outcome], object],
+) -> tuple[Evaluation, list[Examined]]:
+    """Evaluate recordings one after the other.
+
+    Parameters
+    ----------
+    recordings
+        Read lazily: only one is held in full at a time.
+    stage
+        See `examine`.
+    seen
+        Called with what `examine` gives for each recording, before its outcome is dropped.
+
+    Returns
+    -------
+    All figures, and what they came from.
+
+    Raises
+    ------
+    UserError
+        No recording can be evaluated; one among others that cannot is left out.
+    """
+    examined: list[Examined] = []
+    skipped: dict[str, UserError] = {}
+    for recording in recordings:
+        try:
+            each, outcome = examine(recording, bundle, plan, stage)
+        except UserError as error:
+            skipped[recording.name] = error
+            continue
+        examined.append(each)
+        seen(each, outcome)
+    if not examined:
+        raise next(
+            iter(skipped.values()), UserError("there is no recording", remedy="name files or folders with --data")
+        )
+    evaluation = Evaluation(
+        format=FORMAT,
+        bundle=bundle.label,
+        main=plan.main,
+        settings=plan.settings(),
+        results=[each.result for each in examined],
+        skipped={name: str(error) for name, error in skipped.items()},
+        summary=summarise(examined, plan),
+    )
+    return evaluation, examined
+
+
+def examine(recording: Recording, bundle: Bundle, plan: Plan, stage: Stage) -> tuple[Examined, Outcome]:
+    """Run every detector over a recording and measure it.
+
+    Parameters
+    ----------
+    stage
+        Called with the name and the number of rows of each run; gives what to call as rows are done.
+
+    Returns
+    -------
+    What was measured, and the main detector's outcome.
+
+    Raises
+    ------
+    UserError
+        The recording is too short, or not what the bundle was made for.
+    """
+    recording = fitted(recording, bundle)
+    outcomes = []
+    for threshold in plan.thresholds:
+        detection = msgspec.structs.replace(plan.detection, threshold=threshold)
+        advance = stage(f"{recording.name}: {_method(threshold)}", recording.rows)
+        first = first_counted(recording, plan.train_share)
+        outcomes.append(judge(recording, bundle, detection, plan.alerts, first=first, advance=advance))
+    detectors = _detectors(outcomes, plan)
+    first = outcomes[0].first
+    points: dict[str, Scored] = {}
+    windows: dict[str, Scored] = {}
+    if recording.labels is not None:
+        points = _scored(detectors, recording.labels, first, recording.interval_s)
+        if plan.label_window:
+            touched = window_labels(recording.labels, plan.label_window)
+            windows = _scored(detectors, touched, first, recording.interval_s)
+    result = Result(
+        name=recording.name,
+        interval_s=recording.interval_s,
+        channels=[channel.name for channel in recording.channels],
+        notes=list(recording.notes),
+        rows=recording.rows,
+        first=first,
+        alarms={name: _alarms(detector, first, recording.interval_s, plan) for name, detector in detectors.items()},
+    )
+    if points:
+        main = points[plan.main]
+        result = msgspec.structs.replace(
+            result,
+            anomalous_rows=int(np.count_nonzero(main.labels)),
+            true_intervals=len(intervals(main.labels)),
+            by_point=_view([points], plan, vus=True),
+            by_window=_view([windows], plan, vus=False) if windows else None,
+            classes=count_points(main.labels, main.flags).classes(),
+            sweep=sweep([main], plan.alerts.merge_s),
+        )
+    return Examined(result, points, windows), outcomes[0]
+
+
+def summarise(examined: Sequence[Examined], plan: Plan) -> Summary | None:
+    """Put all labelled recordings together; None when there is none."""
+    labelled = [each for each in examined if each.points]
+    if not labelled:
+        return None
+    pooled = _view([each.points for each in labelled], plan, vus=False)
+    windows = [each.windows for each in labelled if each.windows]
+    return Summary(
+        recordings=len(labelled),
+        pooled=pooled,
+        mean=_mean([each.result.by_point for each in labelled if each.result.by_point]),
+        pooled_windows=_view(windows, plan, vus=False) if windows else None,
+        mean_windows=_mean([each.result.by_window for each in labelled if each.result.by_window]) if windows else None,
+        classes=pooled.detectors[plan.main].points.classes(),
+        sweep=sweep([each.points[plan.main] for each in labelled], plan.alerts.merge_s),
+    )
+
+
+def _detectors(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, _Detector]:
+    """All detectors: the step with each threshold, their combinations, the state score, the baselines."""
+    detectors = {
+        _method(threshold): _Detector(outcome.score, outcome.flagged, SCORE_THRESHOLD)
+        for threshold, outcome in zip(plan.thresholds, outcomes, strict=True)
+    }
+    scores, flags = [outcome.score for outcome in outcomes], [outcome.flagged for outcome in outcomes]
+    for rule in plan.rules:
+        detectors[rule] = _Detector(*combine(rule, scores, flags))
+    main = outcomes[0]
+    detectors["state"] = _Detector(main.state_score, main.state_score >= _STATE_LIMIT, _STATE_LIMIT)
+    for name, score in baselines(main).items():
+        threshold = highest_before(score, main.first)
+        detectors[name] = _Detector(score, score > threshold, threshold)
+    return detectors
+
+
+def _scored(detectors: dict[str, _Detector], labels: BoolArray, first: int, interval_s: float) -> dict[str, Scored]:
+    return {name: Scored(labels[first:], d.score[first:], d.flags[first:], interval_s) for name, d in detectors.items()}
+
+
+def _alarms(detector: _Detector, first: int, interval_s: float, plan: Plan) -> Alarms:
+    score, flags = detector.score[first:], detector.flags[first:]
+    part = Scored(flags, score, flags, interval_s)
+    alarms = len(merged(intervals(flags), part.merge_rows(plan.alerts.merge_s)))
+    return Alarms(
+        flagged=int(np.count_nonzero(flags)),
+        alarms=alarms,
+        alarms_a_day=alarms * _DAY_S / (flags.size * interval_s),
+        threshold=detector.threshold,
+        score_quantiles={str(level): float(np.quantile(score, level)) for level in _SCORE_LEVELS},
+    )
+
+
+def _view(recordings: Sequence[dict[str, Scored]], plan: Plan, *, vus: bool) -> View:
+    """Figures of every detector over one recording, or over several as if they were one."""
+    merge_s, buffer = plan.alerts.merge_s, plan.vus_buffer
+    detectors = {
+        name: measure([parts[name] for parts in recordings], merge_s, vus=vus, vus_buffer=buffer)
+        for name in recordings[0]
+    }
+    main = [parts[plan.main] for parts in recordings]
+    return View(detectors, random(main, merge_s, vus=vus, vus_buffer=buffer), all_positive(main, merge_s))
+
+
+def _mean(views: Sequence[View]) -> View:
+    return View(
+        {name: mean([view.detectors[name] for view in views]) for name in views[0].detectors},
+        mean([view.random for view in views]),
+        mean([view.all_positive for view in views]),
+    )
+
+
+def _method(threshold: ThresholdConfig) -> str:
+    return str(threshold.__struct_config__.tag)
