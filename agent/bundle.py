@@ -150,7 +150,8 @@ class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels
         Increasing, 0 to 1.
     forecast_error, reconstruction_error
-        For every channel, the quantiles at these levels of its errors on held-back normal data, on its own scale.
+        For every channel, the quantiles at these levels of its errors on held-back normal data, on its own scale; the
+        outermost are of all normal data.
     """
 
     rows: int

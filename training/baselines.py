@@ -12,10 +12,11 @@ import numpy as np
 from agent.features import NORMALISATION_ROWS
 
 if TYPE_CHECKING:
+    from agent.bundle import Start
     from agent.types import BoolArray, Float32Array, Float64Array
     from training.outcome import Outcome
 
-__all__ = ["baselines", "frozen_z", "highest_before", "relative_size", "running_z"]
+__all__ = ["FROZEN_LIMIT", "baselines", "frozen_heads", "frozen_z", "highest_before", "relative_size", "running_z"]
 
 # One huge error must not make the next ones look small: it counts as this many usual ones in the running mean.
 _CLIPPED = 5.0
@@ -24,6 +25,8 @@ _FARTHEST = 100.0
 # Of the largest error so far: a channel that hardly ever moves is not judged by its stillness alone.
 _SMALLEST_SHARE = 0.002
 _TINY = 1e-12
+#: Score of `frozen_heads` from which a row is flagged: as far beyond all before as the agent's own range threshold.
+FROZEN_LIMIT = 1.14
 
 
 def baselines(outcome: Outcome) -> dict[str, Float64Array]:
@@ -49,6 +52,35 @@ def baselines(outcome: Outcome) -> dict[str, Float64Array]:
         "z_frozen": _mean(frozen_z(values, outcome.first)),
         "z_running": _mean(running_z(values)),
     }
+
+
+def frozen_heads(outcome: Outcome, start: Start) -> dict[str, Float64Array]:
+    """Score every row by each network of a trained bundle, beside the largest error of its training; nothing adapts.
+
+    Parameters
+    ----------
+    outcome
+        With channels in the bundle's order.
+    start
+        Of the bundle.
+
+    Returns
+    -------
+    float64[rows] each: error over that largest one, the largest over channels.
+    """
+    names = ("forecaster_frozen", "autoencoder_frozen")
+    quantiles = (start.forecast_error, start.reconstruction_error)
+    return {
+        name: np.nan_to_num(_held(np.abs(errors.astype(np.float64)) / _largest(table))).max(axis=1)
+        for name, errors, table in zip(names, outcome.errors, quantiles, strict=True)
+    }
+
+
+def _largest(quantiles: list[list[float]]) -> Float64Array:
+    """Largest absolute error of every channel, float64[n_channels]."""
+    table = np.array(quantiles)
+    largest: Float64Array = np.maximum(np.maximum(np.abs(table[:, 0]), np.abs(table[:, -1])), _TINY)
+    return largest
 
 
 def relative_size(errors: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64Array:

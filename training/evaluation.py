@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.errors import UserError
 from agent.types import SCORE_THRESHOLD
-from training.baselines import baselines, highest_before
+from training.baselines import FROZEN_LIMIT, baselines, frozen_heads, highest_before
 from training.combination import combine
 from training.judge import first_counted, fitted, judge
 from training.metrics import Metrics, Scored, all_positive, mean, measure, random
@@ -327,7 +327,7 @@ def examine(recording: Recording, bundle: Bundle, plan: Plan, stage: Stage) -> t
         advance = stage(f"{recording.name}: {_method(threshold)}", recording.rows)
         first = first_counted(recording, plan.train_share)
         outcomes.append(judge(recording, bundle, detection, plan.alerts, first=first, advance=advance))
-    detectors = _detectors(outcomes, plan)
+    detectors = _detectors(outcomes, plan, bundle)
     first = outcomes[0].first
     points: dict[str, Scored] = {}
     windows: dict[str, Scored] = {}
@@ -377,7 +377,7 @@ def summarise(examined: Sequence[Examined], plan: Plan) -> Summary | None:
     )
 
 
-def _detectors(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, _Detector]:
+def _detectors(outcomes: Sequence[Outcome], plan: Plan, bundle: Bundle) -> dict[str, _Detector]:
     """All detectors: the step with each threshold, their combinations, the state score, the baselines."""
     detectors = {
         _method(threshold): _Detector(outcome.score, outcome.flagged, SCORE_THRESHOLD)
@@ -391,6 +391,9 @@ def _detectors(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, _Detector]:
     for name, score in baselines(main).items():
         threshold = highest_before(score, main.first)
         detectors[name] = _Detector(score, score > threshold, threshold)
+    if bundle.manifest.start is not None:
+        for name, score in frozen_heads(main, bundle.manifest.start).items():
+            detectors[name] = _Detector(score, score > FROZEN_LIMIT, FROZEN_LIMIT)
     return detectors
 
 

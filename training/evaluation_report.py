@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.outcome import Outcome
     from training.report import Item
 
-__all__ = ["alarms_table", "details", "recordings_table", "report", "short"]
+__all__ = ["alarms_table", "details", "error_over_limit", "recordings_table", "report", "short"]
 
 _CHANNELS = 8
 _OVERVIEW = {
@@ -128,7 +128,7 @@ def details(examined: Examined, outcome: Outcome, *, folded: bool) -> Section:
         units=[recording.channels[channel].unit for channel in shown],
         timed=recording.timed,
     )
-    strength = _strength(outcome.score[counted])
+    strength = error_over_limit(outcome.score[counted])
     wrong = np.zeros(strength.size, bool) if recording.labels is None else recording.labels[counted]
     errors = charts.error_distribution(strength[~wrong], strength[wrong], 1.0)
     some = f"The {shown.size} of {len(recording.channels)} channels that scored highest. "
@@ -303,13 +303,13 @@ def _sweep(points: Sequence[SweepPoint]) -> Item:
         name: np.array([getattr(point, name) for point in points], np.float64)
         for name in ("precision", "recall", "f1", "event_recall", "false_a_day")
     }
-    strength = _strength(np.array([point.threshold for point in points]))
+    strength = error_over_limit(np.array([point.threshold for point in points]))
     drawn = strength > 0  # a logarithmic axis has no 0; there everything is flagged
     kept = {name: column[drawn] for name, column in columns.items()}
     return charts.threshold_sweep(strength[drawn], **kept, working=1.0, unit="error over limit", log=True)
 
 
-def _strength(score: Float64Array) -> Float64Array:
+def error_over_limit(score: Float64Array) -> Float64Array:
     """Undo `agent.types.bounded_score`: error over limit."""
     strength: Float64Array = (score / (1.0 - score) * (1.0 - SCORE_THRESHOLD) / SCORE_THRESHOLD) ** 0.25
     return strength

@@ -8,7 +8,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
 import msgspec
@@ -30,7 +30,7 @@ from training.models import AutoencoderShape, ForecasterShape
 from training.plan import choose_windows
 from training.prepare import prepare
 from training.staging import refuse_foreign_folder
-from training.start import Quiet, frames, held_back_errors, quiet, start_of
+from training.start import Quiet, errors_of, frames, quiet, start_of
 from training.tasks import ForecastTask, ReconstructionTask
 from training.verify import keras_forecast, keras_reconstruction, verify
 
@@ -55,12 +55,11 @@ _FORECASTER_RATE = 3e-3
 _AUTOENCODER_RATE = 6e-3
 
 
-class Progress:
-    """Where a fit says how far it is; this one says nothing."""
+class Progress(Protocol):
+    """Where a fit says how far it is."""
 
-    def stage(self, name: str, total: int) -> Callable[[int, str], None]:  # noqa: ARG002 - what others need
+    def stage(self, name: str, total: int) -> Callable[[int, str], None]:
         """Begin a stage of so many steps; gives what to call with the number done and a remark."""
-        return lambda _done, _remark: None
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,8 @@ def fit(
         done = progress.stage("calibrate and verify", 4)
         manifest = _manifest(plan, prepared, windows, networks, files[plan.form], name)
         bare = Bundle(output, manifest, *files[plan.form])
-        errors = held_back_errors(bare, prepared)
-        start = start_of(bare, prepared, errors)
+        errors = errors_of(bare, prepared, learned=False)
+        start = start_of(bare, prepared, errors, errors_of(bare, prepared, learned=True))
         done(1, "")
         forecast, reconstruction = agent_bundle.golden_answers(bare, manifest.golden)
         manifest = msgspec.structs.replace(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.prepare import Part, Prepared
     from training.recording import Recording
 
-__all__ = ["Quiet", "frames", "held_back_errors", "quiet", "start_of"]
+__all__ = ["Quiet", "errors_of", "frames", "quiet", "start_of"]
 
 _MOST_ROWS = 50_000
 # Dense at both ends, where limits are made.
@@ -40,24 +40,39 @@ def frames(recording: Recording, rows: range) -> Iterator[Frame]:
         yield Frame(row, row * step_ns, float(recording.time[row]), recording.values[row])
 
 
-def held_back_errors(bundle: Bundle, prepared: Prepared) -> Float32Array:
-    """Errors on the calibration parts, float32[2, rows, n_channels]: of forecast and reconstruction, NaN where none.
+def errors_of(bundle: Bundle, prepared: Prepared, *, learned: bool) -> Float32Array:
+    """Errors on what was held back for calibration, or on what was learned from, by the agent's own step.
 
-    Every channel's state runs through all rows, as on the device; rows on and shortly after a label do not count.
+    Parameters
+    ----------
+    learned
+        Whether the training and validation parts are run, instead of the calibration parts.
+
+    Returns
+    -------
+    float32[2, rows, n_channels]: of forecast and reconstruction, NaN where none. States run through all rows, as on
+    the device; rows on and shortly after a label do not count.
     """
-    found = [_errors(bundle, prepared, part) for part in prepared.parts]
+    found = []
+    for part in prepared.parts:
+        split = part.split
+        rows = slice(split.train.start, split.validation.stop) if learned else split.calibration
+        found.append(_errors(bundle, prepared, part, rows))
     return np.concatenate(found, axis=1)
 
 
-def start_of(bundle: Bundle, prepared: Prepared, errors: Float32Array) -> Start:
-    """Sum up held-back errors for the manifest.
+def start_of(bundle: Bundle, prepared: Prepared, held_back: Float32Array, learned: Float32Array) -> Start:
+    """Sum up errors for the manifest.
+
+    Quantiles are of held-back data, for a network knows too well what it learned; but the rarest of what is normal may
+    have come only there, so the outermost are of all data.
 
     Raises
     ------
     UserError
         There are too few.
     """
-    looks = int(np.isfinite(errors[1]).sum(axis=0).min())
+    looks = int(np.isfinite(held_back[1]).sum(axis=0).min())
     if looks < _FEWEST:
         spec = bundle.manifest.autoencoder
         needed = (_FEWEST * spec.stride + spec.window * spec.block) / 0.16
@@ -66,11 +81,12 @@ def start_of(bundle: Bundle, prepared: Prepared, errors: Float32Array) -> Start:
             remedy=f"about {math.ceil(needed)} rows are needed in all; record for longer or choose a smaller --window",
         )
     rows = sum(int(part.present[: part.split.test.start].any(axis=1).sum()) for part in prepared.parts)
+    everything = np.concatenate((held_back, learned), axis=1)
     return Start(
         rows=rows,
         levels=_LEVELS.tolist(),
-        forecast_error=_quantiles(errors[0]),
-        reconstruction_error=_quantiles(errors[1]),
+        forecast_error=_quantiles(held_back[0], everything[0]),
+        reconstruction_error=_quantiles(held_back[1], everything[1]),
     )
 
 
@@ -142,9 +158,8 @@ def _lead(bundle: Bundle) -> int:
     return max(spec.window * spec.block, 256)
 
 
-def _errors(bundle: Bundle, prepared: Prepared, part: Part) -> Float32Array:
-    first, last = part.split.calibration.start, part.split.calibration.stop
-    first = max(first, last - _MOST_ROWS)
+def _errors(bundle: Bundle, prepared: Prepared, part: Part, rows: slice) -> Float32Array:
+    first, last = max(rows.start, rows.stop - _MOST_ROWS), rows.stop
     lead = _lead(bundle)
     detector = TrainedDetector(prepared.channels, bundle, prepared.interval_s)
     everyone = np.ones(len(prepared.channels), bool)
@@ -163,8 +178,10 @@ def _errors(bundle: Bundle, prepared: Prepared, part: Part) -> Float32Array:
     return errors
 
 
-def _quantiles(errors: Float32Array) -> list[list[float]]:
-    table = np.nanquantile(errors.astype(np.float64), _LEVELS, axis=0).T
+def _quantiles(held_back: Float32Array, everything: Float32Array) -> list[list[float]]:
+    table = np.nanquantile(held_back.astype(np.float64), _LEVELS, axis=0).T
+    table[:, 0] = np.nanmin(everything, axis=0)
+    table[:, -1] = np.nanmax(everything, axis=0)
     # Six significant digits: more would be noise, and every digit is shipped.
     return [[float(f"{value:.6g}") for value in row] for row in table.tolist()]
 

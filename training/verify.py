@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "deviation", "keras_forecast", "keras_reconstruction", "verify"]
 
-# On the squashed scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and, in two
-# trainings, 0.43 and 0.65 at the worst of 65,000 points; a fused state that is not cleared costs 0.53 and 5.8.
+# On the networks' scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and 0.4 to
+# 0.7 at the worst of 65,000 points of many kinds, 1.0 on the flanks of a heartbeat; a fused state that is not cleared
+# costs 0.53 and 5.8.
 MEAN_TOLERANCE = 0.02
-MAX_TOLERANCE = 1.0
+MAX_TOLERANCE = 2.0
 
 
 def verify(

@@ -10,19 +10,18 @@ import msgspec
 from agent import bundle as agent_bundle
 from agent import config as agent_config
 from agent.errors import EnvironmentFault, UserError
-from training.commands.arguments import comma_separated, natural, positive, share
+from training.commands.arguments import comma_separated, natural, share
+from training.commands.data import add_data, recordings
 from training.staging import EVALUATION, refuse_foreign_folder, staged
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from agent.bundle import Bundle
     from agent.config import Config
     from training.evaluation import Examined, Plan
     from training.optimise import Advance
     from training.outcome import Outcome
-    from training.recording import Recording
     from training.report import Section
 
 __all__ = ["add"]
@@ -35,17 +34,12 @@ _THRESHOLDS = {str(kind.__struct_config__.tag): kind for kind in get_args(agent_
 def add(commands: Any) -> None:
     """Put the command on the command line."""
     parser = commands.add_parser("evaluate", help="measure detection on labelled recordings, or count alarms")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders to read")
+    add_data(parser)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="for metrics.json, report.html, *.png"
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="models (default: the config's, else what ships)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the agent's configuration: detection and alerts")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="what is truly wrong, as intervals")
-    parser.add_argument("--label-column", metavar="NAME", help="column with 1 where something is truly wrong")
-    parser.add_argument("--format", metavar="NAME", help="of the data, where the path does not tell")
-    parser.add_argument("--interval", type=positive, metavar="S", help="sampling interval (default: the data's)")
-    parser.add_argument("--channels", type=comma_separated, default=(), metavar="A,B*", help="columns to use")
     parser.add_argument(
         "--thresholds", type=comma_separated, default=(), metavar="A,B",
         help=f"compare several of {', '.join(_THRESHOLDS)}; the first is the main one",
@@ -105,21 +99,6 @@ def run(options: argparse.Namespace) -> None:
     for why in evaluation.skipped.values():
         out.print(f"left out: {why}", markup=False, highlight=False)
     out.print(f"{options.output / 'report.html'} shows all of it, metrics.json holds it", markup=False, highlight=False)
-
-
-def recordings(options: argparse.Namespace) -> Iterator[Recording]:
-    """Read what the command line names, one recording at a time."""
-    from training.readers import ReadOptions, read  # type: ignore[import-not-found] # noqa: PLC0415 - an extra
-
-    wanted = ReadOptions(
-        format=options.format,
-        interval_s=options.interval,
-        channels=options.channels,
-        labels=options.labels,
-        label_column=options.label_column,
-        rows=None,
-    )
-    yield from read(options.data, wanted)
 
 
 def _bundle(directory: Path | None, config: Config) -> Bundle:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent.errors import EnvironmentFault, UserError
+from training.commands.data import add_data, recordings
 from training.commands.universal import quieten_tensorflow
 from training.plan import PRESETS, FitPlan
+from training.staging import refuse_foreign_folder
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+
+    from training.fit import Fit
 
 __all__ = ["add"]
 
@@ -41,7 +46,7 @@ _CHOICES = {
 def add(commands: Any) -> None:
     """Put the command on the command line."""
     parser = commands.add_parser("fit", help="train a bundle on your own recordings")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="see docs/data.md")
+    add_data(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the bundle to")
     parser.add_argument("--name", help="of the bundle, as alerts will carry it (default: the folder's)")
     parser.add_argument("--preset", choices=sorted(PRESETS), help="choices that go together; others override them")
@@ -66,12 +71,37 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train, write, and say what came out and how to use it."""
     plan = _plan(options)
+    refuse_foreign_folder(options.output)
     quieten_tensorflow()
     try:
-        from training.fit import fit  # noqa: PLC0415 - TensorFlow takes seconds to import
+        from rich.progress import Progress, TextColumn  # noqa: PLC0415 - an extra
+
+        from training import fit, fit_report, report  # noqa: PLC0415 - TensorFlow takes seconds to import
+        from training.readers import same_channels  # noqa: PLC0415 - an extra
+        from training.report.terminal import COLUMNS, console  # noqa: PLC0415 - the same
     except ImportError as error:
         raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[training]'") from error
-    raise NotImplementedError(fit, plan)
+
+    out = console()
+    with Progress(*COLUMNS, TextColumn("{task.fields[remark]}", markup=False), console=out) as bars:
+        everything = list(recordings(options))
+        same_channels(everything)
+
+        def finish(result: Fit, folder: Path) -> None:
+            if not options.no_report:
+                report.write(fit_report.report(result), folder)
+
+        result = fit.fit(
+            everything,
+            plan,
+            options.output,
+            name=_name(options),
+            progress=_Bars(bars),
+            other_python=_second_runtime(options.second_runtime),
+            finish=finish,
+        )
+    for line in fit_report.lines(result):
+        out.print(line, markup=False, highlight=False)
 
 
 def _plan(options: argparse.Namespace) -> FitPlan:
@@ -87,3 +117,29 @@ def _plan(options: argparse.Namespace) -> FitPlan:
         text, _, path = str(error).partition(" - at `$.")
         flag = "--" + path.rstrip("`").replace("_", "-")
         raise UserError(text, place=flag, remedy="see `python -m training fit --help`") from error
+
+
+def _name(options: argparse.Namespace) -> str:
+    return str(options.name or options.output.resolve().name)
+
+
+def _second_runtime(given: Path | None) -> Path | None:
+    """The Python that was named, or the one that `make test` leaves in the checkout."""
+    if given is not None:
+        if not given.is_file():
+            raise UserError("no such Python", place=str(given), remedy="name one in which tflite-runtime is installed")
+        return given
+    usual = Path(".venv-tflite/bin/python")
+    return usual if usual.is_file() else None
+
+
+class _Bars:
+    """Shows each stage as a bar with its loss and the time left."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+
+    def stage(self, name: str, total: int) -> Callable[[int, str], None]:
+        """See `training.fit.Progress`."""
+        task = self._progress.add_task(name, total=total, remark="")
+        return lambda done, remark: self._progress.update(task, completed=done, remark=remark)

@@ -1,0 +1,41 @@
+"""What commands that read data have in common on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.commands.arguments import comma_separated, positive
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from training.recording import Recording
+
+__all__ = ["add_data", "recordings"]
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Put the options that say what to read on the command line."""
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders to read")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="what is truly wrong, as intervals")
+    parser.add_argument("--label-column", metavar="NAME", help="column with 1 where something is truly wrong")
+    parser.add_argument("--format", metavar="NAME", help="of the data, where the path does not tell")
+    parser.add_argument("--interval", type=positive, metavar="S", help="sampling interval (default: the data's)")
+    parser.add_argument("--channels", type=comma_separated, default=(), metavar="A,B*", help="columns to use")
+
+
+def recordings(options: argparse.Namespace) -> Iterator[Recording]:
+    """Read what the command line names, one recording at a time."""
+    from training.readers import ReadOptions, read  # noqa: PLC0415 - an extra
+
+    wanted = ReadOptions(
+        format=options.format,
+        interval_s=options.interval,
+        channels=options.channels,
+        labels=options.labels,
+        label_column=options.label_column,
+        rows=None,
+    )
+    yield from read(options.data, wanted)
