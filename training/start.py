@@ -173,8 +173,8 @@ def _errors(bundle: Bundle, prepared: Prepared, part: Part, rows: slice) -> Floa
     if labels is not None:
         # A window remembers a label for as long as it is.
         count = np.concatenate(([0], np.cumsum(labels)))
-        rows = np.arange(first, last)
-        errors[:, count[rows + 1] - count[np.maximum(rows - lead, 0)] > 0] = np.nan
+        at = np.arange(first, last)
+        errors[:, count[at + 1] - count[np.maximum(at - lead, 0)] > 0] = np.nan
     return errors
 
 
