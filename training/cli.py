@@ -8,14 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from agent.errors import EdgewatchError
-from training.commands import evaluate, fit, universal
+from training.commands import evaluate, fit, inspect, simulate, universal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_COMMANDS = (fit, evaluate, universal)
+_COMMANDS = (fit, evaluate, inspect, simulate, universal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -235,6 +235,15 @@ def test_a_path_that_leads_nowhere_is_said(tmp_path: Path) -> None:
     assert "'parquet'" in refused(tmp_path / "notes.docx", format="parket").remedy
 
 
+def test_a_file_that_may_not_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path, *_: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    (tmp_path / "pump.csv").touch()
+    assert "Permission denied" in refused(tmp_path / "pump.csv").message
+
+
 def test_any_name_can_be_read_in_a_format_that_is_named(tmp_path: Path) -> None:
     assert one(tmp_path / "pump.log", "t,a\n1,2\n2,3\n", format="csv").rows == 2
 
@@ -328,6 +337,17 @@ def nab_folder(tmp_path: Path) -> Path:
     windows = {"real/x.csv": [["2014-04-01 08:00:00.000000", "2014-04-01 08:55:00.000000"]]}
     (root / "labels" / "combined_windows.json").write_text(json.dumps(windows))
     return root
+
+
+def test_a_file_beside_nabs_data_is_a_csv_like_any_other(tmp_path: Path) -> None:
+    path = nab_folder(tmp_path) / "labels" / "notes.csv"
+    assert one(path, "t,a\n1,2\n").name == "notes"
+
+
+@pytest.mark.parametrize("name", ["nab", "ucr", "smd", "skab", "directory"])
+def test_a_format_that_is_not_there_is_said(tmp_path: Path, name: str) -> None:
+    assert str(tmp_path) in refused(tmp_path, format=name).place
+    assert refused(tmp_path / "pump.txt", "1,2\n", format=name).place
 
 
 @pytest.mark.parametrize("part", ["", "data", "data/real", "data/real/x.csv"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.commands.arguments import comma_separated, positive
+from training.commands.arguments import comma_separated, natural, positive
 
 if TYPE_CHECKING:
     import argparse
@@ -13,17 +13,23 @@ if TYPE_CHECKING:
 
     from training.recording import Recording
 
-__all__ = ["add_data", "recordings"]
+__all__ = ["add_data", "add_reading", "recordings"]
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Put the options that say what to read on the command line."""
+    """Put the options that say what to read, and how, on the command line."""
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders to read")
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Put the options that say how to read on the command line."""
     parser.add_argument("--labels", type=Path, metavar="FILE", help="what is truly wrong, as intervals")
     parser.add_argument("--label-column", metavar="NAME", help="column with 1 where something is truly wrong")
     parser.add_argument("--format", metavar="NAME", help="of the data, where the path does not tell")
     parser.add_argument("--interval", type=positive, metavar="S", help="sampling interval (default: the data's)")
     parser.add_argument("--channels", type=comma_separated, default=(), metavar="A,B*", help="columns to use")
+    parser.add_argument("--rows", type=natural, metavar="N", help="read at most so many rows of each file")
 
 
 def recordings(options: argparse.Namespace) -> Iterator[Recording]:
@@ -36,6 +42,6 @@ def recordings(options: argparse.Namespace) -> Iterator[Recording]:
         channels=options.channels,
         labels=options.labels,
         label_column=options.label_column,
-        rows=None,
+        rows=options.rows,
     )
     yield from read(options.data, wanted)

@@ -97,8 +97,8 @@ def run(options: argparse.Namespace) -> None:
     for title, table in evaluation_report.short(evaluation):
         show(table, title, out)
     for why in evaluation.skipped.values():
-        out.print(f"left out: {why}", markup=False, highlight=False)
-    out.print(f"{options.output / 'report.html'} shows all of it, metrics.json holds it", markup=False, highlight=False)
+        out.print(f"left out: {why}")
+    out.print(f"{options.output / 'report.html'} shows all of it, metrics.json holds it")
 
 
 def _bundle(directory: Path | None, config: Config) -> Bundle:

@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> None:
             finish=finish,
         )
     for line in fit_report.lines(result):
-        out.print(line, markup=False, highlight=False)
+        out.print(line)
 
 
 def _plan(options: argparse.Namespace) -> FitPlan:

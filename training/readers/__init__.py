@@ -63,11 +63,26 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Iterator[Recording]:
         The temporary folder has no room for data larger than memory.
     """
     for path in paths:
-        for recording in _reader(path, options.format).read(path, options):
-            if options.labels is None:
-                yield recording
-            else:
-                yield labels.apply(recording, options.labels, whole=options.rows is None)
+        try:
+            yield from _recordings(path, options)
+        except OSError as error:
+            raise UserError(
+                f"cannot be read: {error.strerror or error}",
+                place=str(error.filename or path),
+                remedy="check its permissions",
+            ) from error
+
+
+def _recordings(path: Path, options: ReadOptions) -> Iterator[Recording]:
+    empty = True
+    for recording in _reader(path, options.format).read(path, options):
+        empty = False
+        if options.labels is None:
+            yield recording
+        else:
+            yield labels.apply(recording, options.labels, whole=options.rows is None)
+    if empty:
+        raise UserError("nothing of this format in it", place=str(path), remedy="check the path and --format")
 
 
 def _reader(path: Path, name: str | None) -> Reader:

@@ -28,14 +28,14 @@ _WINDOWS = "labels/combined_windows.json"
 
 def recognises(path: Path) -> bool:
     """Whether it is the benchmark's folder, or a folder or CSV file below its ``data``."""
-    return _root(path) is not None and bool(_files(path))
+    return _root(path) is not None and any(map(is_csv, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
     """Give a recording a file, named by its path below ``data``."""
     root = _root(path)
     for file in _files(path):
-        name = file.stem if root is None else file.resolve().relative_to(root / "data").with_suffix("").as_posix()
+        name = file.stem if root is None else file.relative_to(root / "data").with_suffix("").as_posix()
         read_one = recording(CsvTable.open(file), options, name)
         if root is not None and options.labels is None:
             read_one = labels.apply(read_one, root / _WINDOWS, whole=options.rows is None)
@@ -44,13 +44,19 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
 
 
 def _root(path: Path) -> Path | None:
-    """Nearest folder at or above the path that is laid out as the benchmark."""
-    path = path.resolve()
-    return next((at for at in (path, *path.parents) if (at / _WINDOWS).is_file() and (at / "data").is_dir()), None)
+    """The folder laid out as the benchmark that this is, or below whose ``data`` it lies."""
+    path = _absolute(path)
+    candidates = [path] + [at.parent for at in (path, *path.parents) if at.name == "data"]
+    return next((at for at in candidates if (at / _WINDOWS).is_file() and (at / "data").is_dir()), None)
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        root = path / "data" if (path / _WINDOWS).is_file() else path
-        return sorted(file for file in root.rglob("*.csv") if is_csv(file))
-    return [path] if is_csv(path) else []
+    path = _absolute(path)
+    if not path.is_dir():
+        return [path]
+    return sorted(((path / "data") if path == _root(path) else path).rglob("*.csv"))
+
+
+def _absolute(path: Path) -> Path:
+    """Absolute, with a link to a file kept as it is."""
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name

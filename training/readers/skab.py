@@ -30,7 +30,7 @@ _NORMAL = "anomaly-free"
 
 def recognises(path: Path) -> bool:
     """Whether it is such a file, or a folder that holds some at any depth."""
-    return any(_is_labelled(file) for file in _files(path))
+    return any(map(_is_labelled, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
@@ -46,10 +46,12 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(filter(is_csv, path.rglob("*.csv"))) if path.is_dir() else [path] * is_csv(path)
+    return sorted(path.rglob("*.csv")) if path.is_dir() else [path]
 
 
 def _is_labelled(path: Path) -> bool:
+    if not is_csv(path):
+        return False
     with path.open("rb") as file:
         head = file.readline(4096).decode(errors="replace").strip().split(";")
     return head[0] == "datetime" and head[-2:] == ["anomaly", _CHANGE]

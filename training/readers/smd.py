@@ -30,12 +30,12 @@ _PARTS = ("train", "test", "test_label")
 
 def recognises(path: Path) -> bool:
     """Whether it is such a file, or a folder of either form."""
-    return bool(_files(path))
+    return any(map(_is_ours, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
     """Give a recording a machine: of the file, or of all in the folder."""
-    for file in _files(path) or [path]:
+    for file in _files(path):
         yield _recording(file, options)
 
 
@@ -44,7 +44,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         root = path / "train" if (path / "train").is_dir() else path
         return sorted(file for file in root.iterdir() if _is_ours(file))
-    return [path] if _is_ours(path) else []
+    return [path]
 
 
 def _is_ours(path: Path) -> bool:

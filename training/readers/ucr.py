@@ -32,19 +32,19 @@ _SUFFIXES = (".txt", ".npz")
 
 def recognises(path: Path) -> bool:
     """Whether it is such a file, or a folder that holds some."""
-    return bool(_files(path))
+    return any(map(_is_ours, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
     """Give the file's recording, or those of all files of the folder, named without the numbers."""
-    for file in _files(path) or [path]:
+    for file in _files(path):
         yield _recording(file, options)
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if _is_ours(file))
-    return [path] if _is_ours(path) else []
+    return [path]
 
 
 def _is_ours(path: Path) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
@@ -25,17 +24,18 @@ _PIPE_WIDTH = 200  # rich would cut to 80
 
 
 def console() -> Console:
-    """Make a console on standard output, wide where nobody looks."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    """Make a console on standard output, wide where nobody looks; nothing in a name is taken for markup."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def show(table: Table, title: str, out: Console) -> None:
     """Print a table; numbers to the right."""
-    shown = RichTable(box=box.SIMPLE_HEAD, title=escape(title), title_justify="left")
+    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for position, name in enumerate(table.header):
-        shown.add_column(escape(name), justify="right" if position else "left")
+        shown.add_column(name, justify="right" if position else "left")
     for row in table.rows:
-        shown.add_row(*(escape(cell(value)) for value in row))
+        shown.add_row(*(cell(value) for value in row))
     out.print(shown)
     if table.caption:
-        out.print(escape(table.caption), style="dim")
+        out.print(table.caption, style="dim")

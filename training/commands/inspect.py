@@ -1,0 +1,41 @@
+"""``python -m training inspect``: what data, or a bundle, holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import bundle as agent_bundle
+from agent.errors import EnvironmentFault, UserError
+from training.commands.data import add_reading, recordings
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Put the command on the command line."""
+    parser = commands.add_parser("inspect", help="show what a reader sees in data, or what a bundle is")
+    parser.add_argument("data", type=Path, nargs="+", metavar="PATH", help="files or folders to read, or one bundle")
+    add_reading(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read and show."""
+    try:
+        from training import overview  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"{error.name} is not installed", remedy="pip install 'edgewatch[evaluation]'"
+        ) from error
+
+    bundles = [path for path in options.data if (path / "manifest.json").is_file()]
+    if bundles:
+        if len(options.data) > 1:
+            raise UserError("a bundle is shown alone", place=str(bundles[0]), remedy="name nothing beside it")
+        overview.show_bundle(agent_bundle.load(bundles[0]))
+        return
+    overview.show_recordings(recordings(options))
