@@ -24,7 +24,7 @@ _PLAIN_WINDOW = 64
 _PERIODS = 2
 _PERIODIC_POINTS = 26
 # Looks of the autoencoder at each stretch of time.
-_LOOKS_A_WINDOW = 16
+_LOOKS_A_WINDOW = 32
 
 
 class FitPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
