@@ -16,11 +16,11 @@ import numpy as np
 from agent.errors import EnvironmentFault, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agent.types import Float32Array, Float64Array
 
-__all__ = ["StepNetwork", "WindowNetwork", "quiet", "runtime_name"]
+__all__ = ["StepNetwork", "WindowNetwork", "bare_invoke", "quiet", "runtime_name"]
 
 
 def _interpreter_class() -> tuple[str, Any]:
@@ -92,6 +92,19 @@ class _Network:
     def invoke(self) -> None:
         """Run the network on whatever its inputs hold now: the bare cost that benchmarks compare with."""
         self._interpreter.invoke()
+
+
+def bare_invoke(model: bytes, place: str) -> Callable[[], None]:
+    """Load any model with a batch of one and give what runs it on zeros, to time it.
+
+    Raises
+    ------
+    UserError
+        The runtime refuses the model.
+    """
+    network = _Network(model, place)
+    network._allocate()  # noqa: SLF001 - of this module
+    return network.invoke
 
 
 class StepNetwork(_Network):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.inference import StepNetwork, WindowNetwork
 from training.export import FORMS, Form, export_autoencoder, export_forecaster, state_tensors
+from training.machine import processor
+from training.timing import microseconds
 from training.verify import deviation
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Networks", "compare"]
 
-_ROUNDS = 5
-_INVOKES = 40
 _EXAMPLES = 128  # representative inputs for full-integer quantisation
 _COMPARED = 256  # rows and windows; the chosen form is verified on more
 
@@ -145,11 +143,16 @@ def compare(
             table["forecaster"][form] = {"size": len(step_file), **deviation(answers[0], forecast[0, :_COMPARED])}
             table["autoencoder"][form] = {"size": len(window_file), **deviation(answers[1], reconstruction[:_COMPARED])}
         advance(1)
-    steps = {form: networks.step_network(pair[0]).invoke for form, pair in files.items()}
-    windows = {form: networks.window_network(pair[1]).invoke for form, pair in files.items()}
+    times = microseconds(
+        {
+            f"{network} {form}": content
+            for form, pair in files.items()
+            for network, content in zip(table, pair, strict=True)
+        }
+    )
     measured = {
-        "machine": f"{platform.machine()}, {_processor()}",
-        "microseconds": {"forecaster": _side_by_side(steps), "autoencoder": _side_by_side(windows)},
+        "machine": f"{platform.machine()}, {processor()}",
+        "microseconds": {network: {form: times[f"{network} {form}"] for form in files} for network in table},
     }
     return table, measured, files
 
@@ -166,24 +169,3 @@ def _forecast(networks: Networks, content: bytes) -> Float32Array:
 def _reconstruct(networks: Networks, content: bytes) -> Float32Array:
     network = networks.window_network(content)
     return np.concatenate([network.reconstruct(window[None]) for window in networks.windows[:_COMPARED]])
-
-
-def _side_by_side(invokes: dict[Form, Callable[[], None]]) -> dict[str, float]:
-    """Time an invoke of each in turns, so that all see the same machine; the best round of each counts."""
-    best = dict.fromkeys(invokes, float("inf"))
-    for _ in range(_ROUNDS):
-        for form, invoke in invokes.items():
-            begin = time.perf_counter()
-            for _ in range(_INVOKES):
-                invoke()
-            best[form] = min(best[form], (time.perf_counter() - begin) / _INVOKES * 1e6)
-    return {form: round(microseconds, 1) for form, microseconds in best.items()}
-
-
-def _processor() -> str:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith(("model name", "Model"))]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown processor"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.types import Float64Array
+    from training.export import Form
     from training.optimise import Advance
 
     #: Called with a stage's name and its steps; gives what to call as they are done.
@@ -79,7 +80,7 @@ class _Material:
     traced: Trace
 
 
-def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
+def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: Path | None = None) -> Bundle:
     """Train the universal bundle and write it.
 
     Parameters
@@ -92,6 +93,8 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
         How much to compute.
     stage
         Where progress is shown.
+    reference
+        Folder for the same networks as float32, to compare with; None writes none.
 
     Returns
     -------
@@ -104,7 +107,8 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
     EdgewatchError
         The exported networks are not what was trained.
     """
-    refuse_foreign_folder(output)
+    for folder in filter(None, (output, reference)):
+        refuse_foreign_folder(folder)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -122,27 +126,32 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage) -> Bundle:
         autoencoder, learned.series, learned.traced, steps=steps, seed=seed, advance=stage("train autoencoder", steps)
     )
 
-    checking = stage("export, verify, calibrate", 3)
-    step_file, window_file = export_forecaster(forecaster), export_autoencoder(autoencoder, seed)
-    manifest = _manifest(step_file, window_file, _golden_inputs(held_back), provenance)
-    exported = Bundle(output, manifest, step_file, window_file)
-    checking(1)
-    verification = verify(
-        exported, forecaster, autoencoder, held_back.traced.features, _some_windows(held_back, 2048, seed)
-    )
-    checking(1)
-    forecast, reconstruction = agent_bundle.golden_answers(exported, manifest.golden)
-    manifest = msgspec.structs.replace(
-        manifest,
-        golden=msgspec.structs.replace(
-            manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
-        ),
-        calibration=calibrate(exported, normal, seed),
-        verification={**verification, "quality": measure(exported, normal, seed)},
-    )
-    written = bundling.write(Bundle(output, manifest, step_file, window_file), output)
-    checking(1)
-    return written
+    wanted: list[tuple[Path, Form]] = [(output, "int8")]
+    if reference is not None:
+        wanted.append((reference, "float32"))
+    checking = stage("export, verify, calibrate", 2 * len(wanted))
+    written = []
+    for folder, form in wanted:
+        step_file = export_forecaster(forecaster, form=form)
+        window_file = export_autoencoder(autoencoder, seed, form=form)
+        manifest = _manifest(step_file, window_file, _golden_inputs(held_back), provenance, form)
+        exported = Bundle(folder, manifest, step_file, window_file)
+        verification = verify(
+            exported, forecaster, autoencoder, held_back.traced.features, _some_windows(held_back, 2048, seed)
+        )
+        checking(1)
+        forecast, reconstruction = agent_bundle.golden_answers(exported, manifest.golden)
+        manifest = msgspec.structs.replace(
+            manifest,
+            golden=msgspec.structs.replace(
+                manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
+            ),
+            calibration=calibrate(exported, normal, seed),
+            verification={**verification, "quality": measure(exported, normal, seed)},
+        )
+        written.append(bundling.write(Bundle(folder, manifest, step_file, window_file), folder))
+        checking(1)
+    return written[0]
 
 
 def _material(seed: int, n_series: int, rows: int, advance: Advance) -> _Material:
@@ -170,7 +179,7 @@ def _golden_inputs(material: _Material) -> Golden:
     )
 
 
-def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: dict[str, Any]) -> Manifest:
+def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: dict[str, Any], form: Form) -> Manifest:
     return Manifest(
         format=agent_bundle.FORMAT,
         name=_NAME,
@@ -181,7 +190,7 @@ def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: 
         layout="shared",
         features=list(FEATURES),
         scaling=RunningScaling(NORMALISATION_ROWS),
-        quantisation=QUANTISATION["int8"],
+        quantisation=QUANTISATION[form],
         forecaster=ForecasterSpec(
             **bundling.file_entry("forecaster.tflite", step_file),
             units=models.UNITS,

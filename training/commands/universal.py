@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--seed", type=natural, default=1, metavar="N", help="same seed, same bundle (default 1)")
     parser.add_argument("--steps", type=natural, metavar="N", help="optimiser steps for each of the two networks")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, to try the path only")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="folder for the same networks as float32, too")
     parser.set_defaults(run=run)
 
 
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
             task = progress.add_task(name, total=steps)
             return lambda done: progress.advance(task, done)
 
-        bundle = build(options.output, seed=options.seed, budget=budget, stage=stage)
+        bundle = build(options.output, seed=options.seed, budget=budget, stage=stage, reference=options.reference)
     manifest = bundle.manifest
     size = manifest.forecaster.size + manifest.autoencoder.size
     print(f"{bundle.label} in {bundle.directory}, {size / 1000:.1f} kB of networks")
