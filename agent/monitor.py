@@ -86,6 +86,9 @@ class Monitor:
         self._few_looks = True
         self._last_look = np.zeros(n)
         self._reconstruction_strength = np.zeros(n)
+        # Of an excursion that the autoencoder confirmed, its first error; NaN otherwise.
+        self._onset = np.full(n, np.nan)
+        self._calibrated = bundle.manifest.start is not None
         if bundle.manifest.start is not None:
             names = list(bundle.manifest.channels)
             self._begin(bundle.manifest.start, [names.index(channel.name) for channel in channels])
@@ -179,7 +182,25 @@ class Monitor:
         if np.count_nonzero(anomalous) or accepted is not self._none:
             allowed = ~(anomalous | accepted)
             lanes &= np.tile(allowed | (anomalous & ~self._anomalous), 2)
+        if self._calibrated:
+            self._defer(errors, lanes, anomalous)
         self._threshold.learn(errors, lanes)
         self.detector.learn(allowed)
         self._anomalous = anomalous
         self._any_anomalous = allowed is not self._all
+
+    def _defer(self, errors: Float64Array, lanes: BoolArray, anomalous: BoolArray) -> None:
+        """Keep limits of the autoencoder's error that come from training until an excursion is over.
+
+        A look that goes beyond them is not learned: it is confirmed by the next, or it was a single odd one. What was
+        confirmed widens them when it has ended, by its onset.
+        """
+        n = self._n
+        lanes[n:] &= self._last_look < 1.0
+        began = anomalous & ~self._anomalous
+        np.copyto(self._onset, errors[n:], where=began & (self._reconstruction_strength >= 1.0))
+        ended = self._anomalous & ~anomalous & np.isfinite(self._onset)
+        if ended.any():
+            onset = np.concatenate((np.zeros(n), np.nan_to_num(self._onset)))
+            self._threshold.learn(onset, np.concatenate((self._none, ended)))
+            self._onset[ended] = np.nan
