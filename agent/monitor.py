@@ -27,6 +27,8 @@ __all__ = ["Monitor"]
 _MIN_LEARNING_ROWS = 100
 # The autoencoder looks at a channel only now and then; its range needs this many looks.
 _MIN_RECONSTRUCTIONS = 12
+# Most that one look alone can make of it, in limits.
+_UNCONFIRMED = 0.99
 # Errors from training that the thresholds learn at most before the first reading.
 _START_ROWS = 512
 # A node whose residuals are this many times their usual size has a state score of one half.
@@ -158,6 +160,9 @@ class Monitor:
             np.copyto(self._reconstruction_strength, both, where=looked)
             np.copyto(self._last_look, ratio[n:], where=looked)
         strength: Float64Array = np.maximum(ratio[:n], self._reconstruction_strength)
+        if self._calibrated:
+            # What is yet to be confirmed counts as nearly at the limit, never as beyond it.
+            strength = np.maximum(strength, np.minimum(self._last_look, _UNCONFIRMED))
         return strength
 
     def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
