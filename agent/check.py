@@ -11,12 +11,14 @@ from agent.clock import SystemClock
 from agent.daemon import load_bundle, open_sources
 from agent.errors import EdgewatchError
 from agent.inference import runtime_name
+from agent.monitor import Monitor
 from agent.sampler import Sampler
 from agent.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.bundle import Bundle
     from agent.config import Config
     from agent.types import Channel, Frame
 
@@ -42,12 +44,18 @@ def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> in
         return error.exit_code
     say(f"config   fine: node {config.node}, every {config.interval_s:g} s")
 
+    loaded: list[Bundle] = []
+
     def models() -> str:
-        return f"{load_bundle(config).label} on {runtime_name()}"
+        loaded.append(load_bundle(config))
+        return f"{loaded[0].label} on {runtime_name()}"
 
     def sources() -> str:
         *_, (channels, frame) = _ticks(config, _CHECK_STEPS, min(config.interval_s, _CHECK_INTERVAL_S))
         silent = [c.name for c, value in zip(channels, frame.values.tolist(), strict=True) if not math.isfinite(value)]
+        if loaded:
+            # A bundle that was trained for other channels is refused here.
+            Monitor(channels, loaded[0], config.detection, config.alerts, config.interval_s)
         return f"{len(channels)} channels" + (f", without a reading: {', '.join(silent)}" if silent else "")
 
     def broker() -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Quiet", "errors_of", "frames", "quiet", "start_of"]
 
-_MOST_ROWS = 50_000
+_MOST_ROWS = 30_000
 # Dense at both ends, where limits are made.
 _TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 _LEVELS = np.unique(np.round(np.concatenate((_TAIL, np.linspace(0.05, 0.95, 19), 1.0 - np.array(_TAIL))), 6))
