@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "deviation", "keras_forecast", "keras_reconstruction", "verify"]
 
 # On the networks' scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and 0.4 to
-# 0.7 at the worst of 65,000 points of many kinds, 1.0 on the flanks of a heartbeat; a fused state that is not cleared
-# costs 0.53 and 5.8.
-MEAN_TOLERANCE = 0.02
+# 0.7 at the worst of 65,000 points of many kinds, 0.020 and 1.0 on heartbeats, whose flanks are steep; a fused state
+# that is not cleared costs 0.53 and 5.8.
+MEAN_TOLERANCE = 0.05
 MAX_TOLERANCE = 2.0
 
 
@@ -130,6 +130,6 @@ def _accepted(name: str, found: Float32Array, expected: Float32Array) -> dict[st
         raise EdgewatchError(
             f"the exported {name} deviates from Keras by {mean:.3g} on average and {largest:.3g} at most "
             f"(tolerance {MEAN_TOLERANCE} and {MAX_TOLERANCE})",
-            remedy="nothing was written; train longer, or with the TensorFlow version that docs/training.md names",
+            remedy="nothing was written; try --form float16, or the TensorFlow version that docs/training.md names",
         )
     return deviates
