@@ -12,6 +12,7 @@ import uuid
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -21,6 +22,7 @@ from agent.inference import WindowNetwork, quiet
 from training.canonical import canonical
 from training.models import QUANTILES, AutoencoderShape, ForecasterShape, mixture_parts
 from training.operators import refuse_newer_operators
+from training.rounding import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +46,7 @@ _FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 _VARIABLES = slice(18, 20)  # where that op takes its output state and its cell state
 _BATCH_TOLERANCE = 1e-4  # summation order
 _BATCH_TOLERANCE_INTEGER = 0.1  # activations are rounded
+_LEAST_QUANTISED = 1024  # weights; the converter leaves smaller tensors as they are
 _BISECTIONS = 24  # halve a bracket of some hundred units to far below what a reading resolves
 
 
@@ -53,6 +56,7 @@ def export_forecaster(
     *,
     form: Form = "int8",
     band: Float32Array | None = None,
+    typical: Float32Array | None = None,
     examples: Mapping[str, Float32Array] | None = None,
 ) -> bytes:
     """Export one step of the forecaster with its state as explicit tensors; the batch size stays free.
@@ -71,6 +75,9 @@ def export_forecaster(
         Number format.
     band
         float32[2, n_channels], for the ``point`` head: distances from the median to the two quantiles.
+    typical
+        float32[n, rows, n_features], for ``int8``: sequences on which rounding errors shall cancel; None rounds to the
+        nearest.
     examples
         For ``full-int8``: inputs by name, float32[rows, width] each.
 
@@ -81,7 +88,9 @@ def export_forecaster(
     """
     shape = shape or ForecasterShape()
     names = ["recurrent", *(f"recurrent_{layer + 1}" for layer in range(1, shape.layers))]
-    cells = [_cell_weights(model.get_layer(name).cell) for name in names]
+    # The recurrent weights of all gates are one tensor here.
+    kernels = _recurrent_kernels(model, names, typical if form == "int8" else None, gates=1)
+    cells = [_cell_weights(model.get_layer(name).cell, kernel) for name, kernel in zip(names, kernels, strict=True)]
     head, head_bias = (tf.constant(_array(v)) for v in model.get_layer("head").weights)
 
     def serve(features: Any, state_h: Any, state_c: Any) -> dict[str, Any]:
@@ -114,6 +123,7 @@ def export_autoencoder(
     shape: AutoencoderShape | None = None,
     *,
     form: Form = "int8",
+    typical: Float32Array | None = None,
     examples: Mapping[str, Float32Array] | None = None,
 ) -> bytes:
     """Export the autoencoder on fused LSTM ops.
@@ -129,6 +139,8 @@ def export_autoencoder(
         Names the fused functions, so that the same training gives the same file.
     shape, form
         As for `export_forecaster`.
+    typical
+        float32[n, window, n_channels], for ``int8``: windows on which rounding errors shall cancel.
     examples
         For ``full-int8``: ``window``, float32[n, window, n_channels].
 
@@ -141,8 +153,14 @@ def export_autoencoder(
     shape = shape or AutoencoderShape()
     suffixes = ["", *(f"_{layer + 1}" for layer in range(1, shape.layers))]
     ids = iter(range(2 * seed * shape.layers, 2 * (seed + 1) * shape.layers))
-    encoders = [_fused(model.get_layer(f"encoder{s}").cell, shape.units, uuid.UUID(int=next(ids))) for s in suffixes]
-    decoders = [_fused(model.get_layer(f"decoder{s}").cell, shape.units, uuid.UUID(int=next(ids))) for s in suffixes]
+    names = [f"{part}{suffix}" for part in ("encoder", "decoder") for suffix in suffixes]
+    # The fused op keeps the weights of each gate apart.
+    kernels = _recurrent_kernels(model, names, typical if form == "int8" else None, gates=4)
+    recurrent = [
+        _fused(model.get_layer(name).cell, kernel, shape.units, uuid.UUID(int=next(ids)))
+        for name, kernel in zip(names, kernels, strict=True)
+    ]
+    encoders, decoders = recurrent[: shape.layers], recurrent[shape.layers :]
     code = [tf.constant(_array(v)) for v in model.get_layer("latent").weights] if shape.latent else None
     places = tf.constant(_array(model.get_layer("places").vectors)[None]) if shape.placed else None
     points, points_bias = (tf.constant(_array(v)) for v in model.get_layer("points").weights)
@@ -197,9 +215,37 @@ def _together(states: list[Any]) -> Any:
     return states[0] if len(states) == 1 else tf.concat(states, axis=1)
 
 
-def _cell_weights(cell: Any) -> tuple[Any, Any, Any]:
-    kernel, recurrent, bias = (tf.constant(_array(v)) for v in (cell.kernel, cell.recurrent_kernel, cell.bias))
-    return kernel, recurrent, bias
+def _cell_weights(cell: Any, recurrent: Float32Array) -> tuple[Any, Any, Any]:
+    return tf.constant(_array(cell.kernel)), tf.constant(recurrent), tf.constant(_array(cell.bias))
+
+
+def _recurrent_kernels(model: Any, names: list[str], typical: Float32Array | None, gates: int) -> list[Float32Array]:
+    """Recurrent kernels of LSTM layers, settled on what they see while the model looks at typical inputs."""
+    kernels = [_array(model.get_layer(name).cell.recurrent_kernel) for name in names]
+    if typical is None or kernels[0].size // gates < _LEAST_QUANTISED:
+        return kernels
+    inputs = [typical]
+    if len(model.inputs) > 1:
+        inputs += [np.zeros((len(typical), state.shape[1]), np.float32) for state in model.inputs[1:]]
+    seen = keras.Model(model.inputs, [_sequence_input(model.get_layer(name)) for name in names])(inputs)
+    return [
+        settle(kernel, _states_before(model.get_layer(name), np.asarray(sequence)), gates)
+        for name, kernel, sequence in zip(names, kernels, seen if len(names) > 1 else [seen], strict=True)
+    ]
+
+
+def _sequence_input(layer: Any) -> Any:
+    """What a layer of the model is given, without states."""
+    given = layer.input
+    return given[0] if isinstance(given, (list, tuple)) else given
+
+
+def _states_before(layer: Any, sequence: Float32Array) -> Float32Array:
+    """States that the recurrent kernel is multiplied with, float32[n, units]: the output of each row before."""
+    twin = keras.layers.LSTM(layer.units, return_sequences=True)
+    twin.build(sequence.shape)
+    twin.set_weights(layer.get_weights())
+    return np.asarray(twin(sequence))[:, :-1].reshape(-1, layer.units)
 
 
 def _cell(gates: Any, state_c: Any) -> tuple[Any, Any]:
@@ -244,13 +290,13 @@ def _mixture_quantile(raw: Any, n: int, level: float) -> Any:
     return 0.5 * (low + high)
 
 
-def _fused(cell: Any, units: int, name: uuid.UUID) -> Callable[[Any], Any]:
+def _fused(cell: Any, recurrent: Float32Array, units: int, name: uuid.UUID) -> Callable[[Any], Any]:
     """Give a Keras LSTM as a function from [1, rows, n] to [1, rows, units] that the converter fuses into one op.
 
     The converter recognises a function by its attributes and by the order of its arguments and results, which are
     those of Keras' own LSTM, and replaces it whole; the body says what it computes.
     """
-    weights = _cell_weights(cell)
+    weights = _cell_weights(cell, recurrent)
 
     def lstm(inputs: Any, init_h: Any, init_c: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> tuple[Any, ...]:
         def step(state: tuple[Any, Any], row: Any) -> tuple[Any, Any]:

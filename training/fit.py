@@ -50,6 +50,7 @@ __all__ = ["Fit", "Progress", "fit"]
 
 _VERSION = "1.0.0"
 _VERIFIED = 1024  # rows and windows in sequence
+_TYPICAL_BATCHES = 4  # of what was learned, on which int8 rounding errors shall cancel
 _SHIFT_ROWS = 4096  # over which scores of two forms are compared
 _FORECASTER_RATE = 3e-3
 _AUTOENCODER_RATE = 6e-3
@@ -256,8 +257,16 @@ def _train(
         seed=plan.seed,
         features=features,
         windows=cut,
+        typical=_typical(forecast, redraw, plan.seed),
     )
     return networks, curves
+
+
+def _typical(forecast: ForecastTask, redraw: ReconstructionTask, seed: int) -> tuple[Float32Array, Float32Array]:
+    """Sequences and windows that were learned from, drawn from the seed."""
+    rng = np.random.default_rng([seed, 2])
+    sequences = np.concatenate([forecast.batch(rng)[0] for _ in range(_TYPICAL_BATCHES)])
+    return sequences, np.concatenate([redraw.batch(rng)[0] for _ in range(4 * _TYPICAL_BATCHES)])
 
 
 def _refuse_too_little(

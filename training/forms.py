@@ -42,6 +42,8 @@ class Networks:
         float32[n_series, rows, n_features], held-back rows in sequence.
     windows
         float32[n_windows, window * lanes], held-back.
+    typical
+        float32[n, rows, n_features] and float32[n, window, lanes], learned from: for quantisation.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Networks:
         seed: int,
         features: Float32Array,
         windows: Float32Array,
+        typical: tuple[Float32Array, Float32Array],
     ) -> None:
         self.forecaster = forecaster
         self.autoencoder = autoencoder
@@ -64,11 +67,12 @@ class Networks:
         self.seed = seed
         self.features = features
         self.windows = windows
+        self.typical = typical
 
     def export(self, form: Form) -> tuple[bytes, bytes]:
         """Forecaster and autoencoder as TFLite files."""
         shape = self.autoencoder_shape
-        windows = self.windows[:_EXAMPLES].reshape(-1, shape.window, shape.n_channels)
+        sequences, windows = self.typical
         full = form == "full-int8"
         return (
             export_forecaster(
@@ -76,10 +80,16 @@ class Networks:
                 self.forecaster_shape,
                 form=form,
                 band=self.band,
+                typical=sequences,
                 examples=self._steps() if full else None,
             ),
             export_autoencoder(
-                self.autoencoder, self.seed, shape, form=form, examples={"window": windows} if full else None
+                self.autoencoder,
+                self.seed,
+                shape,
+                form=form,
+                typical=windows,
+                examples={"window": windows[:_EXAMPLES]} if full else None,
             ),
         )
 
@@ -99,7 +109,7 @@ class Networks:
     def _steps(self) -> dict[str, Float32Array]:
         """Representative inputs of the step form: features and the states that come with them."""
         shape = self.forecaster_shape
-        features = self.features[0, :_EXAMPLES]
+        features = self.typical[0][0, :_EXAMPLES]
         network = self.step_network(export_forecaster(self.forecaster, shape, form="float32", band=self.band))
         states_h, states_c = [], []
         for row in features:

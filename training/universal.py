@@ -44,6 +44,9 @@ _VERSION = "1.0.0"
 _STRIDE = 10
 _VERIFIED_ROWS = 1024
 _VERIFIED_SERIES = 32
+# On which int8 rounding errors shall cancel.
+_TYPICAL_SERIES = 64
+_TYPICAL_WINDOWS = 4096
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,15 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: P
         autoencoder, learned.series, learned.traced, steps=steps, seed=seed, advance=stage("train autoencoder", steps)
     )
 
+    typical = _some_windows(learned, _TYPICAL_WINDOWS, seed)[:, :, None]
     wanted: list[tuple[Path, Form]] = [(output, "int8")]
     if reference is not None:
         wanted.append((reference, "float32"))
     checking = stage("export, verify, calibrate", 2 * len(wanted))
     written = []
     for folder, form in wanted:
-        step_file = export_forecaster(forecaster, form=form)
-        window_file = export_autoencoder(autoencoder, seed, form=form)
+        step_file = export_forecaster(forecaster, form=form, typical=learned.traced.features[:_TYPICAL_SERIES])
+        window_file = export_autoencoder(autoencoder, seed, form=form, typical=typical)
         manifest = _manifest(step_file, window_file, _golden_inputs(held_back), provenance, form)
         exported = Bundle(folder, manifest, step_file, window_file)
         verification = verify(
