@@ -38,7 +38,7 @@ def settle(weights: Float32Array, inputs: Float32Array, gates: int = 4) -> Float
     """
     exact = inputs.astype(np.float64)
     together = exact.T @ exact / len(exact)
-    together += _DAMPING * np.mean(np.diag(together)) * np.eye(len(together))
+    together += max(_DAMPING * float(np.mean(np.diag(together))), 1e-12) * np.eye(len(together))
     blocks = np.split(weights.astype(np.float64), gates, axis=1)
     return np.concatenate([_settle_block(block, together) for block in blocks], axis=1).astype(np.float32)
 
