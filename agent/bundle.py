@@ -130,6 +130,11 @@ class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
     block: int = 1
     centred: bool = False
 
+    @property
+    def rows(self) -> int:
+        """Rows it sees at once."""
+        return self.window * self.block
+
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Recorded inputs and answers: the forecaster from zero state over successive rows, the autoencoder on windows.

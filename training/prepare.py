@@ -34,6 +34,7 @@ _TEST_SHARE = 0.10
 _MOST_MISSING = 0.1
 _PERIOD_ROWS = 1 << 16  # rows in which a period is looked for
 _PERIODS = (8, 512)
+_NAMED = 3  # recordings, in messages
 
 
 class Split(NamedTuple):
@@ -135,6 +136,12 @@ class Prepared:
     clock: tuple[str, ...]
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it all comes from, for messages."""
+        names = [part.recording.name for part in self.parts]
+        return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def prepare(
