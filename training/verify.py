@@ -130,6 +130,7 @@ def _accepted(name: str, found: Float32Array, expected: Float32Array) -> dict[st
         raise EdgewatchError(
             f"the exported {name} deviates from Keras by {mean:.3g} on average and {largest:.3g} at most "
             f"(tolerance {MEAN_TOLERANCE} and {MAX_TOLERANCE})",
-            remedy="nothing was written; train longer, or with the TensorFlow version that docs/training.md names",
+            remedy="nothing was written; choose another number format, or train longer, or with the TensorFlow version "
+            "that docs/training.md names",
         )
     return deviates

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ def file_with(*codes: tuple[int, int], custom: bytes | None = None) -> bytes:
     """A TFLite file that has these operators: number and version."""
     model = schema.ModelT()
     model.version = 3
+    graph = schema.SubGraphT()
+    graph.tensors, graph.inputs, graph.outputs, graph.operators = [], [], [], []
+    model.subgraphs, model.buffers = [graph], [schema.BufferT()]
     model.operatorCodes = [_code(number, version, custom) for number, version in codes]
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -71,3 +76,25 @@ def test_an_operator_outside_of_the_runtime_is_refused_by_its_own_name() -> None
 def test_all_that_is_too_new_is_said_at_once() -> None:
     with pytest.raises(EdgewatchError, match="ADD version 6, WHILE version 1"):
         refuse_newer_operators(file_with((CODES.WHILE, 1), (CODES.ADD, 6)))
+
+
+def test_the_table_is_that_of_the_oldest_runtime(tflite_python: str, tmp_path: Path) -> None:
+    for name, newest in NEWEST.items():
+        for version in (newest, newest + 1):
+            (tmp_path / f"{name}.{version}").write_bytes(file_with((getattr(CODES, name), version)))
+    script = """
+import pathlib, sys
+from tflite_runtime.interpreter import Interpreter
+for path in pathlib.Path(sys.argv[1]).iterdir():
+    try:
+        Interpreter(model_content=path.read_bytes())
+    except ValueError as error:
+        assert "Didn't find op" in str(error), error
+    else:
+        print(path.name)
+"""
+    done = subprocess.run(
+        [tflite_python, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {f"{name}.{newest}" for name, newest in NEWEST.items()}
