@@ -19,6 +19,7 @@ from agent.inference import StepNetwork, WindowNetwork
 
 __all__ = [
     "FORMAT",
+    "MAX_INTERVAL_S",
     "AutoencoderSpec",
     "Bundle",
     "FileEntry",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 FORMAT = 2
+#: Longest sampling interval that networks are trained for.
+MAX_INTERVAL_S = 86_400.0
 _MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_MODEL_BYTES = 64 << 20
@@ -126,6 +129,11 @@ class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
     state_tensors: tuple[int, ...]
     block: int = 1
     centred: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows it sees at once."""
+        return self.window * self.block
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -381,7 +389,7 @@ def _check_scaling(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
     interval_s = manifest.interval_s
     return (
         ("channels", named and 1 <= n <= 4096),
-        ("interval_s", interval_s != "any" and 0 < interval_s <= 86400),
+        ("interval_s", interval_s != "any" and 0 < interval_s <= MAX_INTERVAL_S),
         ("features", manifest.features[:1] == [LEVEL] and set(manifest.features[1:]) <= set(TIME_FEATURES)),
         ("scaling", all(len(numbers) == n and np.isfinite(numbers).all() for numbers in lists)),
         ("scaling.spread", min(scaling.spread, default=0.0) > 0),

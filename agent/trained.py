@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from agent.bundle import Bundle, FixedScaling, Manifest
     from agent.types import BoolArray, Channel, Float64Array
 
-__all__ = ["TrainedDetector", "window_error"]
+__all__ = ["MOST_MISSING", "TrainedDetector", "window_error"]
 
 # Rows after which the usual size of a residual is largely forgotten.
 _RESIDUAL_ROWS = 600
-# A window in which more is missing of a channel says nothing of it.
-_MOST_MISSING = 0.5
+#: A window in which more is missing of a channel says nothing of it.
+MOST_MISSING = 0.5
 # A sampling interval that is further off than this is another one.
 _INTERVAL_TOLERANCE = 0.05
 
@@ -71,9 +71,8 @@ class TrainedDetector(Detector):
         self._forecaster = bundle.forecaster(1 if self._joint else n)
         self._autoencoder = bundle.autoencoder(1 if self._joint else n)
         self._spec = spec
-        rows = spec.window * spec.block
-        self._read = Ring(n, rows)
-        self._present = Ring(n, rows)
+        self._read = Ring(n, spec.rows)
+        self._present = Ring(n, spec.rows)
         # Forecasts that are still to come true, the next one first.
         self._ahead = np.full((manifest.forecaster.horizon, 3, n), np.nan)
         self._rows = 0
@@ -93,7 +92,8 @@ class TrainedDetector(Detector):
 
     def restart(self, which: BoolArray) -> None:
         """Move the centre of the chosen channels to the middle of their newest window; see `Detector.restart`."""
-        self._centre[which] = np.median(self._read.view()[which], axis=1)
+        newest = self._read.view()[which, -min(self._rows, self._read.capacity) :]
+        self._centre[which] = np.median(newest, axis=1)
 
     def _begin(self, manifest: Manifest) -> None:
         """Take the usual size of a residual from training."""
@@ -125,7 +125,7 @@ class TrainedDetector(Detector):
         self._present.push(self._valid.astype(np.float32))
         self._rows += 1
         spec = self._spec
-        if self._rows < spec.window * spec.block or self._rows % spec.stride:
+        if self._rows < spec.rows or self._rows % spec.stride:
             return
         n = self._scaled.size
         points = self._read.view().reshape(n, spec.window, spec.block).mean(axis=2, dtype=np.float64)
@@ -141,7 +141,7 @@ class TrainedDetector(Detector):
         judged = slice(-spec.judged, None)
         newest, redrawn = compressed[:, judged], (rebuilt + offset)[:, judged]
         error[:] = self._spread * window_error(newest, redrawn, centred=spec.centred)
-        error[self._present.view().mean(axis=1) < 1.0 - _MOST_MISSING] = np.nan
+        error[self._present.view().mean(axis=1) < 1.0 - MOST_MISSING] = np.nan
 
 
 def window_error(points: Float64Array, rebuilt: Float64Array, *, centred: bool) -> Float64Array:

@@ -25,7 +25,7 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # it has no ty
 
 
 def canonical(content: bytes) -> bytes:
-    """Put widening operations first, in the order of their inputs, and leave out the converter's hash.
+    """Put operations that widen constants first, in the order of their inputs, and leave out the converter's hash.
 
     Parameters
     ----------
@@ -34,11 +34,8 @@ def canonical(content: bytes) -> bytes:
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
     graph = model.subgraphs[0]
-    widening = [
-        i for i, code in enumerate(model.operatorCodes) if code.builtinCode == schema.BuiltinOperator.DEQUANTIZE
-    ]
-    widened = [operation for operation in graph.operators if operation.opcodeIndex in widening]
-    others = [operation for operation in graph.operators if operation.opcodeIndex not in widening]
+    widened = [operation for operation in graph.operators if _widens_constant(model, graph, operation)]
+    others = [operation for operation in graph.operators if not _widens_constant(model, graph, operation)]
     widened.sort(key=lambda operation: int(operation.inputs[0]))
     graph.operators = widened + others
 
@@ -58,3 +55,12 @@ def canonical(content: bytes) -> bytes:
     builder = _AlignedBuilder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _widens_constant(model: Any, graph: Any, operation: Any) -> bool:
+    """Whether it can come first: what widens a result, as at the end of an integer network, has to wait for it."""
+    code = model.operatorCodes[operation.opcodeIndex].builtinCode
+    return bool(
+        code == schema.BuiltinOperator.DEQUANTIZE
+        and model.buffers[graph.tensors[operation.inputs[0]].buffer].data is not None
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
-import zipfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from agent.errors import EdgewatchError
+from training.disk import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,7 @@ __all__ = ["Curves", "Plan", "Task", "descend"]
 
 _WARM_UP_SHARE = 0.04  # of the steps, in which the rate rises from a tenth
 _IMPROVEMENT = 1e-4  # relative; less is standing still
+_DIGEST_BYTES = hashlib.sha256().digest_size  # at the beginning of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def descend(
     ------
     EdgewatchError
         The loss is no number any more.
+    EnvironmentFault
+        The checkpoint cannot be written.
     """
     optimiser = _optimiser(task.model, plan)
 
@@ -139,7 +144,8 @@ def descend(
             float(np.mean([float(measure(*batch)) for batch in held_back])) if held_back else total / plan.steps
         )
         curves.validation.append(validation)
-        if epoch == 0 or validation < curves.validation[curves.best] * (1.0 - _IMPROVEMENT):
+        former = curves.validation[curves.best]
+        if epoch == 0 or validation < former - _IMPROVEMENT * abs(former):
             curves.best = epoch
             best[:] = [np.asarray(v) for v in task.model.variables]
         _save(checkpoint, variables, best, curves)
@@ -164,26 +170,32 @@ def _save(path: Path, variables: list[Any], best: list[Any], curves: Curves) -> 
     arrays = {f"now_{k}": np.asarray(v) for k, v in enumerate(variables)}
     arrays |= {f"best_{k}": np.asarray(v) for k, v in enumerate(best)}
     arrays["curves"] = np.frombuffer(json.dumps(asdict(curves)).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with writing(path):
+        with partial.open("wb") as file:
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
 
 
 def _resume(path: Path, variables: list[Any], best: list[Any]) -> Curves:
     """Put back what a checkpoint holds; a missing or damaged one, or one of another network, is a fresh start."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            curves = Curves(**json.loads(saved["curves"].tobytes()))
-            now = [saved[f"now_{k}"] for k in range(len(variables))]
-            kept = [saved[f"best_{k}"] for k in range(len(best))]
-    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile):
+        raw = path.read_bytes()
+    except OSError:
         return Curves()
-    if any(value.shape != tuple(variable.shape) for value, variable in zip(now, variables, strict=True)):
+    digest, content = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
         return Curves()
-    for variable, value in zip(variables, now, strict=True):
-        variable.assign(value)
-    best[:] = kept
-    return curves
+    with np.load(io.BytesIO(content), allow_pickle=False) as saved:
+        shapes = {f"now_{k}": tuple(variable.shape) for k, variable in enumerate(variables)}
+        if {name: saved[name].shape for name in saved.files if name.startswith("now_")} != shapes:
+            return Curves()
+        for k, variable in enumerate(variables):
+            variable.assign(saved[f"now_{k}"])
+        best[:] = [saved[f"best_{k}"] for k in range(len(best))]
+        return Curves(**json.loads(saved["curves"].tobytes()))

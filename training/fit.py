@@ -30,7 +30,7 @@ from training.models import AutoencoderShape, ForecasterShape
 from training.plan import choose_windows
 from training.prepare import prepare
 from training.staging import refuse_foreign_folder
-from training.start import Quiet, errors_of, frames, quiet, start_of
+from training.start import Quiet, errors_of, frames, quiet, refuse_too_little, start_of
 from training.tasks import ForecastTask, ReconstructionTask
 from training.verify import keras_forecast, keras_reconstruction, verify
 
@@ -277,9 +277,11 @@ def _refuse_too_little(
     if not forecast.available or not redraw.available:
         raise UserError(
             f"{rows} rows are too few: not one whole stretch of {wanted} good rows in the part that is learned from",
+            place=prepared.place,
             remedy=f"at least {round(wanted / 0.16)} rows are needed, better ten times as many; record for longer, or "
             "choose a smaller --window and --look-back",
         )
+    refuse_too_little(prepared, windows.rows, windows.stride)
 
 
 def _saying(advance: Callable[[int, str], None]) -> Callable[[int, float, float], None]:

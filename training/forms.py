@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agent.errors import EdgewatchError
 from agent.inference import StepNetwork, WindowNetwork
 from training.export import FORMS, Form, export_autoencoder, export_forecaster, state_tensors
 from training.machine import processor
@@ -144,7 +145,7 @@ def compare(
         try:
             files[form] = networks.export(form)
         except Exception as error:  # noqa: BLE001 - the converter raises anything
-            reason = str(error).strip().splitlines()
+            reason = (error.message if isinstance(error, EdgewatchError) else str(error)).strip().splitlines()
             for entries in table.values():
                 entries[form] = {"unavailable": (reason or [type(error).__name__])[0][:200]}
         else:

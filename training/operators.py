@@ -28,7 +28,7 @@ NEWEST = {
     "FULLY_CONNECTED": 10,
     "GATHER": 6,
     "LESS": 3,
-    "LOG": 2,
+    "LOG": 1,
     "LOGISTIC": 3,
     "MAXIMUM": 4,
     "MINIMUM": 4,

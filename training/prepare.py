@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from agent.bundle import FixedScaling
+from agent.bundle import MAX_INTERVAL_S, FixedScaling
 from agent.errors import UserError
 from agent.features import TIME_FEATURES, Scale, compress, expand, time_features
 
@@ -26,6 +26,7 @@ ScalingMethod: TypeAlias = Literal["robust", "standard", "minmax"]
 
 _BLOCK = 1 << 18  # rows that are worked on at a time
 _SAMPLE = 1 << 20  # rows from which quantiles are taken
+_READINGS = 1 << 20  # in windows that are averaged at a time
 # Shares of what may be learned from: training, validation, calibration; and, unless the data says, a test part.
 _SHARES = (0.70, 0.12, 0.18)
 _TEST_SHARE = 0.10
@@ -33,6 +34,7 @@ _TEST_SHARE = 0.10
 _MOST_MISSING = 0.1
 _PERIOD_ROWS = 1 << 16  # rows in which a period is looked for
 _PERIODS = (8, 512)
+_NAMED = 3  # recordings, in messages
 
 
 class Split(NamedTuple):
@@ -90,13 +92,18 @@ class Part:
 
     def points(self, ends: IntArray, window: int, block: int) -> Float32Array:
         """Windows of block means, float32[n, window, n_channels], that end at the given rows."""
-        length = window * block
-        view = np.lib.stride_tricks.sliding_window_view(self.z, length, axis=0)[ends - length + 1]
+        length, n_channels = window * block, self.z.shape[1]
+        view, at = np.lib.stride_tricks.sliding_window_view(self.z, length, axis=0), ends - length + 1
         if block == 1:
-            return np.ascontiguousarray(view.transpose(0, 2, 1))
-        # The mean of what the device averages: readings, not their compressed values.
-        means = expand(view).reshape(len(ends), self.z.shape[1], window, block).mean(axis=3)
-        return np.ascontiguousarray(compress(means).transpose(0, 2, 1), np.float32)
+            return np.ascontiguousarray(view[at].transpose(0, 2, 1))
+        points = np.empty((len(ends), window, n_channels), np.float32)
+        many = max(1, _READINGS // (length * n_channels))
+        for first in range(0, len(ends), many):
+            some = slice(first, first + many)
+            # The mean of what the device averages: readings, not their compressed values.
+            means = expand(view[at[some]]).reshape(-1, n_channels, window, block).mean(axis=3)
+            points[some] = compress(means).transpose(0, 2, 1)
+        return points
 
     def clock(self, rows: Any, names: Sequence[str]) -> Float32Array:
         """Features of the time at the given rows, float32[..., n]."""
@@ -130,6 +137,12 @@ class Prepared:
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
 
+    @property
+    def place(self) -> str:
+        """Where it all comes from, for messages."""
+        names = [part.recording.name for part in self.parts]
+        return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
 
 def prepare(
     recordings: Sequence[Recording], *, method: ScalingMethod, clock: Literal["auto", "none"] = "auto"
@@ -149,12 +162,14 @@ def prepare(
     Raises
     ------
     UserError
-        A channel has no reading to learn from.
+        A channel has no reading to learn from, or the interval is not one and the same or longer than a day.
     """
     first = recordings[0]
+    _check_interval(recordings)
     scale = Scale(first.channels)
     splits = [_split(recording) for recording in recordings]
     sample = np.concatenate([_sample(r, s, scale, len(recordings)) for r, s in zip(recordings, splits, strict=True)])
+    _check_readings(sample, first)
     centre, spread, notes = _statistics(sample, method, scale, first.channels)
     parts = [_part(r, s, scale, centre, spread) for r, s in zip(recordings, splits, strict=True)]
     scaling = FixedScaling(
@@ -173,7 +188,8 @@ def dominant_period(parts: Sequence[Part]) -> int | None:
     """Find the period, in rows, of a rhythm that the channels share; None when there is none of 8 to 512 rows.
 
     Candidates are the local maxima of the mean autocorrelation that are at least 0.4 and stand 0.2 above the lowest
-    value before them; the first that reaches nine tenths of the highest is taken, for its multiples are as high.
+    value before them. The first that reaches nine tenths of the highest is taken, for its multiples are as high; and as
+    noise may have put it on the flank of a hump, the top of that.
     """
     longest = max(parts, key=lambda part: part.split.train.stop - part.split.train.start)
     z = longest.z[longest.split.train][:_PERIOD_ROWS].astype(np.float64)
@@ -194,7 +210,8 @@ def dominant_period(parts: Sequence[Part]) -> int | None:
     if not candidates:
         return None
     highest = max(mean[lag] for lag in candidates)
-    return next(lag for lag in candidates if mean[lag] >= 0.9 * highest)
+    first = next(lag for lag in candidates if mean[lag] >= 0.9 * highest)
+    return max((lag for lag in candidates if first <= lag < 1.5 * first), key=mean.__getitem__)
 
 
 def _split(recording: Recording) -> Split:
@@ -220,16 +237,39 @@ def _sample(recording: Recording, split: Split, scale: Scale, shares: int) -> Fl
     return scaled[_usable(recording, rows)]
 
 
+def _check_interval(recordings: Sequence[Recording]) -> None:
+    first = recordings[0]
+    for recording in recordings:
+        if recording.interval_s != first.interval_s:
+            raise UserError(
+                f"{first.name} has a row every {first.interval_s:g} s, {recording.name} every "
+                f"{recording.interval_s:g} s",
+                place=recording.name,
+                remedy="bring them to one with --interval",
+            )
+    if first.interval_s > MAX_INTERVAL_S:
+        raise UserError(
+            f"a row every {first.interval_s:g} s is rarer than an agent reads, once a day",
+            place=first.name,
+            remedy="give data that is more frequent, or a shorter --interval",
+        )
+
+
+def _check_readings(sample: Float64Array, first: Recording) -> None:
+    counts = np.isfinite(sample).sum(axis=0)
+    empty = [channel.name for channel, count in zip(first.channels, counts, strict=True) if not count]
+    if empty:
+        raise UserError(
+            f"no valid reading in the training part: {', '.join(empty)}",
+            place=first.name,
+            remedy="leave these channels out with --channels, or give data in which they are recorded",
+        )
+
+
 def _statistics(
     sample: Float64Array, method: ScalingMethod, scale: Scale, channels: Sequence[Channel]
 ) -> tuple[Float64Array, Float64Array, list[str]]:
     """Centre and spread of each channel, float64[n_channels] each; and what is odd about them."""
-    empty = [c.name for c, readings in zip(channels, np.isfinite(sample).sum(axis=0), strict=True) if not readings]
-    if empty:
-        raise UserError(
-            f"no valid reading in the training part: {', '.join(empty)}",
-            remedy="leave these channels out with --channels, or give data in which they are recorded",
-        )
     low, middle, high = np.nanquantile(sample, [0.25, 0.5, 0.75], axis=0)
     smallest, largest = np.nanmin(sample, axis=0), np.nanmax(sample, axis=0)
     centre, spread = np.nanmean(sample, axis=0), np.nanstd(sample, axis=0)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.errors import UserError
+from training.disk import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +63,9 @@ def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
     Raises
     ------
     UserError
-        See `refuse_foreign_folder`; or the folder cannot be written.
+        See `refuse_foreign_folder`; or no folder can be made here.
+    EnvironmentFault
+        The disk is full or fails while the block runs.
     """
     refuse_foreign_folder(directory, ours)
     fresh = directory.parent / f".{directory.name}.new-{os.getpid()}"
@@ -77,10 +80,11 @@ def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
             remedy="name a folder that you may write to",
         ) from error
     try:
-        yield fresh
-        if directory.exists():
-            directory.rename(former)
-        fresh.rename(directory)
+        with writing(directory):
+            yield fresh
+            if directory.exists():
+                directory.rename(former)
+            fresh.rename(directory)
     finally:
         if former.exists() and not directory.exists():
             former.rename(directory)

@@ -12,24 +12,25 @@ from agent.config import AlertsConfig, DetectionConfig
 from agent.errors import UserError
 from agent.incidents import Incidents
 from agent.monitor import Monitor
-from agent.trained import TrainedDetector
+from agent.trained import MOST_MISSING, TrainedDetector
 from agent.types import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.bundle import Bundle
-    from agent.types import Float32Array, Float64Array
+    from agent.types import BoolArray, Float32Array, Float64Array, IntArray
     from training.prepare import Part, Prepared
     from training.recording import Recording
 
-__all__ = ["Quiet", "errors_of", "frames", "quiet", "start_of"]
+__all__ = ["Quiet", "errors_of", "frames", "quiet", "refuse_too_little", "start_of"]
 
 _MOST_ROWS = 30_000
 # Dense at both ends, where limits are made.
 _TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 _LEVELS = np.unique(np.round(np.concatenate((_TAIL, np.linspace(0.05, 0.95, 19), 1.0 - np.array(_TAIL))), 6))
 _FEWEST = 12  # looks of the autoencoder
+_SETTLING_ROWS = 256  # of the forecaster's state, at least
 _BUDGETS = (1, 3, 10)  # alerts a day
 
 
@@ -72,14 +73,8 @@ def start_of(bundle: Bundle, prepared: Prepared, held_back: Float32Array, learne
     UserError
         There are too few.
     """
-    looks = int(np.isfinite(held_back[1]).sum(axis=0).min())
-    if looks < _FEWEST:
-        spec = bundle.manifest.autoencoder
-        needed = (_FEWEST * spec.stride + spec.window * spec.block) / 0.16
-        raise UserError(
-            f"too little data to calibrate on: {looks} whole windows of {spec.window * spec.block} rows",
-            remedy=f"about {math.ceil(needed)} rows are needed in all; record for longer or choose a smaller --window",
-        )
+    spec = bundle.manifest.autoencoder
+    _refuse_few(np.isfinite(held_back[1]).sum(axis=0), prepared, spec.rows, spec.stride)
     rows = sum(int(part.present[: part.split.test.start].any(axis=1).sum()) for part in prepared.parts)
     everything = np.concatenate((held_back, learned), axis=1)
     return Start(
@@ -88,6 +83,30 @@ def start_of(bundle: Bundle, prepared: Prepared, held_back: Float32Array, learne
         forecast_error=_quantiles(held_back[0], everything[0]),
         reconstruction_error=_quantiles(held_back[1], everything[1]),
     )
+
+
+def refuse_too_little(prepared: Prepared, rows: int, stride: int) -> None:
+    """Refuse data in which too few errors will be found to start from, before anything is trained.
+
+    Parameters
+    ----------
+    rows, stride
+        Rows of a window, and from one look of the autoencoder to the next.
+
+    Raises
+    ------
+    UserError
+        See above; names the channels, if it is not all of them.
+    """
+    looks = np.zeros(len(prepared.channels), np.int64)
+    for part in prepared.parts:
+        ends = np.arange(part.split.calibration.start + stride - 1, part.split.calibration.stop, stride)
+        ends = ends[~_touched(part, ends, _lead(rows))]
+        begins = np.maximum(ends - rows, -1)
+        for channel, present in enumerate(part.present.T):
+            count = np.concatenate(([0], np.cumsum(present)))
+            looks[channel] += np.count_nonzero(count[ends + 1] - count[begins + 1] >= (1.0 - MOST_MISSING) * rows)
+    _refuse_few(looks, prepared, rows, stride)
 
 
 class Quiet:
@@ -138,7 +157,7 @@ def quiet(bundle: Bundle, prepared: Prepared) -> Quiet:
             prepared.channels, AlertsConfig(), prepared.interval_s, node="test", model=bundle.label, instance="fit"
         )
         strength = np.zeros(max(0, last - first))
-        begin = max(part.split.calibration.start, first - _lead(bundle))
+        begin = max(part.split.calibration.start, first - _lead(bundle.manifest.autoencoder.rows))
         for frame in frames(part.recording, range(begin, last)):
             verdict = monitor.step(frame)
             alerts = ledger.step(frame, verdict)
@@ -152,15 +171,37 @@ def quiet(bundle: Bundle, prepared: Prepared) -> Quiet:
     return Quiet(np.concatenate(scores), days, opened, sorted(peaks, reverse=True))
 
 
-def _lead(bundle: Bundle) -> int:
-    """Rows in which states and windows fill."""
-    spec = bundle.manifest.autoencoder
-    return max(spec.window * spec.block, 256)
+def _refuse_few(looks: IntArray, prepared: Prepared, rows: int, stride: int) -> None:
+    few = [channel.name for channel, count in zip(prepared.channels, looks, strict=True) if count < _FEWEST]
+    if not few:
+        return
+    named = f" of {', '.join(few)}" if len(few) < looks.size else ""
+    raise UserError(
+        f"too little data{named} to calibrate on: {looks.min()} looks at a window of {rows} rows, {_FEWEST} are needed",
+        place=prepared.place,
+        remedy=f"about {math.ceil((_FEWEST * stride + rows) / 0.16)} rows are needed in all; record for longer, choose "
+        "a smaller --window, or leave out channels that are rarely read",
+    )
+
+
+def _touched(part: Part, rows: IntArray, lead: int) -> BoolArray:
+    """Whether there is a label on a row or among those before it, which a window remembers, bool[n]."""
+    labels = part.recording.labels
+    if labels is None:
+        return np.zeros(rows.size, bool)
+    count = np.concatenate(([0], np.cumsum(labels)))
+    touched: BoolArray = count[rows + 1] > count[np.maximum(rows - lead, 0)]
+    return touched
+
+
+def _lead(rows: int) -> int:
+    """Rows in which states and a window of so many rows fill."""
+    return max(rows, _SETTLING_ROWS)
 
 
 def _errors(bundle: Bundle, prepared: Prepared, part: Part, rows: slice) -> Float32Array:
     first, last = max(rows.start, rows.stop - _MOST_ROWS), rows.stop
-    lead = _lead(bundle)
+    lead = _lead(bundle.manifest.autoencoder.rows)
     detector = TrainedDetector(prepared.channels, bundle, prepared.interval_s)
     everyone = np.ones(len(prepared.channels), bool)
     errors = np.full((2, last - first, len(prepared.channels)), np.nan, np.float32)
@@ -169,12 +210,7 @@ def _errors(bundle: Bundle, prepared: Prepared, part: Part, rows: slice) -> Floa
         detector.learn(everyone)
         if frame.seq >= first:
             errors[:, frame.seq - first] = scores.errors
-    labels = part.recording.labels
-    if labels is not None:
-        # A window remembers a label for as long as it is.
-        count = np.concatenate(([0], np.cumsum(labels)))
-        at = np.arange(first, last)
-        errors[:, count[at + 1] - count[np.maximum(at - lead, 0)] > 0] = np.nan
+    errors[:, _touched(part, np.arange(first, last), lead)] = np.nan
     return errors
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.errors import UserError
+from agent.errors import EnvironmentFault, UserError
 from training.staging import EVALUATION, refuse_foreign_folder, staged
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ def _write(folder: Path, text: str = "{}") -> None:
     (folder / "manifest.json").write_text(text)
 
 
-def _fail(target: Path, failure: type[BaseException]) -> None:
+def _fail(target: Path, failure: BaseException | type[BaseException]) -> None:
     with staged(target) as folder:
         _write(folder, "new")
         raise failure
@@ -29,10 +31,18 @@ def test_a_finished_folder_appears_whole(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["bundle"]
 
 
-@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_or_ctrl_c_leaves_nothing_behind(tmp_path: Path, failure: type[BaseException]) -> None:
     with pytest.raises(failure):
         _fail(tmp_path / "bundle", failure)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
+        _fail(tmp_path / "bundle", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert fault.value.place == str(tmp_path / "bundle")
+    assert "make room" in fault.value.remedy
     assert list(tmp_path.iterdir()) == []
 
 
@@ -50,7 +60,7 @@ def test_a_failing_rename_puts_the_former_bundle_back(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     target.mkdir()
     _write(target, "former")
-    with pytest.raises(FileNotFoundError), staged(target) as folder:
+    with pytest.raises(EnvironmentFault), staged(target) as folder:
         folder.rmdir()  # so that there is nothing to rename
     assert (target / "manifest.json").read_text() == "former"
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
