@@ -26,6 +26,7 @@ __all__ = ["lines", "report"]
 
 _SHOWN_ROWS = 5000  # of the test part
 _SHOWN_CHANNELS = 6
+_SHOWN_NOTES = 20
 _NETWORKS = ("forecaster", "autoencoder")
 
 
@@ -52,7 +53,7 @@ def lines(fit: Fit) -> list[str]:
     told.append(_second_runtime(found))
     if test["rows"]:
         told.append(f"on the {test['days']:g} days set apart for testing it would have raised {test['alerts']} alerts")
-    told += [*fit.prepared.notes]
+    told += _notes(fit)
     told.append(f"to use it: models: [{fit.bundle.directory}] and interval_s: {manifest.interval_s:g} in config.yaml")
     return told
 
@@ -118,9 +119,16 @@ def _data(fit: Fit) -> Section:
         ),
         f"Scaling {scaling.method}: from the part that was learned from.",
     )
-    notes = [note for recording, _ in rows for note in recording.notes] + list(prepared.notes)
-    items: tuple[Item, ...] = (charts.data_card(facts), channels, *notes[:40])
+    items: tuple[Item, ...] = (charts.data_card(facts), channels, *_notes(fit))
     return Section("Data", "Parts follow each other in time; nothing crosses from one to the next.", items)
+
+
+def _notes(fit: Fit) -> list[str]:
+    """What was done to the data, and what is odd about it; of many recordings, the first say it for all."""
+    recordings = [part.recording for part in fit.prepared.parts]
+    notes = [(recording.name, note) for recording in recordings for note in recording.notes]
+    named = [f"{name}: {note}" if len(recordings) > 1 else note for name, note in notes]
+    return [*named[:_SHOWN_NOTES], *fit.prepared.notes[:_SHOWN_NOTES]]
 
 
 def _windows(fit: Fit) -> Section:
