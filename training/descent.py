@@ -118,8 +118,9 @@ def descend(
         optimiser.apply(tape.gradient(loss, variables), variables)
         return loss
 
-    learn = tf.function(step)
-    measure = tf.function(lambda *batch: task.loss(batch, training=False))
+    # Nothing here needs Python rewritten into graphs, which takes longer than tracing.
+    learn = tf.function(step, autograph=False)
+    measure = tf.function(lambda *batch: task.loss(batch, training=False), autograph=False)
     held_back = [tuple(map(tf.constant, batch)) for batch in task.validation()]
     variables = [*task.model.variables, *optimiser.variables]
     best = [np.asarray(v) for v in task.model.variables]
