@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Curves", "Plan", "Task", "descend"]
 
 _WARM_UP_SHARE = 0.04  # of the steps, in which the rate rises from a tenth
+_WORTH_COMPILING = 400  # steps
 _IMPROVEMENT = 1e-4  # relative; less is standing still
 _DIGEST_BYTES = hashlib.sha256().digest_size  # at the beginning of a checkpoint
 
@@ -118,9 +119,10 @@ def descend(
         optimiser.apply(tape.gradient(loss, variables), variables)
         return loss
 
-    # Compiled as a whole, a step takes a third of the time: the loop over rows costs more than its sums.
-    learn = tf.function(step, jit_compile=True)
-    measure = tf.function(lambda *batch: task.loss(batch, training=False))
+    # Nothing here needs Python rewritten into graphs, which takes longer than tracing. Compiled as a whole, a step takes a
+    # third of the time, for the loop over rows costs more than its sums; a short training does not win the seconds back.
+    learn = tf.function(step, autograph=False, jit_compile=plan.epochs * plan.steps >= _WORTH_COMPILING)
+    measure = tf.function(lambda *batch: task.loss(batch, training=False), autograph=False)
     held_back = [tuple(map(tf.constant, batch)) for batch in task.validation()]
     variables = [*task.model.variables, *optimiser.variables]
     best = [np.asarray(v) for v in task.model.variables]

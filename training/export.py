@@ -323,7 +323,7 @@ def _convert(
 ) -> bytes:
     """Convert by way of a SavedModel: from a concrete function, the converter inlines what it should fuse."""
     module = tf.Module()
-    module.serve = tf.function(serve, input_signature=signature)
+    module.serve = tf.function(serve, input_signature=signature, autograph=False)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=module.serve)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)

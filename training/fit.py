@@ -32,7 +32,7 @@ from training.prepare import prepare
 from training.staging import refuse_foreign_folder
 from training.start import Quiet, errors_of, frames, quiet, refuse_too_little, start_of
 from training.tasks import ForecastTask, ReconstructionTask
-from training.verify import keras_forecast, keras_reconstruction, verify
+from training.verify import keras_forecast, keras_outputs, keras_reconstruction, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -320,8 +320,7 @@ def _sequence(
     features = np.ascontiguousarray(features, np.float32)
     if plan.head != "point":
         return features, None
-    state = np.zeros((len(features), plan.layers * plan.units), np.float32)
-    median = np.asarray(task.model([features, state, state], training=False)[0])[:, : -plan.horizon]
+    median = keras_outputs(task.model, features, task.shape)[:, : -plan.horizon]
     later = features[:, plan.horizon :, : median.shape[2]] - features[:, : -plan.horizon, : median.shape[2]]
     low, high = np.quantile(later - median, [models.QUANTILES[0], models.QUANTILES[2]], axis=(0, 1))
     return features, np.maximum(np.stack((-low, high)), 1e-6).astype(np.float32)

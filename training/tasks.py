@@ -44,7 +44,7 @@ class ForecastTask:
         self, model: Any, shape: ForecasterShape, prepared: Prepared, *, joint: bool, look_back: int, horizon: int
     ) -> None:
         self.model = model
-        self._shape = shape
+        self.shape = shape
         self._prepared = prepared
         self._joint = joint
         self._length = 2 * look_back
@@ -71,9 +71,9 @@ class ForecastTask:
     def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
         """See `training.descent.Task`; missing targets and the first rows do not count."""
         features, target, weight = batch
-        state = tf.zeros((tf.shape(features)[0], self._shape.layers * self._shape.units))
+        state = tf.zeros((tf.shape(features)[0], self.shape.layers * self.shape.units))
         forecast = self.model([features, state, state], training=training)[0]
-        losses = models.forecaster_loss(self._shape.head, target, forecast)
+        losses = models.forecaster_loss(self.shape.head, target, forecast)
         return ops.sum(losses * weight) / ops.maximum(ops.sum(weight), 1.0)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 
 from agent.errors import EdgewatchError
 from training import device
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from agent.bundle import Bundle
     from agent.types import Float32Array
 
-__all__ = ["MAX_TOLERANCE", "MEAN_TOLERANCE", "deviation", "keras_forecast", "keras_reconstruction", "verify"]
+__all__ = [
+    "MAX_TOLERANCE",
+    "MEAN_TOLERANCE",
+    "deviation",
+    "keras_forecast",
+    "keras_outputs",
+    "keras_reconstruction",
+    "verify",
+]
 
 # On the networks' scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and 0.4 to
 # 0.7 at the worst of 65,000 points of many kinds, 1.0 on the steep flanks of heartbeats; a fused state
@@ -90,13 +99,20 @@ def verify(
     return found
 
 
+def keras_outputs(model: Any, features: Float32Array, shape: ForecasterShape) -> Float32Array:
+    """What a forecaster's head gives for all rows from zero state, float32[n_series, rows, outputs]."""
+    state = np.zeros((len(features), shape.layers * shape.units), np.float32)
+    # Row by row, eager execution takes several times as long.
+    run = tf.function(lambda *inputs: model(inputs, training=False)[0], autograph=False)
+    return np.asarray(run(features, state, state))
+
+
 def keras_forecast(
     model: Any, features: Float32Array, shape: ForecasterShape, band: Float32Array | None = None
 ) -> Float32Array:
     """Forecasts of all rows from zero state, float32[n_series, rows, 3 * n_channels], in the exported file's form."""
     n_series, rows, _ = features.shape
-    state = np.zeros((n_series, shape.layers * shape.units), np.float32)
-    raw = np.asarray(model([features, state, state], training=False)[0])
+    raw = keras_outputs(model, features, shape)
     flat = np.asarray(quantiles(shape, raw.reshape(n_series * rows, -1), band))
     return flat.reshape(n_series, rows, -1)
 
@@ -104,11 +120,9 @@ def keras_forecast(
 def keras_reconstruction(model: Any, windows: Float32Array) -> Float32Array:
     """Redraw flat windows, float32[n_windows, window * lanes]."""
     shape = model.input_shape[1:]
+    redraw = tf.function(lambda part: model(part, training=False), autograph=False, reduce_retracing=True)
     redrawn = np.concatenate(
-        [
-            np.asarray(model(part.reshape(-1, *shape), training=False))
-            for part in np.array_split(windows, -(-len(windows) // 512))
-        ]
+        [np.asarray(redraw(part.reshape(-1, *shape))) for part in np.array_split(windows, -(-len(windows) // 512))]
     )
     flat: Float32Array = redrawn.reshape(windows.shape)
     return flat

@@ -344,10 +344,10 @@ class TestOtherNetworks:
         assert cli.main(["fit", "--data", str(fitted.data), "--output", str(target), "--no-report", *options]) == 0
         return agent_bundle.load(target)
 
-    def replayed(self, fitted: Fitted, target: Path, folder: Path) -> Float32Array:
+    def replayed(self, fitted: Fitted, bundle: Bundle, folder: Path) -> Float32Array:
         """Expectation, lower and upper bound of both channels over the training data, float32[rows, 3, 2]."""
         table = folder / "out.csv"
-        given = ["--bundle", str(target), "--output", str(table)]
+        given = ["--bundle", str(bundle.directory), "--output", str(table)]
         assert agent_cli.main(["replay", "--input", str(fitted.data), *given]) == 0
         with table.open() as file:
             rows = list(csv.DictReader(file))
@@ -355,35 +355,33 @@ class TestOtherNetworks:
         cells = np.array([[row[name] or "nan" for name in names] for row in rows], np.float32)
         return cells.reshape(-1, 3, 2)
 
-    def test_a_shared_mixture_three_rows_ahead_over_centred_blocks_without_a_code(
+    def test_a_shared_mixture_of_two_layers_three_rows_ahead_over_centred_blocks(
         self, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(forms, "FORMS", ("float16", "float32"))
+        monkeypatch.setattr(forms, "FORMS", ("float32",))
         monkeypatch.setattr(export, "_BISECTIONS", 8)  # each is exported; test_forms has all of them
-        chosen = "--head mixture --layout shared --latent 0 --horizon 3 --form float16 --scaling standard"
+        chosen = "--head mixture --layout shared --layers 2 --latent 0 --horizon 3 --form float32 --scaling standard"
         look = "--window 24 --block 2 --centred"
-        target = tmp_path / "bundle"
-        bundle = self.fit(fitted, target, *TINY, *chosen.split(), *look.split(), *second_runtime())
+        bundle = self.fit(fitted, tmp_path / "bundle", *TINY, *chosen.split(), *look.split())
         manifest = bundle.manifest
-        assert (manifest.layout, manifest.quantisation, manifest.lanes) == ("shared", "float16", 1)
-        assert (manifest.forecaster.horizon, manifest.scaling.method) == (3, "standard")
+        assert (manifest.layout, manifest.quantisation, manifest.lanes) == ("shared", "float32", 1)
+        assert (manifest.forecaster.horizon, manifest.forecaster.units) == (3, 16)
+        assert manifest.scaling.method == "standard"
         spec = manifest.autoencoder
-        assert (spec.window, spec.block, spec.centred) == (12, 2, True)
-        bounds = self.replayed(fitted, target, tmp_path)
+        assert (spec.window, spec.block, spec.centred, len(spec.state_tensors)) == (12, 2, True, 8)
+        bounds = self.replayed(fitted, bundle, tmp_path)
         assert np.isnan(bounds[:3]).all()
         assert np.isfinite(bounds[3:]).all()
         assert (bounds[3:, 1] < bounds[3:, 0]).all()
         assert (bounds[3:, 0] < bounds[3:, 2]).all()
 
-    def test_a_joint_point_of_two_layers_in_full_integers(
+    def test_a_joint_point_in_full_integers_by_both_runtimes(
         self, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(forms, "FORMS", ("full-int8", "float32"))
-        chosen = "--head point --layers 2 --form full-int8 --scaling minmax --dropout 0.1"
-        target = tmp_path / "bundle"
-        bundle = self.fit(fitted, target, *TINY, *chosen.split(), *second_runtime())
+        chosen = "--head point --form full-int8 --scaling minmax --dropout 0.1"
+        bundle = self.fit(fitted, tmp_path / "bundle", *TINY, *chosen.split(), *second_runtime())
         manifest = bundle.manifest
         assert (manifest.layout, manifest.quantisation) == ("joint", "full-integer int8")
-        assert (manifest.forecaster.units, len(manifest.autoencoder.state_tensors)) == (16, 8)
-        bounds = self.replayed(fitted, target, tmp_path)
-        assert np.isfinite(bounds[1:]).all()
+        assert ("tflite-runtime" in manifest.verification) == bool(second_runtime())
+        assert np.isfinite(self.replayed(fitted, bundle, tmp_path)[1:]).all()
