@@ -119,8 +119,8 @@ def descend(
         optimiser.apply(tape.gradient(loss, variables), variables)
         return loss
 
-    # Nothing here needs Python rewritten into graphs, which takes longer than tracing. Compiled as a whole, a step takes a
-    # third of the time, for the loop over rows costs more than its sums; a short training does not win the seconds back.
+    # Nothing here needs Python rewritten into graphs, which takes longer than tracing. Compiled as a whole, a step
+    # takes a third of the time, for the loop over rows costs more than its sums; a short training is over before.
     learn = tf.function(step, autograph=False, jit_compile=plan.epochs * plan.steps >= _WORTH_COMPILING)
     measure = tf.function(lambda *batch: task.loss(batch, training=False), autograph=False)
     held_back = [tuple(map(tf.constant, batch)) for batch in task.validation()]
