@@ -272,20 +272,21 @@ def quantiles(shape: ForecasterShape, forecast: Any, band: Float32Array | None) 
             raise ValueError("a point forecast needs a band")
         # Multiplied by nothing and added, the constant takes the batch's size.
         return tf.concat([forecast, *(tf.constant(distance[None]) + 0.0 * forecast for distance in band)], axis=1)
-    low, middle, high = (_mixture_quantile(forecast, shape.n_channels, level) for level in QUANTILES)
+    low, middle, high = tf.unstack(_mixture_quantiles(forecast, shape.n_channels), axis=1)
     return tf.concat([middle, tf.maximum(middle - low, 0.0), tf.maximum(high - middle, 0.0)], axis=1)
 
 
-def _mixture_quantile(raw: Any, n: int, level: float) -> Any:
-    """Quantile of a logistic mixture, float32[batch, n], by bisection."""
-    weights, centres, log_scales = mixture_parts(raw, n)
+def _mixture_quantiles(raw: Any, n: int) -> Any:
+    """Quantiles of a logistic mixture, float32[batch, 3, n], by bisection of all of them at once."""
+    weights, centres, log_scales = (part[:, None] for part in mixture_parts(raw, n))
     weights, precision = tf.nn.softmax(weights), tf.exp(-log_scales)
     reach = 12.0 * tf.exp(log_scales)
+    levels = tf.constant(QUANTILES)[None, :, None]
     low, high = tf.reduce_min(centres - reach, axis=-1), tf.reduce_max(centres + reach, axis=-1)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
         below = tf.reduce_sum(weights * tf.sigmoid((middle[..., None] - centres) * precision), axis=-1)
-        above = tf.cast(below < level, tf.float32)
+        above = tf.cast(below < levels, tf.float32)
         low, high = above * middle + (1.0 - above) * low, above * high + (1.0 - above) * middle
     return 0.5 * (low + high)
 
