@@ -464,7 +464,7 @@ def test_the_public_sets_are_read_whole(part: str, count: int, rows: int, labell
 
 
 def test_every_format_is_recognised_in_its_own_data(tmp_path: Path) -> None:
-    assert set(REGISTRY) == {"ucr", "smd", "nab", "skab", "csv", "parquet", "directory"}
+    assert set(REGISTRY) == {"ucr", "smd", "nab", "skab", "history", "csv", "parquet", "directory"}
     for part, known in (("nab", "nab"), ("ucr", "ucr"), ("smd", "smd"), ("skab", "skab"), ("host_live", "directory")):
         path = shared(part)
         assert next(name for name, reader in REGISTRY.items() if reader.recognises(path)) == known
