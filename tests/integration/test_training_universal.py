@@ -156,7 +156,7 @@ def test_a_bundle_that_the_agent_refuses_does_not_replace_the_former(
     target = tmp_path / "bundle"
     shutil.copytree(written[0], target)
     former = json.loads((target / "manifest.json").read_text())
-    monkeypatch.setattr(universal, "_rounded", lambda numbers: (np.asarray(numbers) + 1.0).tolist())
+    monkeypatch.setattr(universal, "rounded", lambda numbers: (np.asarray(numbers) + 1.0).tolist())
     with pytest.raises(EdgewatchError, match="answers deviate"):
         universal.build(target, seed=1, budget=TINY, stage=_no_stage)
     assert json.loads((target / "manifest.json").read_text()) == former
@@ -213,5 +213,5 @@ def test_a_folder_that_is_no_bundle_is_refused_before_any_training(tmp_path: Pat
         check=False,
     )
     assert done.returncode == 2
-    assert "no bundle" in done.stderr
+    assert "not ours ('thesis.txt')" in done.stderr
     assert "Traceback" not in done.stderr
