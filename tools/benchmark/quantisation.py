@@ -5,7 +5,6 @@ Times are taken in turns in one run; Keras' own conversion of the same network i
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ import numpy as np
 
 from agent import bundle
 from agent.config import AlertsConfig, DetectionConfig
-from agent.errors import EnvironmentFault
 from agent.inference import quiet
+from training.extras import importing
 from training.judge import judge
 from training.timing import microseconds
 
@@ -73,12 +72,8 @@ def _sizes(quantised: Bundle, exact: Bundle) -> dict[str, Any]:
 
 def _scores(quantised: Bundle, exact: Bundle, paths: list[Path]) -> dict[str, Any]:
     """Mean and largest difference of the alert score over all rows of all recordings."""
-    try:
+    with importing("evaluation"):
         from training.readers import ReadOptions, read  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise EnvironmentFault(
-            f"{error.name} is not installed", remedy="pip install 'edgewatch[evaluation]'"
-        ) from error
     total, rows, recordings, largest, flags = 0.0, 0, 0, 0.0, 0
     for recording in read(paths, ReadOptions()):
         ours, theirs = (
@@ -102,16 +97,12 @@ def _scores(quantised: Bundle, exact: Bundle, paths: list[Path]) -> dict[str, An
 
 def _fused() -> dict[str, Any]:
     """The autoencoder in its fused form and as Keras' own converter makes it, with the same weights."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    try:
+    with importing("training"):
         import keras  # noqa: PLC0415 - takes seconds to import
         import tensorflow as tf  # noqa: PLC0415 - the same
 
         from training.export import export_autoencoder  # noqa: PLC0415 - the same
         from training.models import WINDOW, autoencoder  # noqa: PLC0415 - the same
-    except ImportError as error:
-        raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[training]'") from error
 
     keras.utils.set_random_seed(1)
     model = autoencoder()

@@ -9,9 +9,10 @@ import msgspec
 
 from agent import bundle as agent_bundle
 from agent import config as agent_config
-from agent.errors import EnvironmentFault, UserError
+from agent.errors import UserError
 from training.commands.arguments import comma_separated, natural, share
 from training.commands.data import add_data, recordings
+from training.extras import importing
 from training.staging import EVALUATION, refuse_foreign_folder, staged
 
 if TYPE_CHECKING:
@@ -60,16 +61,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, write, and print the figures that matter most."""
-    try:
+    with importing("evaluation"):
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 
         from training import evaluation_report, report  # noqa: PLC0415 - the same
         from training.evaluation import evaluate  # noqa: PLC0415 - the same
         from training.report.terminal import COLUMNS, console, show  # noqa: PLC0415 - the same
-    except ImportError as error:
-        raise EnvironmentFault(
-            f"{error.name} is not installed", remedy="pip install 'edgewatch[evaluation]'"
-        ) from error
 
     refuse_foreign_folder(options.output, EVALUATION)
     config = agent_config.load(options.config) if options.config else agent_config.Config()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.errors import EnvironmentFault, UserError
+from agent.errors import UserError
 from training.commands.data import add_data, recordings
-from training.commands.universal import quieten_tensorflow
+from training.extras import importing
 from training.plan import PRESETS, FitPlan
 from training.staging import refuse_foreign_folder
 
@@ -72,15 +72,12 @@ def run(options: argparse.Namespace) -> None:
     """Train, write, and say what came out and how to use it."""
     plan = _plan(options)
     refuse_foreign_folder(options.output)
-    quieten_tensorflow()
-    try:
+    with importing("training"):
         from rich.progress import Progress, TextColumn  # noqa: PLC0415 - an extra
 
         from training import fit, fit_report, report  # noqa: PLC0415 - TensorFlow takes seconds to import
         from training.readers import same_channels  # noqa: PLC0415 - an extra
         from training.report.terminal import COLUMNS, console  # noqa: PLC0415 - the same
-    except ImportError as error:
-        raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[training]'") from error
 
     out = console()
     with Progress(*COLUMNS, TextColumn("{task.fields[remark]}", markup=False), console=out) as bars:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import bundle as agent_bundle
-from agent.errors import EnvironmentFault, UserError
+from agent.errors import UserError
 from training.commands.data import add_reading, recordings
+from training.extras import importing
 
 if TYPE_CHECKING:
     import argparse
@@ -25,12 +26,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read and show."""
-    try:
+    with importing("evaluation"):
         from training import overview  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise EnvironmentFault(
-            f"{error.name} is not installed", remedy="pip install 'edgewatch[evaluation]'"
-        ) from error
 
     bundles = [path for path in options.data if (path / "manifest.json").is_file()]
     if bundles:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent.config import load_as
-from agent.errors import EnvironmentFault, UserError
+from agent.errors import UserError
 from training.commands.arguments import comma_separated
+from training.extras import importing
 
 if TYPE_CHECKING:
     import argparse
@@ -50,12 +51,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Simulate, write, and say what was planted."""
-    try:
+    with importing("evaluation"):
         from training.streams import StreamConfig, simulate_stream, write  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise EnvironmentFault(
-            f"{error.name} is not installed", remedy="pip install 'edgewatch[evaluation]'"
-        ) from error
 
     config = load_as(StreamConfig, options.config) if options.config else StreamConfig()
     given = {field: getattr(options, field) for _, field, _, _ in _OPTIONS if getattr(options, field) is not None}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import EnvironmentFault
 from training.commands.arguments import natural
+from training.extras import importing
 
 if TYPE_CHECKING:
     import argparse
@@ -31,13 +30,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train, write, and say how large and how exact."""
-    quieten_tensorflow()
-    try:
+    with importing("training"):
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 
         from training.universal import FULL, QUICK, build  # noqa: PLC0415 - TensorFlow takes seconds to import
-    except ImportError as error:
-        raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[training]'") from error
 
     budget = QUICK if options.quick else FULL
     if options.steps:
@@ -55,10 +51,3 @@ def run(options: argparse.Namespace) -> None:
     for network in ("forecaster", "autoencoder"):
         found = manifest.verification[network]
         print(f"{network}: deviates from Keras by {found['mean_deviation']} (mean), {found['max_deviation']} (max)")
-
-
-def quieten_tensorflow() -> None:
-    """Set what TensorFlow and Keras read when they are imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its rounding depends on the processor
-    os.environ["KERAS_BACKEND"] = "tensorflow"
