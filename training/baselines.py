@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from agent.types import BoolArray, Float32Array, Float64Array
     from training.outcome import Outcome
 
-__all__ = ["FROZEN_LIMIT", "baselines", "frozen_heads", "frozen_z", "highest_before", "relative_size", "running_z"]
+__all__ = [
+    "FROZEN_LIMIT",
+    "baselines",
+    "frozen_heads",
+    "frozen_z",
+    "highest_before",
+    "range_novelty",
+    "relative_size",
+    "running_z",
+]
 
 # One huge error must not make the next ones look small: it counts as this many usual ones in the running mean.
 _CLIPPED = 5.0
@@ -25,6 +34,14 @@ _FARTHEST = 100.0
 # Of the largest error so far: a channel that hardly ever moves is not judged by its stillness alone.
 _SMALLEST_SHARE = 0.002
 _TINY = 1e-12
+# Of `range_novelty`: the second scale in rows, readings and blocks to learn a range from, how much of an excess widens
+# it, the excess over range that counts as one, and as how many of these an excess counts at most.
+_BLOCK_ROWS = 24
+_RANGE_READINGS = 100
+_RANGE_BLOCKS = 8
+_WIDENED = 0.5
+_NOVEL = 0.14
+_NOVEL_AT_MOST = 4.0
 #: Score of `frozen_heads` from which a row is flagged: as far beyond all before as the agent's own range threshold.
 FROZEN_LIMIT = 1.14
 
@@ -165,6 +182,52 @@ def running_z(values: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64
         centre += rate * step
         variance = (1.0 - rate) * (variance + rate * step * step)
     return _distance(values, mean, spread)
+
+
+def range_novelty(values: Float64Array) -> Float64Array:
+    """How far a value lies beyond all before it, over their range; root of squares with the same of 24-row means.
+
+    Parameters
+    ----------
+    values
+        float64[rows] of one channel, NaN where missing.
+
+    Returns
+    -------
+    float64[rows] ≥ 0; 0 where missing and for the first 100 readings. A block's mean counts in its last row.
+    """
+    blocks = len(values) // _BLOCK_ROWS
+    table = values[: blocks * _BLOCK_ROWS].reshape(blocks, _BLOCK_ROWS)
+    present = np.isfinite(table)
+    count = present.sum(axis=1)
+    means = np.where(count > 0, np.where(present, table, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
+    squares = np.minimum(_beyond(values, _RANGE_READINGS) / _NOVEL, _NOVEL_AT_MOST) ** 2
+    ends = slice(_BLOCK_ROWS - 1, blocks * _BLOCK_ROWS, _BLOCK_ROWS)
+    squares[ends] += np.minimum(_beyond(means, _RANGE_BLOCKS) / _NOVEL, _NOVEL_AT_MOST) ** 2
+    novelty: Float64Array = np.sqrt(squares)
+    return novelty
+
+
+def _beyond(values: Float64Array, learned: int) -> Float64Array:
+    """Excess over the range of the values before it, once so many were seen; half of an excess widens it."""
+    beyond = np.zeros(len(values))
+    seen = 0
+    lowest = highest = 0.0
+    for row, value in enumerate(values.tolist()):
+        if value != value:  # noqa: PLR0124 - NaN, in a loop over plain floats
+            continue
+        seen += 1
+        if seen == 1:
+            lowest = highest = value
+        excess = max(value - highest, lowest - value, 0.0)
+        if excess and seen > learned:
+            beyond[row] = excess / max(highest - lowest, 1e-9 * abs(highest), _TINY)
+            excess *= _WIDENED
+        if value > highest:
+            highest += excess
+        elif value < lowest:
+            lowest -= excess
+    return beyond
 
 
 def highest_before(score: Float64Array, first: int) -> float:

@@ -14,41 +14,69 @@ from typing import TYPE_CHECKING, Any
 # As the agent does, before numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import msgspec
+
 from agent import __version__
 from agent.errors import EdgewatchError
+from training.extras import importing
 from training.machine import processor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tools.benchmark.results import Results
 
 BENCHMARKS = {
     "step": "one step of ten channels against its bare invokes, and against Keras' model.predict",
     "footprint": "memory, CPU and start-up of the daemon, beside other agents where they can be had",
     "growth": "memory after many steps against memory after few",
     "quantisation": "int8 against float32: scores over real series, size; the fused LSTM against Keras' own conversion",
+    "nab": "detection on the Numenta Anomaly Benchmark, beside published detectors",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a benchmark."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(prog="python -m tools.benchmark", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="name", metavar="NAME")
-    for name, text in BENCHMARKS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--output", type=Path, metavar="JSON", help="where to write the figures")
-        import_module(f"tools.benchmark.{name}").add_arguments(command)
-    options = parser.parse_args(arguments)
     try:
-        figures: dict[str, Any] = import_module(f"tools.benchmark.{options.name}").run(options)
+        for name, text in BENCHMARKS.items():
+            command = commands.add_parser(name, help=text, description=text)
+            command.add_argument("--output", type=Path, metavar="JSON", help="where to write the figures")
+            if name in given[:1]:  # the libraries of the others may not be there
+                with importing("evaluation"):
+                    import_module(f"tools.benchmark.{name}").add_arguments(command)
+        options = parser.parse_args(given)
+        figures: dict[str, Any] | Results = import_module(f"tools.benchmark.{options.name}").run(options)
     except EdgewatchError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return error.exit_code
+    text = "" if isinstance(figures, dict) else _shown(figures)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        record = {"benchmark": options.name, "version": __version__, "machine": machine(), "figures": figures}
-        options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        print(f"written to {options.output}")
+        _write(options.output, options.name, figures, text)
     return 0
+
+
+def _shown(results: Results) -> str:
+    """Print the table; give it as Markdown."""
+    from tools.benchmark.results import markdown, table  # noqa: PLC0415 - with the libraries of an extra
+    from training.report.terminal import console, show  # noqa: PLC0415 - the same
+
+    show(table(results), results.title, console())
+    return markdown(results)
+
+
+def _write(output: Path, name: str, figures: dict[str, Any] | Results, text: str) -> None:
+    """Write figures as JSON and the table, if there is one, beside it as Markdown."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    record = {"benchmark": name, "version": __version__, "machine": machine(), "figures": msgspec.to_builtins(figures)}
+    output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {output}")
+    if text:
+        beside = output.with_suffix(".md")
+        beside.write_text(text, encoding="utf-8")
+        print(f"its table to {beside}")
 
 
 def machine() -> str:

@@ -1,0 +1,96 @@
+"""The files of the Numenta Anomaly Benchmark as its scores count them: row by row, windows by time stamp."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.errors import UserError
+from training.metrics.nab import NabSeries, probation_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.types import Float64Array, IntArray
+    from training.recording import Recording
+
+__all__ = ["NabFile", "nab_files"]
+
+_WINDOWS = "labels/combined_windows.json"
+
+
+@dataclass(frozen=True)
+class NabFile:
+    """One series of the benchmark.
+
+    Parameters
+    ----------
+    name
+        Its path below ``data``, with suffix.
+    time
+        float64[rows], seconds since 1970; a time stamp may be repeated or go back.
+    value
+        float64[rows].
+    windows
+        int64[n, 2], begin and end (exclusive), in rows.
+    """
+
+    name: str
+    time: Float64Array
+    value: Float64Array
+    windows: IntArray
+
+    def scored(self, score: Float64Array) -> NabSeries:
+        """Scores of its own rows, float64[rows], as the benchmark counts them."""
+        return NabSeries(self.name, score, self.windows, probation_rows(len(self.time)))
+
+    def on_grid(self, recording: Recording) -> IntArray:
+        """For each row of the file the row of the recording read from it on which it lies, int64[rows]."""
+        later = np.clip(np.searchsorted(recording.time, self.time), 1, recording.rows - 1)
+        nearer: IntArray = later - (self.time - recording.time[later - 1] < recording.time[later] - self.time)
+        return nearer
+
+
+def nab_files(folder: Path) -> list[NabFile]:
+    """Read all series of the benchmark's folder, in the order of their names.
+
+    Raises
+    ------
+    UserError
+        The folder is not laid out as the benchmark, or a file cannot be read.
+    """
+    labels = folder / _WINDOWS
+    try:
+        windows: dict[str, list[tuple[str, str]]] = json.loads(labels.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"not the Numenta Anomaly Benchmark: {error}",
+            place=str(labels),
+            remedy="give the folder that holds data and labels of github.com/numenta/NAB",
+        ) from error
+    return [_file(folder / "data" / name, name, windows[name]) for name in sorted(windows)]
+
+
+def _file(path: Path, name: str, windows: list[tuple[str, str]]) -> NabFile:
+    try:
+        lines = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:] if line]
+        stamps = np.array([line[0] for line in lines], "datetime64[us]")
+        value = np.array([line[1] for line in lines], np.float64)
+        limits = np.array(windows, "datetime64[us]").reshape(-1, 2)
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(
+            f"not a series of the benchmark: {error}", place=str(path), remedy="get the benchmark again"
+        ) from error
+    rows = [(_row(stamps, begin, path), _row(stamps, end, path) + 1) for begin, end in limits]
+    time = stamps.astype(np.int64) / 1e6
+    return NabFile(name, time, value, np.array(rows, np.int64).reshape(-1, 2))
+
+
+def _row(stamps: np.ndarray[tuple[int, ...], np.dtype[np.datetime64]], at: np.datetime64, path: Path) -> int:
+    found = np.flatnonzero(stamps == at)
+    if not found.size:
+        raise UserError(f"no row at {at}, where a window begins or ends", place=str(path), remedy="get both again")
+    return int(found[0])

@@ -1,0 +1,100 @@
+"""A benchmark's results: figures of each detector, as numbers and as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from training.report.table import Table, cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Entry", "Results", "markdown", "mean_of", "table"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One detector's figures.
+
+    Parameters
+    ----------
+    detector
+        Its name.
+    kind
+        Ours, a rule that needs no model, what anybody gets who does not look at the data, or somebody else's as
+        published.
+    figures
+        By name; None where it is not defined or not published.
+    spread
+        Standard deviation over retrained networks or over draws, where there are several.
+    """
+
+    detector: str
+    kind: Literal["ours", "no model", "blind", "published"]
+    figures: Mapping[str, float | None]
+    spread: dict[str, float] = {}
+
+
+class Results(msgspec.Struct, frozen=True):
+    """All figures of one benchmark.
+
+    Parameters
+    ----------
+    title
+        Of the table.
+    columns
+        Figures that the table shows, in this order, and with how many decimals.
+    entries
+        A row each.
+    series
+        By detector and series: its own figures.
+    caption
+        What the table means, in a sentence or two.
+    """
+
+    title: str
+    columns: dict[str, int]
+    entries: tuple[Entry, ...]
+    series: dict[str, dict[str, dict[str, Any]]] = {}
+    caption: str = ""
+
+
+def mean_of(detector: str, kind: Literal["ours", "blind"], draws: Sequence[Mapping[str, float]]) -> Entry:
+    """Mean and spread over retrained networks, or over draws."""
+    values = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
+    spread = {name: float(each.std(ddof=1)) for name, each in values.items()} if len(draws) > 1 else {}
+    return Entry(detector, kind, {name: float(each.mean()) for name, each in values.items()}, spread)
+
+
+def table(results: Results) -> Table:
+    """Show the entries as rows."""
+    rows = tuple(
+        (entry.detector, entry.kind, *(_shown(entry, name, decimals) for name, decimals in results.columns.items()))
+        for entry in results.entries
+    )
+    return Table(("detector", "kind", *results.columns), rows, results.caption)
+
+
+def _shown(entry: Entry, name: str, decimals: int) -> str | None:
+    figure = entry.figures.get(name)
+    if figure is None:
+        return None
+    spread = f" ± {entry.spread[name]:.{decimals}f}" if name in entry.spread else ""
+    return f"{figure:.{decimals}f}{spread}"
+
+
+def markdown(results: Results) -> str:
+    """Write the table as Markdown."""
+    shown = table(results)
+    lines = [
+        f"# {results.title}",
+        "",
+        "| " + " | ".join(shown.header) + " |",
+        "|" + "---|" * 2 + "---:|" * (len(shown.header) - 2),
+        *("| " + " | ".join(map(cell, row)) + " |" for row in shown.rows),
+    ]
+    if results.caption:
+        lines += ["", results.caption]
+    return "\n".join(lines) + "\n"
