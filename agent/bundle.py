@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from agent.errors import UserError
-from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, TIME_FEATURES
+from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, SEASON_FEATURES, TIME_FEATURES
 from agent.inference import StepNetwork, WindowNetwork
 
 __all__ = [
@@ -377,7 +377,7 @@ def _check_scaling(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
     if isinstance(scaling, RunningScaling):
         return (
             ("scaling.rows", scaling.rows == NORMALISATION_ROWS),
-            ("features", manifest.features == list(FEATURES)),
+            ("features", manifest.features == [*FEATURES, *SEASON_FEATURES]),
             ("layout", manifest.layout == "shared"),
             ("channels", channels == "any"),
             ("start", manifest.start is None),

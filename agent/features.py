@@ -12,16 +12,18 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.types import BoolArray, Channel, Float32Array, Float64Array
+    from agent.types import BoolArray, Channel, Float32Array, Float64Array, IntArray
 
 __all__ = [
     "ABSURD",
     "FEATURES",
     "LEVEL",
     "NORMALISATION_ROWS",
+    "SEASON_FEATURES",
     "TIME_FEATURES",
     "Normaliser",
     "Scale",
+    "Seasons",
     "compress",
     "expand",
     "squash",
@@ -31,6 +33,8 @@ __all__ = [
 
 # Names and order of the universal forecaster's inputs, recorded in its bundle.
 FEATURES = ("level", "change", "dispersion")
+# And of what the channel was a day and a week before the row that is to come.
+SEASON_FEATURES = ("day", "day_change", "day_known", "week", "week_known")
 # What a trained forecaster sees of a channel.
 LEVEL = "level"
 # Seconds of the cycle behind each feature of the time. Days begin at midnight UTC, weeks on Monday.
@@ -93,6 +97,58 @@ class Scale:
         if not self._any_log:
             return scaled
         return np.where(self._log, np.expm1(_between(scaled, 0.0, 80.0)) * self._reference, scaled)
+
+
+class Seasons:
+    """What each channel was a day and a week before the row that is to come.
+
+    Parameters
+    ----------
+    day
+        int64[n_channels], rows a day; 0 for a channel whose days are not told apart, and then all its features are 0.
+
+    Examples
+    --------
+    >>> seasons = Seasons(np.array([2]))
+    >>> for value in (5.0, 7.0, 5.0):
+    ...     seasons.push(np.array([value]))
+    >>> seasons.features(np.array([6.0]), np.array([1.0]), np.array([2.0])).round(2).tolist()
+    [[0.88, 0.88, 1.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, day: IntArray) -> None:
+        self._lags = np.stack((day, day + 1, 7 * day))
+        self._capacity = int(self._lags.max()) + 1
+        self._none = not day.any()
+        self._values = np.zeros((self._capacity, day.size), np.float32)
+        self._columns = np.arange(day.size)
+        #: Rows pushed so far.
+        self.rows = 0
+
+    def push(self, scaled: Float64Array) -> None:
+        """Take in a row, float64[n_channels] on the channels' scale."""
+        if not self._none:
+            self._values[self.rows % self._capacity] = scaled
+        self.rows += 1
+
+    def features(self, centre: Float64Array, spread: Float64Array, change: Float64Array) -> Float32Array:
+        """Give the features for the next row, float32[n_channels, 5], see `SEASON_FEATURES`.
+
+        Parameters
+        ----------
+        centre, spread, change
+            float64[n_channels], the running statistics.
+        """
+        found = np.zeros((len(SEASON_FEATURES), centre.size))
+        if not self._none:
+            known = (self._lags[1:] <= self.rows) & (self._lags[0] > 0)
+            then = self._values[(self.rows - self._lags) % self._capacity, self._columns].astype(np.float64)
+            found[0] = squash((then[0] - centre) / spread) * known[0]
+            found[1] = squash((then[0] - then[1]) / change) * known[0]
+            found[2] = known[0]
+            found[3] = squash((then[2] - centre) / spread) * known[1]
+            found[4] = known[1]
+        return np.ascontiguousarray(found.T, np.float32)
 
 
 def time_features(wall: Float64Array | float, names: Sequence[str]) -> Float32Array:
@@ -202,6 +258,8 @@ class Normaliser:
         self.fewest = 0.0
         #: float64[n_channels] > 0, the deviation to divide by.
         self.spread = self._measure_spread()
+        #: float64[n_channels] > 0, the change to divide by.
+        self.usual_change = self.spread
         #: float64[n_channels], share of the newest reading in the statistics; 0 where it was not learned.
         self.rate = np.zeros(n_channels)
 
@@ -255,7 +313,7 @@ class Normaliser:
         sizes *= rate
         self._moments += sizes
         self.spread = spread = self._measure_spread()
-        change = np.maximum(self._moments[1], 0.05 * spread)
+        self.usual_change = change = np.maximum(self._moments[1], 0.05 * spread)
         features = np.empty((len(FEATURES), level.size))
         np.divide(level, spread, out=features[0])
         np.divide(step, change, out=features[1])

@@ -8,11 +8,12 @@ import numpy as np
 
 from agent.features import unsquash
 from training import device
-from training.windows import WARM_UP, trace, windows
+from training.windows import WARM_UP, windows
 
 if TYPE_CHECKING:
     from agent.bundle import Bundle
     from agent.types import Float64Array
+    from training.windows import Trace
 
 __all__ = ["calibrate"]
 
@@ -20,7 +21,7 @@ _LEVELS = (0.5, 0.9, 0.99, 0.999)
 _SETTLING = 128  # rows in which the forecaster's state fills
 
 
-def calibrate(bundle: Bundle, series: Float64Array, seed: int) -> dict[str, Any]:
+def calibrate(bundle: Bundle, series: Float64Array, traced: Trace, seed: int) -> dict[str, Any]:
     """Quantiles of the absolute errors, each divided by the channel's running deviation.
 
     Parameters
@@ -29,15 +30,16 @@ def calibrate(bundle: Bundle, series: Float64Array, seed: int) -> dict[str, Any]
         The exported networks.
     series
         float64[n_series, length], normal behaviour that training has not seen.
+    traced
+        What the normaliser made of it.
     seed
         For the choice of windows.
 
     Returns
     -------
     The manifest's entry. A forecast error is reading less median; a reconstruction error is the largest of a window's
-    newest ``stride`` points, as the agent scores it.
+    newest ``judged`` points, as the agent scores it.
     """
-    traced = trace(series, np.zeros(len(series)))
     forecast = device.forecast(bundle, traced.features)[:, _SETTLING:, 0]
     level = traced.features[:, _SETTLING:, 0]
     target = traced.target[:, _SETTLING:] + level
@@ -50,7 +52,7 @@ def calibrate(bundle: Bundle, series: Float64Array, seed: int) -> dict[str, Any]
     cut = windows(series, traced, which, ends, spec.window)
     rebuilt = device.reconstruct(bundle, cut)
     errors = np.abs(unsquash(cut.astype(np.float64)) - unsquash(rebuilt.astype(np.float64)))
-    reconstruction_error = errors[:, -spec.stride :].max(axis=1)
+    reconstruction_error = errors[:, -spec.judged :].max(axis=1)
     return {
         "unit": "running deviation",
         "series": len(series),

@@ -9,13 +9,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from agent.features import FEATURES
+from agent.features import FEATURES, SEASON_FEATURES
 
 __all__ = [
     "COMPONENTS",
     "LATENT",
     "QUANTILES",
     "UNITS",
+    "UNIVERSAL_AUTOENCODER",
     "WINDOW",
     "AutoencoderShape",
     "ForecasterShape",
@@ -36,9 +37,10 @@ COMPONENTS = 3  # of a mixture
 # Of the universal pair.
 UNITS = 32
 LATENT = 8
-WINDOW = 32
-# The agent judges a universal window by its newest half; a point there counts three times one of the older half.
-_NEWEST_WEIGHT = 3.0
+WINDOW = 64
+# The agent judges a universal window by its newest point: so many points there weigh so much more than the others.
+_NEWEST = 8
+_NEWEST_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class ForecasterShape:
         What it says of the next value.
     """
 
-    n_features: int = len(FEATURES)
+    n_features: int = len(FEATURES) + len(SEASON_FEATURES)
     n_channels: int = 1
     units: int = UNITS
     layers: int = 1
@@ -103,7 +105,8 @@ class AutoencoderShape:
 
 
 _UNIVERSAL_FORECASTER = ForecasterShape()
-_UNIVERSAL_AUTOENCODER = AutoencoderShape()
+#: Shape of the autoencoder that ships.
+UNIVERSAL_AUTOENCODER = AutoencoderShape(placed=True)
 
 
 def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER) -> Any:
@@ -137,7 +140,7 @@ def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER) -> Any:
     )
 
 
-def autoencoder(shape: AutoencoderShape = _UNIVERSAL_AUTOENCODER) -> Any:
+def autoencoder(shape: AutoencoderShape = UNIVERSAL_AUTOENCODER) -> Any:
     """LSTM encoder, narrow latent vector, LSTM decoder: float32[batch, window, n_channels] to its reconstruction.
 
     The latent vector is small enough that what training never showed cannot pass through it (EncDec-AD, Malhotra et
@@ -249,7 +252,7 @@ def mixture_parts(forecast: Any, n: int) -> tuple[Any, Any, Any]:
 
 
 def window_loss(window: Any, reconstruction: Any) -> Any:
-    """Mean absolute error of a universal reconstruction, the newest half of the window weighing more.
+    """Mean absolute error of a universal reconstruction, the newest points of the window weighing more.
 
     Parameters
     ----------
@@ -257,9 +260,7 @@ def window_loss(window: Any, reconstruction: Any) -> Any:
         float32[batch, window, 1].
     """
     error = ops.abs(window - reconstruction)
-    half = window.shape[1] // 2
-    older, newest = error[:, :half], error[:, half:]
-    return (ops.mean(older) + _NEWEST_WEIGHT * ops.mean(newest)) / (1.0 + _NEWEST_WEIGHT)
+    return (ops.mean(error) + _NEWEST_WEIGHT * ops.mean(error[:, -_NEWEST:])) / (1.0 + _NEWEST_WEIGHT)
 
 
 def _name(part: str, layer: int) -> str:

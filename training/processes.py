@@ -1,12 +1,12 @@
 """Families of normal behaviour: each draws one series that a sensor, a service or a host could have given.
 
-Every process takes a random generator and a length and gives float64[length] in a unit of its own. They differ in
+Every process takes a random generator and a span and gives float64[span.length] in a unit of its own. They differ in
 kind, not in detail: the networks shall meet every way in which a number can be normal.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,11 +17,31 @@ if TYPE_CHECKING:
 
     from agent.types import Float64Array
 
-    Process: TypeAlias = Callable[[np.random.Generator, int], Float64Array]
+    Process: TypeAlias = Callable[[np.random.Generator, "Span"], Float64Array]
 
-__all__ = ["PROCESSES"]
+__all__ = ["PROCESSES", "Span"]
 
 _TABLE = 256  # points of a seasonal shape
+# Of cycles, those that keep to the day or the week; and of these, the days.
+_DAILY = 0.75
+_DAYS = 0.85
+# Of them, those whose days of the week differ.
+_WEEKS = 0.4
+
+
+class Span(NamedTuple):
+    """How long a series is.
+
+    Parameters
+    ----------
+    length
+        Rows.
+    day
+        Rows a day: the period that the agent knows without looking for it.
+    """
+
+    length: int
+    day: float
 
 
 def _harmonics(rng: np.random.Generator) -> Float64Array:
@@ -63,46 +83,53 @@ def _ramps(rng: np.random.Generator) -> Float64Array:
 _SHAPES = (_harmonics, _harmonics, _plateaus, _beats, _ramps)
 
 
-def _cycles(rng: np.random.Generator, length: int, *, wander: float) -> Float64Array:
+def _cycles(rng: np.random.Generator, span: Span, *, wander: float) -> Float64Array:
     """Repeat a random shape of unit deviation, with a week of seven cycles now and then.
 
     Parameters
     ----------
     wander
-        Relative change of the period from row to row; 0 keeps time exactly.
+        Relative change of the period from row to row; 0 keeps time exactly, as those that follow the day do.
     """
+    length = span.length
     table = _SHAPES[rng.integers(len(_SHAPES))](rng)
     table = (table - table.mean()) / max(float(table.std()), 1e-12)
-    period = log_uniform(rng, 4.0, 0.7 * length)
-    if wander == 0.0 and rng.random() < 0.5:
-        period = float(np.round(period))
+    if rng.random() < _DAILY:
+        period = span.day * (1.0 if rng.random() < _DAYS else 7.0)
+        wander = 0.0
+    else:
+        period = log_uniform(rng, 4.0, 0.7 * length)
+        if wander == 0.0 and rng.random() < 0.5:
+            period = float(np.round(period))
     pace = np.exp(wander * smooth(rng, length, 2.0 * period)) / period
     cycle = np.cumsum(pace) + 7.0 * rng.random()
     series: Float64Array = np.interp(cycle % 1.0, np.arange(_TABLE) / _TABLE, table, period=1.0)
-    if rng.random() < 0.3:
+    if rng.random() < _WEEKS:
         weekdays = np.where(np.arange(7) < rng.integers(4, 7), 1.0, rng.uniform(0.1, 0.9))
         low = float(table.min())
         series = low + (series - low) * weekdays[np.floor(cycle).astype(np.int64) % 7]
     return series
 
 
-def _seasonal(rng: np.random.Generator, length: int) -> Float64Array:
+def _seasonal(rng: np.random.Generator, span: Span) -> Float64Array:
+    length = span.length
     wander = 0.0 if rng.random() < 0.6 else log_uniform(rng, 0.01, 0.2)
-    series = _cycles(rng, length, wander=wander)
+    series = _cycles(rng, span, wander=wander)
     if rng.random() < 0.3:
-        series += rng.uniform(0.2, 1.0) * _cycles(rng, length, wander=0.0)
+        series += rng.uniform(0.2, 1.0) * _cycles(rng, span, wander=0.0)
     noise = log_uniform(rng, 0.003, 1.0) * (white(rng, length) if rng.random() < 0.5 else autoregressive(rng, length))
     if rng.random() < 0.3:  # traffic: noise grows with the level
         return np.exp(np.clip(rng.uniform(0.3, 1.2) * (series + noise), -8.0, 8.0))
     return series + noise
 
 
-def _autoregressive(rng: np.random.Generator, length: int) -> Float64Array:
-    series = autoregressive(rng, length)
+def _autoregressive(rng: np.random.Generator, span: Span) -> Float64Array:
+    series = autoregressive(rng, span.length)
     return np.exp(rng.uniform(0.2, 1.0) * series) if rng.random() < 0.25 else series
 
 
-def _random_walk(rng: np.random.Generator, length: int) -> Float64Array:
+def _random_walk(rng: np.random.Generator, span: Span) -> Float64Array:
+    length = span.length
     steps = white(rng, length)
     if rng.random() < 0.3:  # rests now and then
         steps *= rng.random(length) < rng.uniform(0.02, 0.5)
@@ -111,13 +138,13 @@ def _random_walk(rng: np.random.Generator, length: int) -> Float64Array:
     return np.asarray(np.cumsum(steps + drift) + noise)
 
 
-def _counts(rng: np.random.Generator, length: int) -> Float64Array:
+def _counts(rng: np.random.Generator, span: Span) -> Float64Array:
     """Poisson counts, or negative binomial ones as a Poisson whose rate is gamma-distributed."""
-    modulation = _cycles(rng, length, wander=0.0) if rng.random() < 0.6 else autoregressive(rng, length)
+    modulation = _cycles(rng, span, wander=0.0) if rng.random() < 0.6 else autoregressive(rng, span.length)
     rate = log_uniform(rng, 0.05, 300.0) * np.exp(np.clip(rng.uniform(0.0, 1.0) * modulation, -6.0, 6.0))
     if rng.random() < 0.5:
         shape = log_uniform(rng, 0.3, 20.0)
-        rate = rate * rng.gamma(shape, 1.0 / shape, length)
+        rate = rate * rng.gamma(shape, 1.0 / shape, span.length)
     return rng.poisson(rate).astype(np.float64)
 
 
@@ -126,14 +153,15 @@ def _impulses(rng: np.random.Generator, length: int, gap: float) -> Float64Array
     return (rng.random(length) < 1.0 / gap) * rng.lognormal(0.0, rng.uniform(0.1, 1.2), length)
 
 
-def _bursts(rng: np.random.Generator, length: int) -> Float64Array:
-    impulses = _impulses(rng, length, log_uniform(rng, 5.0, 300.0))
+def _bursts(rng: np.random.Generator, span: Span) -> Float64Array:
+    impulses = _impulses(rng, span.length, log_uniform(rng, 5.0, 300.0))
     bursts = decaying(impulses, log_uniform(rng, 0.3, 40.0))
-    return bursts * log_uniform(rng, 1.0, 30.0) + autoregressive(rng, length) * log_uniform(rng, 0.01, 1.0)
+    return bursts * log_uniform(rng, 1.0, 30.0) + autoregressive(rng, span.length) * log_uniform(rng, 0.01, 1.0)
 
 
-def _jobs(rng: np.random.Generator, length: int) -> Float64Array:
+def _jobs(rng: np.random.Generator, span: Span) -> Float64Array:
     """Scheduled jobs: every so many rows a run of nearly the same height and duration, some of them skipped."""
+    length = span.length
     series = log_uniform(rng, 0.01, 0.5) * autoregressive(rng, length)
     for _ in range(rng.integers(1, 3)):
         period = log_uniform(rng, 8.0, 0.4 * length)
@@ -148,53 +176,55 @@ def _jobs(rng: np.random.Generator, length: int) -> Float64Array:
     return series
 
 
-def _regimes(rng: np.random.Generator, length: int) -> Float64Array:
+def _regimes(rng: np.random.Generator, span: Span) -> Float64Array:
     """Keep to a few levels, each with its own noise, held for random times."""
     n_levels = int(rng.integers(2, 5))
     levels = rng.normal(scale=rng.uniform(1.0, 6.0), size=n_levels)
     noises = np.exp(rng.normal(scale=0.8, size=n_levels)) * log_uniform(rng, 0.02, 1.0)
     stay = log_uniform(rng, 8.0, 400.0)
-    switches = np.cumsum(rng.random(length) < 1.0 / stay)
+    switches = np.cumsum(rng.random(span.length) < 1.0 / stay)
     order = rng.integers(n_levels, size=int(switches[-1]) + 1)
     regime = order[switches]
-    return np.asarray(levels[regime] + noises[regime] * autoregressive(rng, length))
+    return np.asarray(levels[regime] + noises[regime] * autoregressive(rng, span.length))
 
 
-def _capped(rng: np.random.Generator, length: int) -> Float64Array:
+def _capped(rng: np.random.Generator, span: Span) -> Float64Array:
     """At a ceiling most of the time, with dips: a link, a battery, an availability."""
-    dips = decaying(_impulses(rng, length, log_uniform(rng, 10.0, 300.0)), log_uniform(rng, 0.5, 30.0))
-    return np.minimum(0.0, rng.uniform(0.0, 1.0) * 0.2 * white(rng, length) - 3.0 * dips)
+    dips = decaying(_impulses(rng, span.length, log_uniform(rng, 10.0, 300.0)), log_uniform(rng, 0.5, 30.0))
+    return np.minimum(0.0, rng.uniform(0.0, 1.0) * 0.2 * white(rng, span.length) - 3.0 * dips)
 
 
-def _smooth(rng: np.random.Generator, length: int) -> Float64Array:
+def _smooth(rng: np.random.Generator, span: Span) -> Float64Array:
+    length = span.length
     series = smooth(rng, length, log_uniform(rng, 3.0, 0.3 * length))
     return series + log_uniform(rng, 0.001, 0.3) * white(rng, length)
 
 
-def _flat(rng: np.random.Generator, length: int) -> Float64Array:
+def _flat(rng: np.random.Generator, span: Span) -> Float64Array:
     """Constant, or all but constant: a last digit that flips now and then."""
-    series = np.full(length, rng.normal())
+    series = np.full(span.length, rng.normal())
     if rng.random() < 0.6:
-        series += 0.01 * (rng.random(length) < log_uniform(rng, 0.005, 0.5))
+        series += 0.01 * (rng.random(span.length) < log_uniform(rng, 0.005, 0.5))
     return series
 
 
-def _cpu(rng: np.random.Generator, length: int) -> Float64Array:
+def _cpu(rng: np.random.Generator, span: Span) -> Float64Array:
     """Per cent of a processor at 1 Hz: mostly low, short bursts, saturated at 0 and 100."""
     idle = log_uniform(rng, 0.2, 20.0)
     shape = log_uniform(rng, 0.5, 30.0)
-    series = rng.gamma(shape, idle / shape, length)
-    arrivals = rng.random(length) < 1.0 / log_uniform(rng, 15.0, 400.0)
+    series = rng.gamma(shape, idle / shape, span.length)
+    arrivals = rng.random(span.length) < 1.0 / log_uniform(rng, 15.0, 400.0)
     for first in np.flatnonzero(arrivals):
         series[first : first + rng.geometric(1.0 / log_uniform(rng, 1.0, 30.0))] += rng.uniform(2.0, 110.0)
     if rng.random() < 0.3:
-        series += np.maximum(0.0, 20.0 * _cycles(rng, length, wander=0.01))
+        series += np.maximum(0.0, 20.0 * _cycles(rng, span, wander=0.01))
     digits = int(rng.integers(0, 2))
     return np.asarray(np.round(np.clip(series, 0.0, 100.0), digits))
 
 
-def _memory(rng: np.random.Generator, length: int) -> Float64Array:
+def _memory(rng: np.random.Generator, span: Span) -> Float64Array:
     """Per cent of memory: drifts slowly, steps when something starts or ends, leaks and collections."""
+    length = span.length
     series = rng.uniform(10.0, 80.0) + np.cumsum(rng.normal(scale=log_uniform(rng, 0.001, 0.1), size=length))
     steps = (rng.random(length) < 1.0 / log_uniform(rng, 50.0, 1000.0)) * rng.normal(scale=2.0, size=length)
     series = series + np.cumsum(steps)
@@ -204,8 +234,9 @@ def _memory(rng: np.random.Generator, length: int) -> Float64Array:
     return np.asarray(np.round(np.clip(series, 0.0, 100.0), int(rng.integers(1, 3))))
 
 
-def _rate(rng: np.random.Generator, length: int) -> Float64Array:
+def _rate(rng: np.random.Generator, span: Span) -> Float64Array:
     """Disk or network throughput on the logarithmic scale of the agent: exact zeros, a hum, flushes and bursts."""
+    length = span.length
     hum = log_uniform(rng, 1e-3, 3.0) * rng.lognormal(0.0, rng.uniform(0.1, 1.2), length)
     rate = hum * (rng.random(length) < rng.uniform(0.05, 1.5))
     arrivals = rng.random(length) < 1.0 / log_uniform(rng, 5.0, 300.0)
@@ -217,16 +248,18 @@ def _rate(rng: np.random.Generator, length: int) -> Float64Array:
     return np.log1p(rate)
 
 
-def _latency(rng: np.random.Generator, length: int) -> Float64Array:
+def _latency(rng: np.random.Generator, span: Span) -> Float64Array:
     """Round-trip or service times on the agent's logarithmic scale: a floor, a skewed body, a long tail."""
+    length = span.length
     body = rng.lognormal(0.0, log_uniform(rng, 0.02, 0.6), length)
     tail = (rng.random(length) < log_uniform(rng, 0.001, 0.1)) * rng.pareto(1.5, length)
     wave = np.exp(rng.uniform(0.0, 0.6) * autoregressive(rng, length))
     return np.asarray(np.log1p(log_uniform(rng, 0.05, 200.0) * (body * wave + tail)))
 
 
-def _switch(rng: np.random.Generator, length: int) -> Float64Array:
+def _switch(rng: np.random.Generator, span: Span) -> Float64Array:
     """On or off, for random or for regular times."""
+    length = span.length
     stay = log_uniform(rng, 3.0, 200.0)
     if rng.random() < 0.4:
         on = np.arange(length) % max(2, int(2 * stay)) < stay
@@ -235,8 +268,9 @@ def _switch(rng: np.random.Generator, length: int) -> Float64Array:
     return np.asarray(on + rng.choice([0.0, 0.02, 0.1]) * white(rng, length))
 
 
-def _thermostat(rng: np.random.Generator, length: int) -> Float64Array:
+def _thermostat(rng: np.random.Generator, span: Span) -> Float64Array:
     """Control a temperature: it relaxes towards one bound, is driven back to the other."""
+    length = span.length
     heating, cooling = log_uniform(rng, 3.0, 150.0), log_uniform(rng, 3.0, 300.0)
     period = heating + cooling
     phase = (np.arange(length) + rng.random() * period) % period

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 _SETTLING = 128  # rows in which the forecaster's state fills
+_SPAN = 10  # rows in which a planted anomaly is looked for
 _RIVALS = 32  # undisturbed spans that a planted anomaly has to stand out from
 _SIZE = 8.0  # of a planted anomaly, in running deviations
 _PLANTED = (spike, level_shift, new_variance, stuck)
 
 
-def measure(bundle: Bundle, series: Float64Array, seed: int) -> dict[str, Any]:
+def measure(bundle: Bundle, series: Float64Array, traced: Trace, day: IntArray, seed: int) -> dict[str, Any]:
     """Measure forecasts, reconstructions, and what of planted anomalies is found.
 
     Parameters
@@ -36,6 +37,8 @@ def measure(bundle: Bundle, series: Float64Array, seed: int) -> dict[str, Any]:
         The exported networks.
     series
         float64[n_series, length], normal behaviour that training has not seen.
+    traced, day
+        What the normaliser made of it, and rows a day of each.
     seed
         For the choice of windows and of what is planted.
 
@@ -48,18 +51,17 @@ def measure(bundle: Bundle, series: Float64Array, seed: int) -> dict[str, Any]:
         series and once with each series' own best (known only in hindsight); share of readings within the band of
         5 to 95 %.
     ``autoencoder``
-        mean absolute error of the newest ``stride`` points on the squashed scale; that of answering with the running
+        mean absolute error of the newest `_SPAN` points on the squashed scale; that of answering with the running
         centre, the window's median, and the best linear code of the same length as the latent one.
     ``found``
         per kind of planted anomaly, the share whose largest error is above that of every one of 32 undisturbed
         spans of the same series (3 % by chance): by forecaster, autoencoder, and distance from the running centre.
     """
-    traced = trace(series, np.zeros(len(series)))
     return {
         "series": len(series),
         "forecaster": _forecaster(bundle, traced),
         "autoencoder": _autoencoder(bundle, series, traced, seed),
-        "found": {disturb.__name__: _found(bundle, series, traced, disturb, seed) for disturb in _PLANTED},
+        "found": {disturb.__name__: _found(bundle, series, traced, day, disturb, seed) for disturb in _PLANTED},
     }
 
 
@@ -88,13 +90,12 @@ def _pinball(target: Float64Array, quantiles: tuple[Any, Any, Any]) -> float:
 
 
 def _autoencoder(bundle: Bundle, series: Float64Array, traced: Trace, seed: int) -> dict[str, float]:
-    spec = bundle.manifest.autoencoder
     rng = np.random.default_rng(seed)
     n_series, rows = traced.target.shape
     which = np.repeat(np.arange(n_series), 8)
-    cut = windows(series, traced, which, rng.integers(rows, size=which.size), spec.window)
+    cut = windows(series, traced, which, rng.integers(rows, size=which.size), bundle.manifest.autoencoder.window)
     judged, fitted = cut[::2], cut[1::2]
-    newest = slice(-spec.stride, None)
+    newest = slice(-_SPAN, None)
 
     def error(answer: Float32Array) -> float:
         return round(float(np.mean(np.abs((judged - answer)[:, newest]))), 5)
@@ -114,21 +115,21 @@ def _found(
     bundle: Bundle,
     series: Float64Array,
     traced: Trace,
+    day: IntArray,
     disturb: Callable[[np.random.Generator, Float64Array, int, float], None],
     seed: int,
 ) -> dict[str, float]:
     """Plant one anomaly in every series and see which signal tells it from the series' undisturbed spans."""
-    spec = bundle.manifest.autoencoder
     rng = np.random.default_rng(seed)
     n_series, rows = traced.target.shape
-    onset = rng.integers(rows // 2, rows - spec.stride, n_series)
+    onset = rng.integers(rows // 2, rows - _SPAN, n_series)
     planted = series.copy()
     for values, row, spread in zip(planted, onset, traced.spread[np.arange(n_series), onset], strict=True):
         disturb(rng, values, WARM_UP + int(row), _SIZE * spread)
-    ends = onset + spec.stride - 1
+    ends = onset + _SPAN - 1
     rivals = np.sort(rng.integers(_SETTLING, rows // 2, (n_series, _RIVALS)), axis=1)
 
-    disturbed = _signals(bundle, planted, trace(planted, np.zeros(n_series)), ends[:, None])
+    disturbed = _signals(bundle, planted, trace(planted, np.zeros(n_series), day), ends[:, None])
     usual = _signals(bundle, series, traced, rivals)
 
     def share(signal: str) -> float:
@@ -139,7 +140,7 @@ def _found(
 
 
 def _signals(bundle: Bundle, series: Float64Array, traced: Trace, ends: IntArray) -> dict[str, Float64Array]:
-    """Largest error within the ``stride`` rows up to each end, in running deviations.
+    """Largest error within the `_SPAN` rows up to each end, in running deviations.
 
     Parameters
     ----------
@@ -150,18 +151,17 @@ def _signals(bundle: Bundle, series: Float64Array, traced: Trace, ends: IntArray
     -------
     float64[n_series, n_ends] each, by signal.
     """
-    spec = bundle.manifest.autoencoder
     n_series, n_ends = ends.shape
     which = np.repeat(np.arange(n_series), n_ends)
-    cut = windows(series, traced, which, ends.ravel(), spec.window)
-    values = unsquash(cut.astype(np.float64))[:, -spec.stride :]
-    rebuilt = unsquash(device.reconstruct(bundle, cut).astype(np.float64))[:, -spec.stride :]
+    cut = windows(series, traced, which, ends.ravel(), bundle.manifest.autoencoder.window)
+    values = unsquash(cut.astype(np.float64))[:, -_SPAN:]
+    rebuilt = unsquash(device.reconstruct(bundle, cut).astype(np.float64))[:, -_SPAN:]
 
     median = device.forecast(bundle, traced.features)[..., 0]
     level = traced.features[..., 0].astype(np.float64)
     surprise = np.abs(unsquash(level + traced.target) - unsquash(level + median))
     # The error of the forecast made at one row belongs to the next.
-    rows = ends[:, :, None] + np.arange(-spec.stride, 0)
+    rows = ends[:, :, None] + np.arange(-_SPAN, 0)
     return {
         "forecaster": surprise[np.arange(n_series)[:, None, None], rows].max(axis=2),
         "autoencoder": np.abs(values - rebuilt).max(axis=1).reshape(n_series, n_ends),

@@ -13,15 +13,17 @@ import numpy as np
 
 from training.disturbances import DISTURBANCES, typical_change
 from training.noise import log_uniform
-from training.processes import PROCESSES
+from training.processes import PROCESSES, Span
 
 if TYPE_CHECKING:
-    from agent.types import Float64Array
+    from agent.types import Float64Array, IntArray
 
-__all__ = ["digest", "simulate"]
+__all__ = ["days", "digest", "simulate"]
 
 # The agent applies the same networks to block means; most series are seen row by row.
 _BLOCKS = (1, 1, 1, 1, 5, 12, 24)
+# Rows a day: from two-hour blocks to readings every five minutes.
+_SHORTEST_DAY, _LONGEST_DAY = 10, 300
 
 
 def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -> Float64Array:
@@ -49,9 +51,9 @@ def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -
     True
     """
     series = np.empty((n_series, length))
-    for row in range(n_series):
+    for row, day in enumerate(days(seed, n_series).tolist()):
         rng = np.random.default_rng([seed, row])
-        values = _behaviour(rng, length)
+        values = _behaviour(rng, Span(length, day))
         chosen = rng.random() < 0.35  # drawn either way, so that the other series stay the same
         if disturbed and chosen:
             _disturb(rng, values)
@@ -59,24 +61,36 @@ def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -
     return series.astype(np.float32).astype(np.float64)
 
 
+def days(seed: int, n_series: int) -> IntArray:
+    """Rows a day of each series that `simulate` draws from the same seed, int64[n_series].
+
+    Most cycles keep to it, the others are there to teach that yesterday tells nothing of some channels.
+    """
+    drawn = np.empty(n_series, np.int64)
+    for row in range(n_series):
+        drawn[row] = round(log_uniform(np.random.default_rng([seed, row, 1]), _SHORTEST_DAY, _LONGEST_DAY))
+    return drawn
+
+
 def digest(series: Float64Array) -> str:
     """SHA-256 of the series as little-endian float32, for the bundle's provenance."""
     return hashlib.sha256(series.astype("<f4").tobytes()).hexdigest()
 
 
-def _behaviour(rng: np.random.Generator, length: int) -> Float64Array:
-    values = _process(rng, length)
+def _behaviour(rng: np.random.Generator, span: Span) -> Float64Array:
+    values = _process(rng, span)
     if rng.random() < 0.2:
-        other = _process(rng, length)
+        other = _process(rng, span)
         weight = log_uniform(rng, 0.05, 1.0)
         values = values / typical_change(values) + weight * other / typical_change(other)
     return values
 
 
-def _process(rng: np.random.Generator, length: int) -> Float64Array:
+def _process(rng: np.random.Generator, span: Span) -> Float64Array:
     block = _BLOCKS[rng.integers(len(_BLOCKS))]
-    values = PROCESSES[rng.integers(len(PROCESSES))](rng, block * length)
-    return np.asarray(values.reshape(length, block).mean(axis=1))
+    fine = Span(block * span.length, block * span.day)
+    values = PROCESSES[rng.integers(len(PROCESSES))](rng, fine)
+    return np.asarray(values.reshape(span.length, block).mean(axis=1))
 
 
 def _disturb(rng: np.random.Generator, values: Float64Array) -> None:

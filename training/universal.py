@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from agent import bundle as agent_bundle
 from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest, RunningScaling
-from agent.features import FEATURES, NORMALISATION_ROWS
+from agent.features import FEATURES, NORMALISATION_ROWS, SEASON_FEATURES
 from training import bundling, models
 from training.bundling import rounded
 from training.calibrate import calibrate
 from training.export import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
 from training.optimise import train_autoencoder, train_forecaster
 from training.quality import measure
-from training.simulate import digest, simulate
+from training.simulate import days, digest, simulate
 from training.staging import refuse_foreign_folder
 from training.verify import verify
 from training.windows import WARM_UP, Trace, draw_floors, trace, windows
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.types import Float64Array
+    from agent.types import Float64Array, IntArray
     from training.export import Form
     from training.optimise import Advance
 
@@ -41,7 +41,7 @@ __all__ = ["FULL", "QUICK", "Budget", "build"]
 
 _NAME = "default"
 _VERSION = "1.0.0"
-_STRIDE = 10
+_STRIDE = 1
 _VERIFIED_ROWS = 1024
 _VERIFIED_SERIES = 32
 # On which int8 rounding errors shall cancel.
@@ -70,7 +70,7 @@ class Budget:
     held_back: int
 
 
-FULL = Budget(n_series=8192, rows=1024, forecaster_steps=4000, autoencoder_steps=8000, held_back=512)
+FULL = Budget(n_series=4096, rows=2048, forecaster_steps=4000, autoencoder_steps=6000, held_back=512)
 #: Proves the path from end to end in well under a minute; the networks are poor.
 QUICK = Budget(n_series=128, rows=512, forecaster_steps=40, autoencoder_steps=60, held_back=32)
 
@@ -81,6 +81,7 @@ class _Material:
 
     series: Float64Array
     traced: Trace
+    day: IntArray
 
 
 def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: Path | None = None) -> Bundle:
@@ -118,7 +119,7 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: P
     # Seeds apart: training, verification and calibration never see the same series.
     learned = _material(4 * seed, budget.n_series, budget.rows, stage("simulate", 1))
     held_back = _material(4 * seed + 1, _VERIFIED_SERIES, _VERIFIED_ROWS, stage("simulate held-back series", 1))
-    normal = simulate(4 * seed + 2, budget.held_back, budget.rows + WARM_UP + 1, disturbed=False)
+    normal = _material(4 * seed + 2, budget.held_back, budget.rows, stage("simulate normal series", 1), disturbed=False)
     provenance = _provenance(seed, budget, learned.series)
 
     forecaster, autoencoder = models.forecaster(), models.autoencoder()
@@ -137,7 +138,7 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: P
     written = []
     for folder, form in wanted:
         step_file = export_forecaster(forecaster, form=form, typical=learned.traced.features[:_TYPICAL_SERIES])
-        window_file = export_autoencoder(autoencoder, seed, form=form, typical=typical)
+        window_file = export_autoencoder(autoencoder, seed, models.UNIVERSAL_AUTOENCODER, form=form, typical=typical)
         manifest = _manifest(step_file, window_file, _golden_inputs(held_back), provenance, form)
         exported = Bundle(folder, manifest, step_file, window_file)
         verification = verify(
@@ -150,17 +151,18 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: P
             golden=msgspec.structs.replace(
                 manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
             ),
-            calibration=calibrate(exported, normal, seed),
-            verification={**verification, "quality": measure(exported, normal, seed)},
+            calibration=calibrate(exported, normal.series, normal.traced, seed),
+            verification={**verification, "quality": measure(exported, normal.series, normal.traced, normal.day, seed)},
         )
         written.append(bundling.write(Bundle(folder, manifest, step_file, window_file), folder))
         checking(1)
     return written[0]
 
 
-def _material(seed: int, n_series: int, rows: int, advance: Advance) -> _Material:
-    series = simulate(seed, n_series, rows + WARM_UP + 1)
-    material = _Material(series, trace(series, draw_floors(seed, series)))
+def _material(seed: int, n_series: int, rows: int, advance: Advance, *, disturbed: bool = True) -> _Material:
+    series, day = simulate(seed, n_series, rows + WARM_UP + 1, disturbed=disturbed), days(seed, n_series)
+    floors = draw_floors(seed, series) if disturbed else np.zeros(n_series)
+    material = _Material(series, trace(series, floors, day), day)
     advance(1)
     return material
 
@@ -192,7 +194,7 @@ def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: 
         channels="any",
         interval_s="any",
         layout="shared",
-        features=list(FEATURES),
+        features=[*FEATURES, *SEASON_FEATURES],
         scaling=RunningScaling(NORMALISATION_ROWS),
         quantisation=QUANTISATION[form],
         forecaster=ForecasterSpec(

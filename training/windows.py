@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agent.features import FEATURES, Normaliser, squash
+from agent.features import FEATURES, SEASON_FEATURES, Normaliser, Seasons, squash
 
 if TYPE_CHECKING:
     from agent.types import Float32Array, Float64Array, IntArray
@@ -23,7 +23,7 @@ class Trace(NamedTuple):
     Parameters
     ----------
     features
-        float32[n_series, rows, 3], the forecaster's input.
+        float32[n_series, rows, 8], the forecaster's input.
     target
         float32[n_series, rows], the next value on the squashed normalised scale less the present level.
     centre, spread
@@ -48,7 +48,7 @@ def draw_floors(seed: int, series: Float64Array) -> Float64Array:
     return np.where(rng.random(deviation.size) < 0.3, ratio * deviation, 0.0)
 
 
-def trace(series: Float64Array, floors: Float64Array) -> Trace:
+def trace(series: Float64Array, floors: Float64Array, day: IntArray) -> Trace:
     """Run the agent's normaliser over series, one update a row, all series side by side.
 
     Parameters
@@ -57,6 +57,8 @@ def trace(series: Float64Array, floors: Float64Array) -> Trace:
         float64[n_series, length] on their scale, ``length`` > `WARM_UP` + 1.
     floors
         float64[n_series], smallest deviations.
+    day
+        int64[n_series], rows a day; 0 where it is not known.
 
     Returns
     -------
@@ -64,18 +66,22 @@ def trace(series: Float64Array, floors: Float64Array) -> Trace:
     """
     n_series, length = series.shape
     rows = length - WARM_UP - 1
-    features = np.empty((n_series, rows, len(FEATURES)), np.float32)
+    features = np.empty((n_series, rows, len(FEATURES) + len(SEASON_FEATURES)), np.float32)
     target = np.empty((n_series, rows), np.float32)
     centre = np.empty((n_series, rows))
     spread = np.empty((n_series, rows))
-    normaliser = Normaliser(n_series, floors)
+    normaliser, seasons = Normaliser(n_series, floors), Seasons(day)
     everyone = np.ones(n_series, bool)
     for t in range(length - 1):
         row = normaliser.update(series[:, t], everyone)
+        seasons.push(series[:, t])
         k = t - WARM_UP
         if k < 0:
             continue
-        features[:, k] = row
+        features[:, k, : len(FEATURES)] = row
+        features[:, k, len(FEATURES) :] = seasons.features(
+            normaliser.centre, normaliser.spread, normaliser.usual_change
+        )
         centre[:, k] = normaliser.centre
         spread[:, k] = normaliser.spread
         target[:, k] = squash((series[:, t + 1] - centre[:, k]) / spread[:, k]) - row[:, 0]

@@ -1,0 +1,153 @@
+"""One time scale of the universal detector: block means of so many rows, and what the networks make of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.features import Normaliser, Seasons, squash, unsquash
+from agent.ring import Ring
+
+if TYPE_CHECKING:
+    from agent.bundle import Bundle
+    from agent.types import BoolArray, Float64Array
+
+__all__ = ["Stage"]
+
+# The lower quantile lies below the median, the upper above.
+_SIDES = np.array([[-1.0], [1.0]])
+_DAY_S = 86400.0
+# Seasons are told apart where a day has so many blocks: fewer say little of its shape, more cost memory.
+_FEWEST_DAY, _MOST_DAY = 8, 1440
+# Memory, in blocks, of the size by which a variance is known.
+_DISPERSION_BLOCKS = 48.0
+_TINY = 1e-9
+
+
+class Stage:
+    """Sees every channel through block means; the forecaster advances by one step a block, its state carried for ever.
+
+    Parameters
+    ----------
+    bundle
+        The universal networks.
+    still
+        float64[n_channels], deviations below this are as good as none.
+    rows
+        Rows a block.
+    interval_s
+        Seconds between rows.
+    memory
+        Blocks after which the normalisation has largely forgotten.
+    patterns
+        Whether the autoencoder looks at this scale, too, and whether the variance is watched.
+    """
+
+    def __init__(
+        self, bundle: Bundle, still: Float64Array, *, rows: int, interval_s: float, memory: int, patterns: bool
+    ) -> None:
+        n = still.size
+        spec = bundle.manifest.autoencoder
+        self.rows = rows
+        #: Kinds of error: of the forecast, of the value itself, and with patterns of the reconstruction and variance.
+        self.signals = 4 if patterns else 2
+        self._patterns = patterns
+        self._total = np.zeros(n)
+        self._present = np.zeros(n)
+        self._filled = 0
+        self._blocks = 0
+        self._normaliser = Normaliser(n, still, memory)
+        day = round(_DAY_S / (rows * interval_s))
+        self._seasons = Seasons(np.full(n, day if _FEWEST_DAY <= day <= _MOST_DAY else 0))
+        self._forecaster = bundle.forecaster(n)
+        self._window, self._stride = spec.window, spec.stride
+        self._judged = slice(-spec.judged, None)
+        self._ring = Ring(n, spec.window)
+        if patterns:
+            self._autoencoder = bundle.autoencoder(n)
+        # The first value of each channel: errors of values are measured from it, as any fixed point would do.
+        self._anchor = np.full(n, np.nan)
+        self._still = np.maximum(still, _TINY)
+        self._variance = np.zeros(n)
+        #: float64[n], the newest block means; of channels without one, the former.
+        self.values = np.zeros(n)
+        #: bool[n], whether the newest block held any valid reading.
+        self.valid = np.zeros(n, bool)
+        #: float64[3, n]: median, lower and upper quantile expected of the next block.
+        self.outlook = np.full((3, n), np.nan)
+
+    def push(self, scaled: Float64Array, valid: BoolArray) -> bool:
+        """Take in a row; True when a block is complete with it."""
+        self._filled += 1
+        if self.rows == 1:
+            self.values, self.valid = np.where(valid, scaled, self.values), valid
+            return True
+        self._total += np.where(valid, scaled, 0.0)
+        self._present += valid
+        if self._filled < self.rows:
+            return False
+        self.valid = self._present > 0
+        self.values = np.where(self.valid, self._total / np.maximum(self._present, 1.0), self.values)
+        self._total[:] = 0.0
+        self._present[:] = 0.0
+        self._filled = 0
+        return True
+
+    def errors(self) -> Float64Array:
+        """How far the newest block is from what was expected, float64[signals, n]; NaN where nothing can be said."""
+        self._anchor = np.where(np.isnan(self._anchor) & self.valid, self.values, self._anchor)
+        errors = np.full((self.signals, self.values.size), np.nan)
+        errors[0] = self.values - self.outlook[0]
+        errors[1] = self.values - self._anchor
+        if self._patterns:
+            self._ring.push(self.values)
+            if self._blocks % self._stride == 0:
+                errors[2] = self._reconstruction_error()
+            errors[3] = self._dispersion()
+        errors[:, ~self.valid] = np.nan
+        self._blocks += 1
+        return errors
+
+    def learn(self, allowed: BoolArray) -> None:
+        """Take in the newest block and look ahead; a channel that is not allowed keeps what was learned of it."""
+        normaliser, network = self._normaliser, self._forecaster
+        learn = allowed & self.valid
+        if self._patterns:
+            rate = learn / np.minimum(np.maximum(normaliser.count + 1.0, 1.0), _DISPERSION_BLOCKS)
+            self._variance += rate * (np.square(self.values - normaliser.centre) - self._variance)
+        features = normaliser.update(self.values, learn)
+        self._seasons.push(np.where(learn | np.isnan(self.outlook[0]), self.values, self.outlook[0]))
+        seasons = self._seasons.features(normaliser.centre, normaliser.spread, normaliser.usual_change)
+        forecast, next_h, next_c = network.step(np.concatenate((features, seasons), axis=1))
+        outlook = np.empty_like(self.outlook)
+        outlook[:] = features[:, 0] + forecast[:, 0]
+        outlook[1:] += _SIDES * forecast.T[1:]
+        outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
+        if not learn.all():
+            next_h = np.where(learn[:, None], next_h, network.h)
+            next_c = np.where(learn[:, None], next_c, network.c)
+            outlook = np.where(learn, outlook, self.outlook)
+        network.h, network.c, self.outlook = next_h, next_c, outlook
+
+    def restart(self, which: BoolArray, recent: Float64Array) -> None:
+        """Take recent rows of the chosen channels, float64[n, rows], as their new normal."""
+        self._normaliser.restart(which, recent)
+        self._forecaster.h[which] = 0.0
+        self._forecaster.c[which] = 0.0
+        self.outlook = np.where(which, self._normaliser.centre, self.outlook)
+
+    def _reconstruction_error(self) -> Float64Array:
+        """The largest error of the newest points of each window, with its sign; NaN before a window is full."""
+        normaliser = self._normaliser
+        window = self._ring.view()
+        centre, spread = normaliser.centre[:, None], normaliser.spread[:, None]
+        rebuilt = self._autoencoder.reconstruct(squash((window - centre) / spread))[:, self._judged]
+        residual = window[:, self._judged] - (centre + spread * unsquash(rebuilt))
+        largest = np.take_along_axis(residual, np.abs(residual).argmax(axis=1)[:, None], axis=1)[:, 0]
+        return np.where(normaliser.count < self._window, np.nan, largest)
+
+    def _dispersion(self) -> Float64Array:
+        """Logarithm of the recent standard deviation about the running centre."""
+        deviation: Float64Array = np.log(np.sqrt(self._variance) + self._still)
+        return deviation
