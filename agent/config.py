@@ -114,6 +114,8 @@ class AlertsConfig(_Section, frozen=True):
         Channels that follow within this time join the incident.
     cooldown_s
         A channel opens no new incident for this long after its last one closed.
+    budget_per_day
+        Incidents that are sent a day in the long run: the strongest. The others go into the digest.
     """
 
     learning_s: _NotNegative = 600.0
@@ -122,6 +124,7 @@ class AlertsConfig(_Section, frozen=True):
     clear_s: _NotNegative = 10.0
     merge_s: _NotNegative = 30.0
     cooldown_s: _NotNegative = 60.0
+    budget_per_day: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 3.0
 
 
 class HistoryConfig(_Section, frozen=True):
