@@ -146,6 +146,9 @@ class Incidents:
         self._quiet_rows = np.zeros(n, np.int64)
         self._absent_rows = np.zeros(n, np.int64)
         self._silent_until = np.zeros((2, n), np.int64)
+        # Of each channel's last incident: tick of its onset, and the tick up to which the next is more of the same.
+        self._last_onset = np.zeros(n, np.int64)
+        self._same_until = np.full(n, -1, np.int64)
         # Whether a channel is part of an incident, and of one because of a hard limit.
         self._member = np.zeros((2, n), bool)
         self._open: list[_Incident] = []
@@ -235,7 +238,8 @@ class Incidents:
         self._absent_rows[new] = 0
         for channel, look in self._looks(new, verdict, strength):
             incident.worst[channel] = look
-            incident.onset[channel] = int(began[channel])
+            same = self._same_until[channel] >= began[channel]
+            incident.onset[channel] = int(self._last_onset[channel] if same else began[channel])
             incident.kinds[channel] = self._kinds.name(channel, frame.seq - incident.onset[channel] + 1)
             incident.revision[channel] = frame.seq + self._kinds.look_rows
         incident.provisional &= bool(verdict.provisional()[new].all())
@@ -297,6 +301,8 @@ class Incidents:
             self._silent_until[:, channel][silent] = frame.seq + self._cooldown_rows
             self._silent_until[_UNUSUAL, channel] = frame.seq + self._cooldown_rows
             self._member[:, channel] = False
+            self._last_onset[channel] = incident.onset[channel]
+            self._same_until[channel] = frame.seq + self._kinds.look_rows
         if incident.stem:
             return [self._message(incident, frame, "close", reason)]
         self._held.append(self._held_back(incident, frame, reason))
