@@ -302,7 +302,10 @@ class Incidents:
             self._silent_until[_UNUSUAL, channel] = frame.seq + self._cooldown_rows
             self._member[:, channel] = False
             self._last_onset[channel] = incident.onset[channel]
-            self._same_until[channel] = frame.seq + self._kinds.look_rows
+            # Not for ever: what came before the onset must still be remembered.
+            self._same_until[channel] = min(frame.seq, incident.onset[channel] + self._kinds.look_rows) + (
+                self._kinds.look_rows
+            )
         if incident.stem:
             return [self._message(incident, frame, "close", reason)]
         self._held.append(self._held_back(incident, frame, reason))
