@@ -315,8 +315,8 @@ class Likelihood:
     """Anomaly likelihood: the short-term mean of the errors against its own usual distribution.
 
     After Lavin & Ahmad 2015. Mean and variance of the short-term mean are kept over the memory, as a normal
-    distribution; an error is anomalous when the mean that it would bring about lies in a tail of probability ε: the more
-    the errors before it have already moved the mean, the less it takes. All means are exponentially weighted.
+    distribution; an error is anomalous when the mean that it would bring about lies in a tail of probability ε: the
+    more the errors before it have moved the mean already, the less it takes. All means are exponentially weighted.
 
     Parameters
     ----------
