@@ -68,13 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--bundle", type=Path, metavar="DIR", help="models, instead of the config's")
     replay.add_argument("--output", type=Path, metavar="CSV", help="one row a step: scores, expectations, thresholds")
     replay.add_argument("--incidents", type=Path, metavar="JSONL", help="the alerts, one a line")
+    replay.add_argument("--held", action="store_true", help="there, also what the alert budget held back")
     replay.set_defaults(command=_replay)
     model = commands.add_parser("model", parents=[common], help="show or verify a model bundle")
     model.add_argument("action", choices=("show", "verify"))
     model.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="default: the bundle that ships")
     model.set_defaults(command=_model)
     schema = commands.add_parser("schema", parents=[common], help="print a JSON Schema")
-    schema.add_argument("what", choices=("config", "alert", "state", "metrics", "health"))
+    schema.add_argument("what", choices=("config", "alert", "state", "metrics", "health", "digest"))
     schema.set_defaults(command=_schema)
     return parser
 
@@ -125,6 +126,7 @@ def _replay(options: argparse.Namespace) -> int:
             bundle_directory=options.bundle,
             output=options.output,
             incidents=options.incidents,
+            held=options.held,
         )
     )
     return 0
@@ -151,7 +153,13 @@ def _schema(options: argparse.Namespace) -> int:
 
     from agent import config, types  # noqa: PLC0415
 
-    payloads = {"alert": types.Alert, "state": types.NodeState, "metrics": types.Metrics, "health": types.Health}
+    payloads = {
+        "alert": types.Alert,
+        "state": types.NodeState,
+        "metrics": types.Metrics,
+        "health": types.Health,
+        "digest": types.Digest,
+    }
     schema = config.json_schema() if options.what == "config" else msgspec.json.schema(payloads[options.what])
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     print(msgspec.json.format(msgspec.json.encode(schema), indent=2).decode())  # noqa: T201

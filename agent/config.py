@@ -25,12 +25,15 @@ __all__ = [
     "AlertsConfig",
     "Config",
     "DetectionConfig",
+    "DspotThreshold",
     "HistoryConfig",
+    "LikelihoodThreshold",
     "MadThreshold",
     "MeanStdThreshold",
     "MqttConfig",
     "PercentileThreshold",
     "RangeThreshold",
+    "SpotThreshold",
     "ThresholdConfig",
     "TlsConfig",
     "json_schema",
@@ -76,7 +79,37 @@ class MadThreshold(_Section, frozen=True, tag_field="method", tag="mad"):
     k: Annotated[float, msgspec.Meta(gt=0, le=100)] = 8.0
 
 
-ThresholdConfig: TypeAlias = RangeThreshold | MeanStdThreshold | PercentileThreshold | MadThreshold
+class LikelihoodThreshold(_Section, frozen=True, tag_field="method", tag="likelihood"):
+    """Anomaly likelihood: how improbable the mean of the newest errors is."""
+
+    epsilon: Annotated[float, msgspec.Meta(gt=0, lt=0.5)] = 1e-5
+    short_rows: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 5.0
+
+
+class SpotThreshold(_Section, frozen=True, tag_field="method", tag="spot"):
+    """Streaming peaks over threshold: the level that an error passes with a given risk."""
+
+    risk: Annotated[float, msgspec.Meta(gt=0, lt=0.05)] = 1e-4
+    calibration_rows: Annotated[int, msgspec.Meta(ge=100, le=10_000)] = 300
+
+
+class DspotThreshold(_Section, frozen=True, tag_field="method", tag="dspot"):
+    """The same for errors that drift: around their moving average over so many rows."""
+
+    risk: Annotated[float, msgspec.Meta(gt=0, lt=0.05)] = 1e-4
+    calibration_rows: Annotated[int, msgspec.Meta(ge=100, le=10_000)] = 300
+    depth_rows: Annotated[float, msgspec.Meta(ge=2, le=100_000)] = 50.0
+
+
+ThresholdConfig: TypeAlias = (
+    RangeThreshold
+    | MeanStdThreshold
+    | PercentileThreshold
+    | MadThreshold
+    | LikelihoodThreshold
+    | SpotThreshold
+    | DspotThreshold
+)
 
 
 class DetectionConfig(_Section, frozen=True):
@@ -114,6 +147,8 @@ class AlertsConfig(_Section, frozen=True):
         Channels that follow within this time join the incident.
     cooldown_s
         A channel opens no new incident for this long after its last one closed.
+    budget_per_day
+        Incidents that are sent a day in the long run: the strongest. The others go into the digest.
     """
 
     learning_s: _NotNegative = 600.0
@@ -122,6 +157,7 @@ class AlertsConfig(_Section, frozen=True):
     clear_s: _NotNegative = 10.0
     merge_s: _NotNegative = 30.0
     cooldown_s: _NotNegative = 60.0
+    budget_per_day: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 3.0
 
 
 class HistoryConfig(_Section, frozen=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__, bundle
+from agent.digest import Held
 from agent.errors import EdgewatchError
 from agent.health import StepTimes, rss_mib
 from agent.history import History
@@ -17,7 +18,7 @@ from agent.outbox import Outbox
 from agent.publisher import Publisher
 from agent.sampler import Sampler
 from agent.sources import source_class
-from agent.types import ChannelMetric, Health, Metrics, NodeState
+from agent.types import ChannelMetric, Digest, Health, Metrics, NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from agent.clock import Clock
     from agent.config import Config
     from agent.sources.base import Source
-    from agent.types import Alert, Channel, Frame, Status, Verdict
+    from agent.types import Alert, Channel, Frame, HeldBack, Status, Verdict
 
 __all__ = ["Daemon", "load_bundle", "open_sources"]
 
 _LOG = logging.getLogger(__name__)
 _STATE_INTERVAL_S = 60.0
+_DIGEST_INTERVAL_S = 60.0
 
 
 def load_bundle(config: Config) -> bundle.Bundle:
@@ -117,8 +119,10 @@ class Daemon:
         self._state: Status = "learning"
         self._since = clock.wall()
         self._said: tuple[object, ...] = ()
+        self._held = Held()
+        self._digested: tuple[HeldBack, ...] = ()
         self._frame: Frame | None = None
-        self._due = dict.fromkeys(("state", "metrics", "health"), self._started_ns)
+        self._due = dict.fromkeys(("state", "metrics", "health", "digest"), self._started_ns)
 
     def request_reload(self) -> None:
         """Read the configuration again before the next tick; safe in a signal handler."""
@@ -151,6 +155,7 @@ class Daemon:
             verdict = self._watch.monitor.step(frame)
             self._times.add(time.perf_counter() - begin)
             self._raise(self._watch.incidents.step(frame, verdict))
+            self._hold_back()
             self._publisher.pump(self._outbox)
             self._publish(frame, verdict)
             if self._reload_requested:
@@ -169,9 +174,22 @@ class Daemon:
         for alert in alerts:
             _LOG.info("%s %s %s: %s", alert.phase, alert.severity, alert.id, alert.summary)
 
+    def _hold_back(self) -> None:
+        """Remember what the alert budget did not let pass."""
+        held = self._watch.incidents.take_held()
+        if held:
+            self._held.add(held, self._now_s())
+        for incident in held:
+            text = "held back, strength %.3g of %.3g: %s"
+            _LOG.info(text, incident.strength, incident.needed, incident.summary)
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
     def _close_incidents(self) -> None:
         if self._frame is not None:
             self._raise(self._watch.incidents.stop(self._frame))
+            self._hold_back()
 
     def _publish(self, frame: Frame, verdict: Verdict) -> None:
         """Say what is new or due: state at once when it changes, the rest at its own pace."""
@@ -190,6 +208,11 @@ class Daemon:
             self._publisher.publish("metrics", self._metrics(frame, verdict), qos=0, retain=False)
         if self._is_due("health", mqtt.health_interval_s) or renewed:
             self._publisher.publish("health", self._health(frame), qos=0, retain=True)
+        if self._is_due("digest", _DIGEST_INTERVAL_S) or renewed:
+            held = self._held.strongest(self._now_s())
+            if held != self._digested or renewed:
+                self._digested = held
+                self._publisher.publish("digest", self._digest(frame), qos=0, retain=True)
 
     def _is_due(self, what: str, interval_s: float) -> bool:
         now = self._clock.monotonic_ns()
@@ -213,6 +236,18 @@ class Daemon:
             provisional=bool(verdict.provisional().any()),
             channels=verdict.value.size,
             open_incidents=self._watch.incidents.open,
+        )
+
+    def _digest(self, frame: Frame) -> Digest:
+        needed = self._watch.incidents.budget.needed(frame.seq * self._config.interval_s)
+        return Digest(
+            v=1,
+            node=self._config.node,
+            ts=frame.wall,
+            budget_per_day=self._config.alerts.budget_per_day,
+            needed=round(needed, 3),
+            suppressed=self._held.count,
+            incidents=self._digested,
         )
 
     def _metrics(self, frame: Frame, verdict: Verdict) -> Metrics:
@@ -258,6 +293,7 @@ class Daemon:
             dropped=self._outbox.dropped,
             reconnects=self._publisher.reconnects,
             rss_mib=round(rss_mib(), 2),
+            suppressed=self._held.count,
         )
 
     def _apply_reload(self) -> bool:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy as np
 
-from agent.types import Alert, Contributor
+from agent.budget import Budget
+from agent.kinds import Kinds
+from agent.limits import HardLimits
+from agent.types import Alert, Contributor, HeldBack, bounded_score
 from agent.wording import quantity, range_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agent.config import AlertsConfig
-    from agent.types import Channel, Frame, IntArray, Phase, Severity, Verdict
+    from agent.types import (
+        Channel,
+        Float64Array,
+        Frame,
+        IntArray,
+        Kind,
+        Phase,
+        Severity,
+        Verdict,
+    )
 
 __all__ = ["Incidents"]
 
@@ -27,28 +41,43 @@ _WARNING = 1.5
 _UPDATE_PAUSE_S = 10.0
 # A channel that gives no readings for this long takes no further part in its incident.
 _MISSING_S = 60.0
+# Rows of the arrays over what may be wrong with a channel: unusual for it, or beyond its hard limits.
+_UNUSUAL, _BEYOND = 0, 1
 
 
 class _Incident:
-    """An open incident: its channels and how each looked at its worst."""
+    """An incident that is not over: its channels and how each looked at its worst."""
 
-    def __init__(self, stem: str, frame: Frame, started_seq: int, interval_s: float, threshold: float) -> None:
-        self.stem = stem
+    def __init__(self, number: int, frame: Frame, started_seq: int, interval_s: float, threshold: float) -> None:
+        self.number = number
+        # Given when it is sent; until then it is held back.
+        self.stem = ""
         self.threshold = threshold
         self.started_seq = started_seq
         self.opened_seq = frame.seq
         self.started = frame.wall - (frame.seq - started_seq) * interval_s
         self.worst: dict[int, tuple[float, Contributor]] = {}
+        # Of each channel: tick of its onset, what it looks like, and the tick at which that is looked at again.
+        self.onset: dict[int, int] = {}
+        self.kinds: dict[int, Kind | Literal[""]] = {}
+        self.revision: dict[int, int] = {}
         self.severity: Severity = "info"
         self.messages = 0
         self.last_message_seq = frame.seq
         self.pending = ""
         self.provisional = True
         self.accepted = False
+        self.limit = False
+        self.needed = math.inf
 
-    def strengths(self) -> list[tuple[float, Contributor]]:
-        """Strength and looks of every channel at its worst, strongest first."""
-        return sorted(self.worst.values(), key=lambda pair: -pair[0])
+    @property
+    def strength(self) -> float:
+        """Sum over the channels of each one at its worst."""
+        return sum(strength for strength, _ in self.worst.values())
+
+    def ranked(self) -> list[int]:
+        """Channels, the strongest first."""
+        return sorted(self.worst, key=lambda channel: -self.worst[channel][0])
 
 
 class Incidents:
@@ -57,6 +86,11 @@ class Incidents:
     A channel opens one when four fifths of its readings of the last ``confirm_s`` were anomalous; channels that follow
     within ``merge_s`` join it. It closes when all its channels were quiet, clearly below their limits, for ``clear_s``;
     a channel then opens none for ``cooldown_s``. Times are counted in ticks, so that replay gives what live gave.
+
+    It is sent when the alert budget admits its strength, which may be later, when it has grown; until then nothing is
+    said of it and it takes no number. A value that was at or beyond a hard limit for four fifths of ``confirm_s``
+    counts as critical, by its own cool-down and past the budget; it is over when the value is back by half of the
+    channel's smallest effect.
 
     Parameters
     ----------
@@ -103,44 +137,74 @@ class Incidents:
         self._cooldown_rows = round(config.cooldown_s / interval_s)
         self._missing_rows = max(1, round(_MISSING_S / interval_s))
         self._pause_rows = round(_UPDATE_PAUSE_S / interval_s)
-        self._history = np.zeros((n, confirm_rows), bool)
+        self._limits = HardLimits(channels)
+        self._kinds = Kinds(channels, interval_s)
+        self._history = np.zeros((2, n, confirm_rows), bool)
         self._any_history = False
-        # Tick of the first anomalous reading of each channel's present history.
-        self._began = np.zeros(n, np.int64)
+        # Tick of the first bad reading of each channel's present history.
+        self._began = np.zeros((2, n), np.int64)
         self._quiet_rows = np.zeros(n, np.int64)
         self._absent_rows = np.zeros(n, np.int64)
-        self._silent_until = np.zeros(n, np.int64)
-        self._member = np.zeros(n, bool)
+        self._silent_until = np.zeros((2, n), np.int64)
+        # Of each channel's last incident: tick of its onset, and the tick up to which the next is more of the same.
+        self._last_onset = np.zeros(n, np.int64)
+        self._same_until = np.full(n, -1, np.int64)
+        # Whether a channel is part of an incident, and of one because of a hard limit.
+        self._member = np.zeros((2, n), bool)
         self._open: list[_Incident] = []
+        self._held: list[HeldBack] = []
+        self.budget = Budget(config.budget_per_day)
+        #: Incidents so far, sent or held back.
+        self.count = 0
 
     @property
     def open(self) -> tuple[str, ...]:
-        """Identifiers of the open incidents, oldest first."""
-        return tuple(incident.stem for incident in self._open)
+        """Identifiers of the incidents that are open and were sent, oldest first."""
+        return tuple(incident.stem for incident in self._open if incident.stem)
+
+    def candidates(self) -> list[tuple[int, float]]:
+        """Number, from 1, and strength so far of all incidents that are not over; infinite beyond a hard limit."""
+        return [(incident.number, math.inf if incident.limit else incident.strength) for incident in self._open]
+
+    def take_held(self) -> list[HeldBack]:
+        """Incidents that ended since the last call without having been sent."""
+        held, self._held = self._held, []
+        return held
 
     def step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
-        if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous)):
+        self._kinds.push(frame.values)
+        beyond = self._limits.reached(frame.values)
+        if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)):
             return []  # what would be written down is there already
         missing = np.isnan(verdict.value)
+        bad = np.stack((verdict.anomalous, beyond))
         # The newest readings of each channel, newest last; a missing one is no evidence for either side.
-        shifted = np.concatenate((self._history[:, 1:], verdict.anomalous[:, None]), axis=1)
+        shifted = np.concatenate((self._history[:, :, 1:], bad[:, :, None]), axis=2)
         self._history = np.where(missing[:, None], self._history, shifted)
         self._any_history = bool(self._history.any())
-        fresh = verdict.anomalous & (self._history.sum(axis=1) == 1)
-        self._began[fresh] = frame.seq
+        counts = self._history.sum(axis=2)
+        self._began[bad & (counts == 1)] = frame.seq
         self._absent_rows = np.where(missing, self._absent_rows + 1, 0)
-        quiet = (verdict.strength < _QUIET) & ~missing
+
+        confirmed = bad & (counts >= self._needed) & ~self._member & (self._silent_until <= frame.seq)
+        if confirmed[_BEYOND].any():
+            self._reach(np.flatnonzero(confirmed[_BEYOND]))
+        limited = self._member[_BEYOND] | confirmed[_BEYOND]
+        strength = np.where(limited & beyond, np.maximum(verdict.strength, _CRITICAL), verdict.strength)
+        back = ~limited | self._limits.left(frame.values)
+        quiet = (strength < _QUIET) & back & ~missing
         self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(missing, self._quiet_rows, 0))
 
+        new = confirmed.any(axis=0) & ~self._member.any(axis=0)
+        self._member |= confirmed
+        if new.any():
+            began = np.where(confirmed, self._began, frame.seq).min(axis=0)
+            self._join_or_open(np.flatnonzero(new), began, frame, verdict, strength)
+        worse = bad.any(axis=0)
         alerts: list[Alert] = []
-        confirmed = verdict.anomalous & ~self._member & (self._silent_until <= frame.seq)
-        if confirmed.any():
-            confirmed &= self._history.sum(axis=1) >= self._needed
-            if confirmed.any():
-                alerts += self._join_or_open(np.flatnonzero(confirmed), frame, verdict)
         for incident in tuple(self._open):
-            alerts += self._follow(incident, frame, verdict)
+            alerts += self._follow(incident, frame, verdict, np.where(worse, strength, 0.0))
         return alerts
 
     def continue_from(self, next_seq: int) -> None:
@@ -149,89 +213,152 @@ class Incidents:
 
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
-        return [self._close(incident, frame, "stopped") for incident in tuple(self._open)]
+        return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, "stopped")]
 
-    def _join_or_open(self, new: IntArray, frame: Frame, verdict: Verdict) -> list[Alert]:
+    def _reach(self, channels: IntArray) -> None:
+        """Incidents that these channels already belong to are now about a hard limit, too."""
+        for incident in self._open:
+            for channel in incident.worst.keys() & set(channels.tolist()):
+                incident.limit = True
+                incident.pending = "limit"
+                # How it looks now is what counts, however unusual it was before.
+                incident.worst[channel] = (0.0, incident.worst[channel][1])
+
+    def _join_or_open(
+        self, new: IntArray, began: IntArray, frame: Frame, verdict: Verdict, strength: Float64Array
+    ) -> None:
         joined = next((i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows), None)
         if joined is None:
-            stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
-            incident = _Incident(stem, frame, int(self._began[new].min()), self._interval_s, verdict.threshold)
+            self.count += 1
+            incident = _Incident(self.count, frame, int(began[new].min()), self._interval_s, verdict.threshold)
             self._open.append(incident)
         else:
             incident = joined
-        self._member[new] = True
         self._quiet_rows[new] = 0
         self._absent_rows[new] = 0
-        for channel, look in self._looks(new, verdict):
+        for channel, look in self._looks(new, verdict, strength):
             incident.worst[channel] = look
+            same = self._same_until[channel] >= began[channel]
+            incident.onset[channel] = int(self._last_onset[channel] if same else began[channel])
+            incident.kinds[channel] = self._kinds.name(channel, frame.seq - incident.onset[channel] + 1)
+            incident.revision[channel] = frame.seq + self._kinds.look_rows
         incident.provisional &= bool(verdict.provisional()[new].all())
-        if joined is not None:
-            incident.pending = "joined"
-            return []
-        incident.severity = self._severity(incident)
-        return [self._message(incident, frame, "open", "onset")]
+        if self._member[_BEYOND, new].any():
+            incident.limit = True
+            incident.pending = "limit"
+        elif joined is not None:
+            incident.pending = incident.pending or "joined"
 
-    def _follow(self, incident: _Incident, frame: Frame, verdict: Verdict) -> list[Alert]:
+    def _follow(self, incident: _Incident, frame: Frame, verdict: Verdict, strength: Float64Array) -> list[Alert]:
         members = np.fromiter(incident.worst, np.int64)
-        worse = [c for c in members.tolist() if verdict.strength[c] > incident.worst[c][0] and verdict.anomalous[c]]
-        for channel, look in self._looks(worse, verdict):
+        worse = [c for c in members.tolist() if strength[c] > incident.worst[c][0]]
+        for channel, look in self._looks(worse, verdict, strength):
             incident.worst[channel] = look
         gone = self._absent_rows[members] >= self._missing_rows
-        incident.accepted |= bool(verdict.accepted[members].any())
-        over = (self._quiet_rows[members] >= self._clear_rows) | gone | verdict.accepted[members]
+        accepted = verdict.accepted[members] & ~self._member[_BEYOND, members]
+        incident.accepted |= bool(accepted.any())
+        over = (self._quiet_rows[members] >= self._clear_rows) | gone | accepted
         if over.all():
             reason = "accepted" if incident.accepted else "missing" if gone.all() else "recovered"
-            return [self._close(incident, frame, reason)]
+            return self._close(incident, frame, reason)
+        if self._revise(incident, frame, [c for c, due in incident.revision.items() if due <= frame.seq]):
+            incident.pending = incident.pending or "revised"
         severity = self._severity(incident)
         if severity != incident.severity:
             incident.severity = severity
             incident.pending = incident.pending or "severity"
+        if not incident.stem:
+            return self._offer(incident, frame)
         if incident.pending and frame.seq - incident.last_message_seq >= self._pause_rows:
             return [self._message(incident, frame, "update", incident.pending)]
         return []
 
-    def _close(self, incident: _Incident, frame: Frame, reason: str) -> Alert:
-        self._open.remove(incident)
-        for channel in incident.worst:
-            self._member[channel] = False
-            self._silent_until[channel] = frame.seq + self._cooldown_rows
-        return self._message(incident, frame, "close", reason)
+    def _offer(self, incident: _Incident, frame: Frame) -> list[Alert]:
+        """Send an incident that was not, if the budget admits it or a hard limit was reached."""
+        now_s = frame.seq * self._interval_s
+        incident.needed = min(incident.needed, self.budget.needed(now_s))
+        if not (incident.limit or self.budget.admits(incident.strength, now_s)):
+            return []
+        incident.stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
+        return [self._message(incident, frame, "open", "limit" if incident.limit else "onset")]
 
-    def _looks(self, channels: Iterable[int], verdict: Verdict) -> Iterator[tuple[int, tuple[float, Contributor]]]:
-        """How channels look now; shares are filled in when the message is written."""
+    def _revise(self, incident: _Incident, frame: Frame, channels: list[int]) -> bool:
+        """Name these channels' anomalies for good; whether the strongest one's is now another."""
+        revised = False
+        for channel in channels:
+            del incident.revision[channel]
+            kind = self._kinds.name(channel, frame.seq - incident.onset[channel] + 1)
+            if kind and kind != incident.kinds[channel]:
+                incident.kinds[channel] = kind
+                revised |= channel == incident.ranked()[0]
+        return revised
+
+    def _close(self, incident: _Incident, frame: Frame, reason: str) -> list[Alert]:
+        self._open.remove(incident)
+        self._revise(incident, frame, list(incident.revision))
+        for channel in incident.worst:
+            silent = self._member[:, channel]
+            self._silent_until[:, channel][silent] = frame.seq + self._cooldown_rows
+            self._silent_until[_UNUSUAL, channel] = frame.seq + self._cooldown_rows
+            self._member[:, channel] = False
+            self._last_onset[channel] = incident.onset[channel]
+            # Not for ever: what came before the onset must still be remembered.
+            self._same_until[channel] = min(frame.seq, incident.onset[channel] + self._kinds.look_rows) + (
+                self._kinds.look_rows
+            )
+        if incident.stem:
+            return [self._message(incident, frame, "close", reason)]
+        self._held.append(self._held_back(incident, frame, reason))
+        return []
+
+    def _looks(
+        self, channels: Iterable[int], verdict: Verdict, strength: Float64Array
+    ) -> Iterator[tuple[int, tuple[float, Contributor]]]:
+        """How channels look now; share and kind are filled in when the message is written."""
         expected, lower, upper = verdict.bounds()
-        score = verdict.score()
+        score = bounded_score(strength)
         for channel in map(int, channels):
             info = self._channels[channel]
+            value = _number(verdict.value[channel])
             contributor = Contributor(
                 channel=info.name,
                 share=0.0,
-                value=_number(verdict.value[channel]),
+                value=value,
                 expected=_number(expected[channel]),
                 lower=_number(lower[channel]),
                 upper=_number(upper[channel]),
                 score=round(float(score[channel]), 6),
                 unit=info.unit,
+                limit=_limit_reached(info, value) if self._member[_BEYOND, channel] else None,
             )
-            yield channel, (float(verdict.strength[channel]), contributor)
+            yield channel, (float(strength[channel]), contributor)
 
     @staticmethod
     def _severity(incident: _Incident) -> Severity:
         strongest = max(strength for strength, _ in incident.worst.values())
         return "critical" if strongest >= _CRITICAL else "warning" if strongest >= _WARNING else "info"
 
-    def _message(self, incident: _Incident, frame: Frame, phase: Phase, reason: str) -> Alert:
-        ranked = incident.strengths()
-        total = sum(strength for strength, _ in ranked)
-        contributors = tuple(
-            Contributor(c.channel, round(s / total, 3), c.value, c.expected, c.lower, c.upper, c.score, c.unit)
-            for s, c in ranked[:_CONTRIBUTORS]
+    def _contributors(self, incident: _Incident) -> tuple[Contributor, ...]:
+        total = incident.strength
+        return tuple(
+            msgspec.structs.replace(
+                incident.worst[channel][1],
+                share=round(incident.worst[channel][0] / total, 3),
+                kind=incident.kinds[channel],
+            )
+            for channel in incident.ranked()[:_CONTRIBUTORS]
         )
+
+    def _duration_s(self, incident: _Incident, frame: Frame) -> float:
+        return (frame.seq - incident.started_seq) * self._interval_s
+
+    def _message(self, incident: _Incident, frame: Frame, phase: Phase, reason: str) -> Alert:
+        contributors = self._contributors(incident)
         suffix = f".{incident.messages}" if incident.messages else ""
         incident.messages += 1
         incident.pending = ""
         incident.last_message_seq = frame.seq
-        duration_s = (frame.seq - incident.started_seq) * self._interval_s
+        duration_s = self._duration_s(incident, frame)
         alert = Alert(
             v=1,
             id=incident.stem + suffix,
@@ -245,15 +372,36 @@ class Incidents:
             score=max(c.score for c in contributors),
             threshold=incident.threshold,
             contributors=contributors,
-            summary=_summary(contributors, len(ranked), phase, reason, duration_s),
+            summary=_summary(incident, contributors, phase, reason, duration_s),
             model=self._model,
             incident=incident.stem,
             duration_s=round(duration_s, 3),
             provisional=incident.provisional,
             reason=reason,
+            strength=round(incident.strength, 3),
         )
         self._next_seq += 1
         return alert
+
+    def _held_back(self, incident: _Incident, frame: Frame, reason: str) -> HeldBack:
+        contributors = self._contributors(incident)
+        duration_s = self._duration_s(incident, frame)
+        return HeldBack(
+            started=incident.started,
+            duration_s=round(duration_s, 3),
+            strength=round(incident.strength, 3),
+            needed=round(incident.needed, 3),
+            summary=_summary(incident, contributors, "close", reason, duration_s),
+            channels=tuple(contributor.channel for contributor in contributors),
+        )
+
+
+def _limit_reached(channel: Channel, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if value >= channel.alarm_above:
+        return channel.alarm_above
+    return channel.alarm_below if value <= channel.alarm_below else None
 
 
 def _number(value: float) -> float | None:
@@ -261,16 +409,23 @@ def _number(value: float) -> float | None:
     return float(f"{float(value):.6g}") if math.isfinite(value) else None
 
 
-def _summary(contributors: tuple[Contributor, ...], channels: int, phase: Phase, reason: str, duration_s: float) -> str:
+def _summary(
+    incident: _Incident, contributors: tuple[Contributor, ...], phase: Phase, reason: str, duration_s: float
+) -> str:
     first = contributors[0]
     seen = "reached " if phase == "close" else ""
-    if first.value is not None and (first.lower or 0.0) <= first.value <= (first.upper or 0.0):
-        # Each reading is within limits; it is the autoencoder that does not know their course.
-        seen = "shows an unusual pattern, last "
-    text = (
-        f"{first.channel} {seen}{quantity(first.value, first.unit)} "
-        f"(expected {range_text(first.lower, first.upper, first.unit)})"
-    )
-    if channels > 1:
-        text += f" and {channels - 1} more"
+    if first.limit is not None:
+        normal = f"hard limit {quantity(first.limit, first.unit)}"
+    else:
+        normal = f"expected {range_text(first.lower, first.upper, first.unit)}"
+        if first.value is not None and (first.lower or 0.0) <= first.value <= (first.upper or 0.0):
+            # Each reading is within limits; it is the autoencoder that does not know their course.
+            seen = "shows an unusual pattern, last "
+    text = f"{first.channel} {seen}{quantity(first.value, first.unit)} ({normal})"
+    if first.kind:
+        when = "at" if first.kind in {"spike", "drop"} else "since"
+        hour = time.strftime("%H:%M:%S UTC", time.gmtime(incident.started))
+        text += f", {first.kind.replace('_', ' ')} {when} {hour}"
+    if len(incident.worst) > 1:
+        text += f" and {len(incident.worst) - 1} more"
     return f"{text}, {reason} after {duration_s:.0f} s" if phase == "close" else text

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from agent import bundle
+from agent.budget import Budget
 from agent.daemon import load_bundle
 from agent.errors import EdgewatchError, UserError
 from agent.incidents import Incidents
@@ -20,15 +21,17 @@ from agent.sources import source_class
 from agent.sources.csv import CsvReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from agent.config import Config
-    from agent.types import Channel, Frame, Verdict
+    from agent.types import Alert, Channel, Frame, HeldBack, Verdict
 
 __all__ = ["replay"]
 
 _LOG = logging.getLogger(__name__)
+# Alerts a day, beside the config's.
+_BUDGETS = (0.3, 1.0, 3.0, 10.0, 30.0)
 _COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold")
 
 
@@ -39,6 +42,7 @@ def replay(
     bundle_directory: Path | None = None,
     output: Path | None = None,
     incidents: Path | None = None,
+    held: bool = False,
 ) -> str:
     """Replay a CSV file; gives a summary for a person.
 
@@ -55,6 +59,8 @@ def replay(
         Where to write one row a step.
     incidents
         Where to write the alerts, one JSON object a line.
+    held
+        Write what the alert budget held back there, too, in lines whose ``phase`` is ``held``.
 
     Raises
     ------
@@ -74,20 +80,59 @@ def replay(
         if table:
             table.write(_header(channels))
         opened = 0
+        trials = [_Trial(per_day) for per_day in _BUDGETS]
+        steps = 0
         begin = time.perf_counter()
         for frame in reader:
             verdict = monitor.step(frame)
             alerts = ledger.step(frame, verdict)
             opened += sum(alert.phase == "open" for alert in alerts)
+            steps = frame.seq + 1
+            candidates = ledger.candidates()
+            for trial in trials if candidates else ():
+                trial.offer(candidates, frame.seq * reader.interval_s)
             if lines:
-                lines.writelines(msgspec.json.encode(alert).decode() + "\n" for alert in alerts)
+                _write_lines(lines, alerts, ledger.take_held() if held else ())
             if table:
                 table.write(_row(frame, verdict))
         seconds = time.perf_counter() - begin
+    days = steps * reader.interval_s / 86400.0
     return (
         f"{source}: {len(channels)} channels every {reader.interval_s:g} s, {reader.report.summary()}\n"
-        f"{opened} incidents, {len(ledger.open)} still open; {seconds:.1f} s"
+        f"{opened} incidents at a budget of {config.alerts.budget_per_day:g} a day in {days:.3g} days, "
+        f"{ledger.count - opened} held back, {len(ledger.open)} still open; {seconds:.1f} s\n"
+        f"{_table(trials, ledger.count)}"
     )
+
+
+class _Trial:
+    """Another budget, run beside the config's over the same incidents."""
+
+    def __init__(self, per_day: float) -> None:
+        self.per_day = per_day
+        self._budget = Budget(per_day)
+        self.sent: set[int] = set()
+
+    def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
+        """Send what it admits and what is beyond a hard limit; see `Incidents.candidates`."""
+        for number, strength in candidates:
+            if number not in self.sent and (math.isinf(strength) or self._budget.admits(strength, now_s)):
+                self.sent.add(number)
+
+
+def _table(trials: list[_Trial], count: int) -> str:
+    """What other budgets would have done, two lines with a column each."""
+    columns = [(f"{trial.per_day:g}", str(len(trial.sent))) for trial in trials] + [("unlimited", str(count))]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    lines = zip(("budget a day", "incidents"), zip(*columns, strict=True), strict=True)
+    return "\n".join(
+        f"{head:<12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for head, cells in lines
+    )
+
+
+def _write_lines(file: IO[str], alerts: Sequence[Alert], held: Sequence[HeldBack]) -> None:
+    file.writelines(msgspec.json.encode(line).decode() + "\n" for line in (*alerts, *held))
 
 
 def _described(columns: tuple[Channel, ...], config: Config) -> tuple[Channel, ...]:

@@ -6,17 +6,26 @@ All share one protocol. Errors are signed, so that a channel may be quieter belo
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from agent.config import MadThreshold, MeanStdThreshold, PercentileThreshold, RangeThreshold
+from agent.config import (
+    DspotThreshold,
+    LikelihoodThreshold,
+    MadThreshold,
+    MeanStdThreshold,
+    PercentileThreshold,
+    RangeThreshold,
+    SpotThreshold,
+)
 
 if TYPE_CHECKING:
     from agent.config import ThresholdConfig
-    from agent.types import BoolArray, Float64Array
+    from agent.types import BoolArray, Float64Array, IntArray
 
-__all__ = ["Mad", "MeanStd", "Percentile", "RangeNovelty", "Threshold", "make_threshold"]
+__all__ = ["Likelihood", "Mad", "MeanStd", "Percentile", "RangeNovelty", "Spot", "Threshold", "make_threshold"]
 
 # Errors after which one that exceeds all before is rather an outlier than a part of the body.
 _WARM_UP = 30.0
@@ -24,6 +33,11 @@ _TINY = 1e-12
 # A step of a running quantile, over the distance to the value that caused it: less biases it, more makes it jump.
 _OVERSHOOT = 4.0
 _SIGNS = np.array([[1.0], [-1.0]])
+# Peaks are errors beyond this quantile of the calibration; so many of the newest are kept a lane and side.
+_PEAK_LEVEL = 0.95
+_PEAKS = 128
+# A tail heavier than this has no variance to fit it by; one shorter ends at the largest peak.
+_MOST_SHAPE = 0.5
 
 
 class Threshold(Protocol):
@@ -60,6 +74,22 @@ def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: float)
         return Percentile(effect, memory, percentile=config.percentile)
     if isinstance(config, MadThreshold):
         return Mad(effect, memory, k=config.k)
+    if isinstance(config, LikelihoodThreshold):
+        return Likelihood(effect, memory, epsilon=config.epsilon, short_rows=config.short_rows)
+    return _make_spot(config, effect, memory)
+
+
+def _make_spot(config: ThresholdConfig, effect: Float64Array, memory: float) -> Threshold:
+    if isinstance(config, SpotThreshold):
+        return Spot(effect, memory, risk=config.risk, calibration_rows=config.calibration_rows)
+    if isinstance(config, DspotThreshold):
+        return Spot(
+            effect,
+            memory,
+            risk=config.risk,
+            calibration_rows=config.calibration_rows,
+            depth_rows=config.depth_rows,
+        )
     raise TypeError(config)
 
 
@@ -160,9 +190,14 @@ class MeanStd:
         self.mean = np.zeros(effect.size)
         self.variance = np.zeros(effect.size)
 
+    def spread(self) -> Float64Array:
+        """The k standard deviations, float64[n_lanes]."""
+        spread: Float64Array = self._k * np.sqrt(self.variance)
+        return spread
+
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""
-        spread = self._k * np.sqrt(self.variance)
+        spread = self.spread()
         return (
             np.minimum(self.mean - spread, -self._effect),
             np.maximum(self.mean + spread, self._effect),
@@ -274,3 +309,178 @@ class Mad:
         """See `Threshold.learn`."""
         self._median.learn(error, which)
         self._deviation.learn(np.abs(error - self._median.estimate), which)
+
+
+class Likelihood:
+    """Anomaly likelihood: the short-term mean of the errors against its own usual distribution.
+
+    After Lavin & Ahmad 2015. Mean and variance of the short-term mean are kept over the memory, as a normal
+    distribution; an error is anomalous when the mean that it would bring about lies in a tail of probability ε: the
+    more the errors before it have moved the mean already, the less it takes. All means are exponentially weighted.
+
+    Parameters
+    ----------
+    effect, memory
+        See `make_threshold`.
+    epsilon
+        Probability of each tail: the Q-function of the limit.
+    short_rows
+        Errors in the short-term mean.
+
+    Examples
+    --------
+    >>> threshold = Likelihood(np.zeros(1), memory=1e5, epsilon=1e-5, short_rows=5)
+    >>> rng = np.random.default_rng(0)
+    >>> for error in rng.normal(0, 1, 5_000):
+    ...     threshold.learn(np.array([error]), np.array([True]))
+    >>> one = threshold.limits()[1][0]
+    >>> for error in (4.0, 4.0, 4.0):
+    ...     threshold.learn(np.array([error]), np.array([True]))
+    >>> bool(5 < one < 10), bool(threshold.limits()[1][0] < 4)
+    (True, True)
+    """
+
+    def __init__(self, effect: Float64Array, memory: float, *, epsilon: float, short_rows: float) -> None:
+        self._effect = np.maximum(effect, _TINY)
+        self._rate = 1.0 / short_rows
+        self._usual = MeanStd(effect, memory, k=NormalDist().inv_cdf(1.0 - epsilon))
+        self._short = np.zeros(effect.size)
+
+    @property
+    def count(self) -> Float64Array:
+        """See `Threshold.count`."""
+        return self._usual.count
+
+    def limits(self) -> tuple[Float64Array, Float64Array]:
+        """See `Threshold.limits`."""
+        spread = self._usual.spread()
+        # The error that would bring the short-term mean to the end of what is usual.
+        lower, upper = (
+            self._short + (self._usual.mean + side - self._short) / self._rate for side in (-spread, spread)
+        )
+        return np.minimum(lower, -self._effect), np.maximum(upper, self._effect)
+
+    def learn(self, error: Float64Array, which: BoolArray) -> None:
+        """See `Threshold.learn`."""
+        rate = which * np.maximum(1.0 / (self._usual.count + 1.0), self._rate)
+        self._short += rate * (np.where(which, error, self._short) - self._short)
+        self._usual.learn(self._short, which)
+
+
+class Spot:
+    """Streaming peaks over threshold, SPOT and with ``depth_rows`` DSPOT (Siffer et al. 2017), on both sides.
+
+    The first rows of a lane calibrate it: their 95 % quantile, of the errors and of the errors with their sign turned,
+    is where peaks begin. Excesses over it follow a generalised Pareto distribution, by the theorem of Pickands, Balkema
+    and de Haan; the limit is the level that is passed with the risk q. The fit is by moments (Hosking & Wallis 1987),
+    over the newest peaks, so that it costs the same for ever; the share of peaks is weighted over the memory.
+
+    Parameters
+    ----------
+    effect, memory
+        See `make_threshold`.
+    risk
+        q, for each side.
+    calibration_rows
+        Until then there are no limits: they are infinite.
+    depth_rows
+        Errors are taken from their moving average, exponentially weighted over so many rows; 0: from nothing.
+
+    Examples
+    --------
+    >>> threshold = Spot(np.zeros(1), memory=1e5, risk=1e-3, calibration_rows=300)
+    >>> rng = np.random.default_rng(0)
+    >>> for error in rng.exponential(1.0, 20_000):
+    ...     threshold.learn(np.array([error]), np.array([True]))
+    >>> bool(6.2 < threshold.limits()[1][0] < 7.6)  # exactly: ln 1000 = 6.9
+    True
+    """
+
+    def __init__(
+        self, effect: Float64Array, memory: float, *, risk: float, calibration_rows: int, depth_rows: float = 0.0
+    ) -> None:
+        n = effect.size
+        self._effect = np.maximum(effect, _TINY)
+        self._risk = risk
+        self._depth = depth_rows
+        self._kept = 1.0 - 1.0 / memory
+        self.count = np.zeros(n)
+        self._average = np.zeros(n)
+        self._calibration = np.zeros((calibration_rows, n))
+        self._calibrated = np.zeros(n, bool)
+        # All below float64[2, n]: the upper side, and the lower with its sign turned.
+        self._begin = np.full((2, n), np.inf)
+        self._shape = np.zeros((2, n))
+        self._size = np.zeros((2, n))
+        self._seen = np.zeros(n)
+        self._passed = np.zeros((2, n))
+        self._peaks = np.zeros((2, n, _PEAKS))
+        self._n_peaks = np.zeros((2, n), np.int64)
+
+    def limits(self) -> tuple[Float64Array, Float64Array]:
+        """See `Threshold.limits`."""
+        # How many times rarer than a peak: q·n/N in the paper, inverted.
+        rarer = np.log(np.maximum(self._passed / np.maximum(self._seen, 1.0) / self._risk, 1.0))
+        flat = np.abs(self._shape) < 1e-6
+        shape = np.where(flat, 1.0, self._shape)
+        level = self._begin + self._size * np.where(flat, rarer, np.expm1(shape * rarer) / shape)
+        return (
+            np.minimum(self._average - level[1], -self._effect),
+            np.maximum(self._average + level[0], self._effect),
+        )
+
+    def learn(self, error: Float64Array, which: BoolArray) -> None:
+        """See `Threshold.learn`."""
+        centred = np.where(which, error - self._average, 0.0)
+        if self._depth:
+            self._average += which * centred * np.maximum(1.0 / (self.count + 1.0), 1.0 / self._depth)
+        calibrating = which & ~self._calibrated
+        if calibrating.any():
+            lanes = np.flatnonzero(calibrating)
+            self._calibration[self.count[lanes].astype(np.int64), lanes] = centred[lanes]
+        self.count += which
+        running = which & self._calibrated
+        passed = (_both_signs(centred) > self._begin) & running
+        kept = np.where(running, self._kept, 1.0)
+        self._seen = self._seen * kept + running
+        self._passed = self._passed * kept + passed
+        if passed.any():
+            sides, lanes = np.nonzero(passed)
+            self._add(sides, lanes, (_both_signs(centred) - self._begin)[sides, lanes])
+            self._fit(sides, lanes)
+        if calibrating.any():
+            for lane in np.flatnonzero(calibrating & (self.count >= len(self._calibration))):
+                self._calibrate(int(lane))
+
+    def _add(self, sides: IntArray, lanes: IntArray, excess: Float64Array) -> None:
+        self._peaks[sides, lanes, self._n_peaks[sides, lanes] % _PEAKS] = excess
+        self._n_peaks[sides, lanes] += 1
+
+    def _fit(self, sides: IntArray, lanes: IntArray) -> None:
+        """Fit shape and size to the moments of the peaks of these sides and lanes."""
+        peaks = self._peaks[sides, lanes]
+        count = np.minimum(self._n_peaks[sides, lanes], _PEAKS)
+        mean = peaks.sum(axis=1) / count
+        variance = (peaks * peaks).sum(axis=1) / count - mean * mean
+        ratio = mean * mean / np.maximum(variance, _TINY * mean * mean + _TINY**2)
+        shape = np.clip(0.5 * (1.0 - ratio), -_MOST_SHAPE, _MOST_SHAPE)
+        self._shape[sides, lanes] = shape
+        # The size that goes with the shape for this mean.
+        self._size[sides, lanes] = mean * (1.0 - shape)
+
+    def _calibrate(self, lane: int) -> None:
+        values = _both_signs(self._calibration[:, lane])
+        self._calibrated[lane] = True
+        self._seen[lane] = len(self._calibration)
+        for side in (0, 1):
+            begin = float(np.quantile(values[side], _PEAK_LEVEL))
+            excess = values[side][values[side] > begin] - begin
+            self._begin[side, lane] = begin
+            self._passed[side, lane] = excess.size
+            where = np.array([side]), np.array([lane])
+            for each in excess:
+                self._add(*where, each)
+            if excess.size:
+                self._fit(*where)
+        if self._calibrated.all():
+            self._calibration = np.zeros((0, self.count.size))  # never needed again

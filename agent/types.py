@@ -19,11 +19,14 @@ __all__ = [
     "Channel",
     "ChannelMetric",
     "Contributor",
+    "Digest",
     "Float32Array",
     "Float64Array",
     "Frame",
     "Health",
+    "HeldBack",
     "IntArray",
+    "Kind",
     "Metrics",
     "NodeState",
     "Phase",
@@ -44,6 +47,7 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 Phase: TypeAlias = Literal["open", "update", "close"]
 Severity: TypeAlias = Literal["info", "warning", "critical"]
+Kind: TypeAlias = Literal["spike", "drop", "level_shift", "variance_change", "flat_line", "pattern_break"]
 Status: TypeAlias = Literal["learning", "normal", "anomalous"]
 
 
@@ -64,6 +68,9 @@ class Channel(msgspec.Struct, frozen=True):
         latencies, whose size varies over decades.
     minimum, maximum
         What the channel can show at all, such as 0 and 100 %: expectations are shown within.
+    alarm_above, alarm_below
+        Hard limits in the channel's unit: a value at or beyond one is an incident whatever is usual here, also while
+        learning, and no alert budget holds it back.
     """
 
     name: str
@@ -72,6 +79,8 @@ class Channel(msgspec.Struct, frozen=True):
     log_reference: float = 0.0
     minimum: float = -math.inf
     maximum: float = math.inf
+    alarm_above: float = math.inf
+    alarm_below: float = -math.inf
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -232,7 +241,17 @@ def bounded_score(strength: Float64Array) -> Float64Array:
 
 
 class Contributor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A channel's part in an incident, in the channel's own unit."""
+    """A channel's part in an incident, in the channel's own unit.
+
+    Parameters
+    ----------
+    share
+        Of the incident's strength.
+    kind
+        What the anomaly looks like; empty when there is too little to tell by.
+    limit
+        The hard limit that was reached, if one was.
+    """
 
     channel: str
     share: float
@@ -242,6 +261,8 @@ class Contributor(msgspec.Struct, frozen=True, omit_defaults=True):
     upper: float | None
     score: float
     unit: str = ""
+    kind: Kind | Literal[""] = ""
+    limit: float | None = None
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -264,8 +285,11 @@ class Alert(msgspec.Struct, frozen=True):
     provisional
         The channels concerned were learned for less than the provisional time.
     reason
-        Why this message was sent: ``onset``, ``joined``, ``severity``, ``recovered``, ``accepted`` (the new level
+        Why this message was sent: ``onset``, ``limit`` (a hard limit was reached), ``joined``, ``severity``,
+        ``revised`` (it is of another kind than it looked at first), ``recovered``, ``accepted`` (the new level
         became normal), ``missing`` (no more readings) or ``stopped``.
+    strength
+        Sum over the incident's channels of each one's worst error over limit: what the alert budget goes by.
     """
 
     v: int
@@ -287,6 +311,56 @@ class Alert(msgspec.Struct, frozen=True):
     duration_s: float = 0.0
     provisional: bool = False
     reason: str = ""
+    strength: float = 0.0
+
+
+class HeldBack(msgspec.Struct, frozen=True, tag_field="phase", tag="held"):
+    """An incident that the alert budget held back until it was over.
+
+    Parameters
+    ----------
+    started
+        Wall time of its first anomalous tick, seconds since 1970.
+    duration_s
+        Until it was over.
+    strength
+        As in `Alert`.
+    needed
+        The lowest strength that would have passed while it lasted.
+    summary
+        What its alert would have said.
+    channels
+        Those of the contributors, the strongest first.
+    """
+
+    started: float
+    duration_s: float
+    strength: float
+    needed: float
+    summary: str
+    channels: tuple[str, ...]
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """The retained ``digest`` message: what the alert budget held back.
+
+    Parameters
+    ----------
+    suppressed
+        Incidents held back since start.
+    needed
+        Strength that an incident must have to be sent at ``ts``.
+    incidents
+        The strongest of the last 24 hours, at most twenty, strongest first.
+    """
+
+    v: int
+    node: str
+    ts: float
+    budget_per_day: float
+    needed: float
+    suppressed: int
+    incidents: tuple[HeldBack, ...]
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -355,3 +429,4 @@ class Health(msgspec.Struct, frozen=True):
     dropped: int
     reconnects: int
     rss_mib: float
+    suppressed: int = 0

@@ -35,6 +35,7 @@ __all__ = ["main"]
 _ROOT = Path(__file__).parent.parent
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _LEARNING_S = 90.0
+_BUDGET = 1000.0  # who tries it out wants to see every anomaly
 _METRICS_S = 1.0
 # Shorter than what a tick waits for its sources, so that a slow service shows at every tick.
 _PROBE_S = 0.2
@@ -137,7 +138,7 @@ def _demo_settings(config: Config, folder: Path, broker: tuple[str, int], servic
     target = {"name": "loopback", "tcp": "{}:{}".format(*service), "timeout_s": _PROBE_S}
     settings["sources"] = [*settings["sources"], {"type": "latency", "targets": [target]}]
     settings["state_dir"] = str(folder / "state")
-    settings["alerts"]["learning_s"] = _LEARNING_S
+    settings["alerts"] |= {"learning_s": _LEARNING_S, "budget_per_day": _BUDGET}
     settings["mqtt"] |= {"metrics_interval_s": _METRICS_S, "health_interval_s": _HEALTH_S, "host": host, "port": port}
     return settings
 

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from math import nan
+from math import inf, nan
 from time import monotonic
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
@@ -162,9 +162,12 @@ def _parts(config: HostConfig) -> list[_Part]:
         (groups & {"cpu", "cpu_states"}, lambda: _cpu(busy="cpu" in groups, states="cpu_states" in groups)),
         ("cpu_per_core" in groups, _cpu_per_core),
         (groups & {"load", "load_all"}, lambda: _load(3 if "load_all" in groups else 1)),
-        ("memory" in groups, lambda: _gauge(_percent("memory.percent", 2.0), lambda: psutil.virtual_memory().percent)),
+        (
+            "memory" in groups,
+            lambda: _gauge(_percent("memory.percent", 2.0, 98.0), lambda: psutil.virtual_memory().percent),
+        ),
         ("swap" in groups, lambda: _gauge(_percent("swap.percent", 2.0), lambda: psutil.swap_memory().percent)),
-        (disk, lambda: _gauge(_percent("disk.percent", 2.0), lambda: _fullness(config.mount))),
+        (disk, lambda: _gauge(_percent("disk.percent", 2.0, 95.0), lambda: _fullness(config.mount))),
         (disk or config.disks, lambda: _disk_rates(total=disk, names=config.disks)),
         (network or config.interfaces, lambda: _network_rates(total=network, names=config.interfaces)),
         (
@@ -181,8 +184,8 @@ def _gauge(channel: Channel, sample: Callable[[], float]) -> _Part:
     return _Part((channel,), lambda: (sample(),))
 
 
-def _percent(name: str, effect: float) -> Channel:
-    return Channel(name, unit="%", effect=effect, minimum=0.0, maximum=100.0)
+def _percent(name: str, effect: float, alarm_above: float = inf) -> Channel:
+    return Channel(name, unit="%", effect=effect, minimum=0.0, maximum=100.0, alarm_above=alarm_above)
 
 
 # Processor: shares of the time that passed between two reads.
@@ -243,6 +246,10 @@ def _cpu_per_core() -> _Part:
         return [core.update(_states(now))["percent"] for core, now in zip(cores, times, strict=True)]
 
     return _Part(tuple(_percent(f"cpu.{index}.percent", 10.0) for index in range(len(cores))), read)
+
+
+def _memory() -> _Part:
+    return _gauge(_percent("memory.percent", 2.0, 98.0), lambda: psutil.virtual_memory().percent)
 
 
 def _load(n_averages: int) -> _Part:

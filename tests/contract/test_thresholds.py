@@ -7,10 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.config import MadThreshold, MeanStdThreshold, PercentileThreshold, RangeThreshold, ThresholdConfig
+from agent.config import (
+    DspotThreshold,
+    LikelihoodThreshold,
+    MadThreshold,
+    MeanStdThreshold,
+    PercentileThreshold,
+    RangeThreshold,
+    SpotThreshold,
+    ThresholdConfig,
+)
 from agent.threshold import Threshold, make_threshold
 
-CONFIGS: list[ThresholdConfig] = [RangeThreshold(), MeanStdThreshold(), PercentileThreshold(), MadThreshold()]
+CONFIGS: list[ThresholdConfig] = [
+    RangeThreshold(),
+    MeanStdThreshold(),
+    PercentileThreshold(),
+    MadThreshold(),
+    LikelihoodThreshold(),
+    SpotThreshold(),
+    DspotThreshold(),
+]
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda config: type(config).__name__)
@@ -70,7 +87,8 @@ def test_a_lane_that_is_not_chosen_stays_as_it_was_and_may_hold_nan(make: Any) -
     assert threshold.count.tolist() == [200, 200]
 
 
-@pytest.mark.parametrize("config", [RangeThreshold(), PercentileThreshold()])  # the other two are symmetric by nature
+# The others are symmetric by nature.
+@pytest.mark.parametrize("config", [RangeThreshold(), PercentileThreshold(), SpotThreshold(), DspotThreshold()])
 def test_skewed_errors_get_their_own_limit_on_each_side(config: ThresholdConfig) -> None:
     threshold = make_threshold(config, np.zeros(1), 1e5)
     feed(threshold, np.random.default_rng(5).exponential(1.0, 4000) - 0.1)
@@ -88,3 +106,45 @@ def test_a_jump_in_scale_is_learned_within_the_memory(make: Any) -> None:
     assert large > 2.5 * small
     feed(threshold, rng.normal(0, 1, 8000))
     assert threshold.limits()[1][0] < 0.6 * large
+
+
+@pytest.mark.parametrize("config", [SpotThreshold(risk=1e-3), DspotThreshold(risk=1e-3)])
+@pytest.mark.parametrize("draw", ["normal", "exponential", "laplace"])
+def test_peaks_over_threshold_are_passed_with_the_risk_asked_for(config: ThresholdConfig, draw: str) -> None:
+    threshold = make_threshold(config, np.zeros(40), 1e5)
+    rng = np.random.default_rng(7)
+    rows = getattr(rng, draw)(size=(8000, 40))
+    passed = 0
+    for row in rows:
+        _, upper = threshold.limits()
+        passed += int(np.count_nonzero((row > upper) & (threshold.count > 2000)))
+        threshold.learn(row, np.ones(40, bool))
+    assert 0.4e-3 < passed / (6000 * 40) < 2e-3
+
+
+def test_peaks_that_lie_all_on_one_value_or_none_at_all_leave_finite_limits() -> None:
+    threshold = make_threshold(SpotThreshold(), np.array([0.0, 0.5]), 1e4)
+    for row in range(2000):
+        threshold.learn(np.array([float(row % 50 == 0), 0.0]), np.array([True, True]))
+    lower, upper = threshold.limits()
+    assert np.isfinite(lower).all()
+    assert np.isfinite(upper).all()
+    assert upper[1] == 0.5
+
+
+def test_drifting_errors_keep_their_limits_around_them() -> None:
+    spot, dspot = (make_threshold(config, np.zeros(1), 1e5) for config in (SpotThreshold(), DspotThreshold()))
+    drift = np.random.default_rng(8).normal(0, 1, 6000) + np.arange(6000) / 300
+    feed(spot, drift)
+    feed(dspot, drift)
+    assert 20 < dspot.limits()[1][0] < 28
+    assert dspot.limits()[0][0] <= 0
+    assert not 20 < spot.limits()[1][0] < 28
+
+
+def test_an_elevated_mean_lowers_what_the_likelihood_allows() -> None:
+    threshold = make_threshold(LikelihoodThreshold(), np.zeros(1), 1e5)
+    feed(threshold, np.random.default_rng(9).normal(0, 1, 3000))
+    before = threshold.limits()[1][0]
+    feed(threshold, [2.5, 2.5, 2.5])
+    assert threshold.limits()[1][0] < before - 3

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-FAST = "{learning_s: 0, confirm_s: 0.5, clear_s: 1.0, cooldown_s: 1.0}"
+FAST = "{learning_s: 0, confirm_s: 0.5, clear_s: 1.0, cooldown_s: 1.0, budget_per_day: 1e9}"
 
 
 def write_config(folder: Path, port: int, text: str) -> Path:
@@ -83,7 +83,7 @@ def test_what_is_published_is_what_the_contract_says(
     write_csv(tmp_path / "plant.csv", 400, range(200, 240))
     text = (
         f"metrics_interval_s: 0.05}}\ninterval_s: 0.02\nsources: [{{type: csv, path: {tmp_path / 'plant.csv'}}}]\n"
-        "alerts: {learning_s: 0, confirm_s: 0.1, clear_s: 0.2}\n"
+        "alerts: {learning_s: 0, confirm_s: 0.1, clear_s: 0.2, budget_per_day: 1e9}\n"
     )
     subscriber = subscribe(broker.port)
     agent = run_agent(write_config(tmp_path, broker.port, text))
@@ -150,7 +150,7 @@ def test_an_alert_raised_while_the_broker_is_away_arrives_once_it_is_back(
     write_csv(tmp_path / "plant.csv", 5000, range(150, 180))
     text = (
         f"keepalive_s: 5}}\ninterval_s: 0.02\nsources: [{{type: csv, path: {tmp_path / 'plant.csv'}}}]\n"
-        "alerts: {learning_s: 0, confirm_s: 0.1, clear_s: 0.2}\n"
+        "alerts: {learning_s: 0, confirm_s: 0.1, clear_s: 0.2, budget_per_day: 1e9}\n"
     )
     subscriber = subscribe(broker.port)
     agent = run_agent(write_config(tmp_path, broker.port, text))

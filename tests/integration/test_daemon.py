@@ -122,7 +122,7 @@ def test_a_source_that_hangs_or_raises_never_stops_the_daemon(
     assert agent.end() == 0
 
 
-@pytest.mark.parametrize("what", ["config", "alert", "state", "metrics", "health"])
+@pytest.mark.parametrize("what", ["config", "alert", "state", "metrics", "health", "digest"])
 def test_every_schema_is_a_valid_one(what: str) -> None:
     done = run("schema", what)
     assert done.returncode == 0
@@ -139,12 +139,12 @@ def test_what_is_published_fits_the_published_schemas(
     path = tmp_path / "config.yaml"
     path.write_text(
         f"state_dir: {tmp_path / 'state'}\ninterval_s: 0.01\nsources: [{{type: csv, path: {tmp_path / 'r.csv'}}}]\n"
-        f"alerts: {{learning_s: 0, confirm_s: 0.05, clear_s: 0.1}}\n"
+        f"alerts: {{learning_s: 0, confirm_s: 0.05, clear_s: 0.1, budget_per_day: 1e9}}\n"
         f"mqtt: {{port: {broker.port}, metrics_interval_s: 0.1}}\n"
     )
     agent = run_agent(path)
     assert agent.process.wait(40) == 0
-    for what in ("alert", "state", "metrics", "health"):
+    for what in ("alert", "state", "metrics", "health", "digest"):
         schema = json.loads(run("schema", what).stdout)
         messages = wait_for(lambda what=what: subscriber.json(what), what=what)
         for message in messages:

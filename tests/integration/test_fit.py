@@ -37,7 +37,7 @@ STEP_S = 0.1
 ROWS = 1400
 TINY = ("--preset", "tiny", "--seed", "3")
 # A bundle begins with as many readings as training saw, which is enough for one that learns for a minute.
-ALERTS = "alerts: {learning_s: 60, confirm_s: 0.5, clear_s: 1, cooldown_s: 60}\n"
+ALERTS = "alerts: {learning_s: 60, confirm_s: 0.5, clear_s: 1, cooldown_s: 60, budget_per_day: 1e9}\n"
 FILES = ("forecaster.tflite", "autoencoder.tflite")
 
 

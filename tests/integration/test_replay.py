@@ -59,13 +59,14 @@ def live(frames: Iterable[Frame], channels: Any, settings: config.Config) -> lis
 
 def test_replay_gives_the_verdicts_of_the_live_loop_bit_for_bit(recording: Path, tmp_path: Path) -> None:
     settings = config.parse(
-        f"node: n\nsources: [{{type: csv, path: '{recording}'}}]\nalerts: {{learning_s: 0}}".encode()
+        f"node: n\nsources: [{{type: csv, path: '{recording}'}}]\n"
+        "alerts: {learning_s: 0, budget_per_day: 1e9}".encode()
     )
     sampler = Sampler(open_sources(settings), 1.0, ManualClock(1_700_000_000.0))
     steps = live(sampler.frames(), sampler.channels, settings)
     assert len(steps) == ROWS
     told = replay(settings, recording, output=tmp_path / "out.csv", incidents=tmp_path / "incidents.jsonl")
-    assert "1 incidents" in told
+    assert "1 incidents at a budget of 1e+09 a day" in told
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == ROWS
@@ -91,7 +92,7 @@ def test_replay_gives_the_verdicts_of_the_live_loop_bit_for_bit(recording: Path,
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 333])
 def test_how_a_recording_is_cut_into_chunks_changes_nothing(recording: Path, chunk: int) -> None:
-    settings = config.parse(b"alerts: {learning_s: 0}")
+    settings = config.parse(b"alerts: {learning_s: 0, budget_per_day: 1e9}")
     reader = CsvReader(recording)
     frames = list(reader)
     whole = live(frames, reader.channels, settings)
@@ -107,10 +108,26 @@ def test_how_a_recording_is_cut_into_chunks_changes_nothing(recording: Path, chu
 
 
 def test_columns_named_like_a_sources_channels_get_its_unit_and_scale(recording: Path, tmp_path: Path) -> None:
-    replay(config.parse(b"alerts: {learning_s: 0}"), recording, incidents=tmp_path / "i.jsonl")
+    replay(config.parse(b"alerts: {learning_s: 0, budget_per_day: 1e9}"), recording, incidents=tmp_path / "i.jsonl")
     first = json.loads((tmp_path / "i.jsonl").read_text().splitlines()[0])
     assert first["contributors"][0]["unit"] == "%"
     assert first["contributors"][0]["upper"] <= 100
+
+
+def test_what_the_budget_holds_back_is_counted_tabulated_and_written_if_asked_for(
+    recording: Path, tmp_path: Path
+) -> None:
+    settings = config.parse(b"alerts: {learning_s: 0, budget_per_day: 0.001}")
+    sent, both = tmp_path / "sent.jsonl", tmp_path / "both.jsonl"
+    told = replay(settings, recording, incidents=sent)
+    replay(settings, recording, incidents=both, held=True)
+    phases = [json.loads(line)["phase"] for line in both.read_text().splitlines()]
+    assert [json.loads(line)["phase"] for line in sent.read_text().splitlines()] == [p for p in phases if p != "held"]
+    opened, held = phases.count("open"), phases.count("held")
+    assert f"{opened} incidents at a budget of 0.001 a day in 0.0081 days, {held} held back" in told
+    head, counts = told.splitlines()[-2:]
+    assert head.split() == ["budget", "a", "day", "0.3", "1", "3", "10", "30", "unlimited"]
+    assert int(counts.split()[-1]) == opened + held > 0
 
 
 def test_a_recording_with_text_gaps_and_disorder_is_replayed_and_reported(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ CHANNELS = (Channel("cpu.percent", "%"), Channel("disk.write", "B/s"), Channel("
 
 
 def make(**alerts: Any) -> Incidents:
-    config = AlertsConfig(**{"confirm_s": 5, "clear_s": 3, "merge_s": 10, "cooldown_s": 20, **alerts})
+    config = AlertsConfig(
+        **{"confirm_s": 5, "clear_s": 3, "merge_s": 10, "cooldown_s": 20, "budget_per_day": 1e9, **alerts}
+    )
     return Incidents(CHANNELS, config, 1.0, node="pi4", model="default@1.0.0", instance="7f3a", next_seq=123)
 
 
@@ -21,7 +23,7 @@ def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float 
     strengths = np.array(strength, float)
     n = strengths.size
     return Verdict(
-        value=np.array([88.0] * n if value is None else value, np.float32),
+        value=np.where(strengths >= 1, 88.0, 6.0).astype(np.float32) if value is None else np.array(value, np.float32),
         outlook=np.array([[6.1] * n, [5.0] * n, [7.0] * n]),
         limits=(np.full(n, -4.1), np.full(n, 7.9)),
         in_units=lambda scaled: scaled,
@@ -36,6 +38,12 @@ def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float 
     )
 
 
+def frames_of(values: Any, start: int = 0) -> list[Frame]:
+    return [
+        Frame(start + i, 0, 1_700_000_000.0 + start + i, np.asarray(row, np.float32)) for i, row in enumerate(values)
+    ]
+
+
 class Feed:
     def __init__(self, incidents: Incidents) -> None:
         self.incidents = incidents
@@ -44,8 +52,9 @@ class Feed:
     def __call__(self, *strength: float, times: int = 1, **kwargs: Any) -> list[Alert]:
         alerts = []
         for _ in range(times):
-            frame = Frame(self.seq, 0, 1_700_000_000.0 + self.seq, np.zeros(3, np.float32))
-            alerts += self.incidents.step(frame, verdict(strength, **kwargs))
+            judged = verdict(strength, **kwargs)
+            frame = Frame(self.seq, 0, 1_700_000_000.0 + self.seq, judged.value)
+            alerts += self.incidents.step(frame, judged)
             self.seq += 1
         return alerts
 
@@ -67,7 +76,7 @@ def test_four_of_five_bad_ticks_open_an_incident(feed: Feed) -> None:
     assert alert.ts - alert.started == 4  # the excursion began with its first bad tick
     assert alert.contributors[0].channel == "cpu.percent"
     assert alert.contributors[0].share == 1.0
-    assert alert.summary == "cpu.percent 88 % (expected 2 – 14 %)"
+    assert alert.summary == "cpu.percent 88 % (expected 2 – 14 %), spike at 22:13:30 UTC"
     assert alert.score >= alert.threshold
 
 
@@ -160,7 +169,7 @@ def test_a_pattern_that_no_single_reading_shows_is_said_as_such(feed: Feed) -> N
 
 def test_a_clock_that_cannot_be_believed_is_said_with_every_message() -> None:
     incidents = Incidents(CHANNELS, AlertsConfig(), 1.0, node="n", model="m", instance="i", clock_synced=lambda: False)
-    (alert,) = Feed(incidents)(3, 0, 0, times=5)
+    (alert,) = Feed(incidents)(4, 0, 0, times=5)
     assert not alert.clock_synced
 
 
@@ -175,4 +184,151 @@ def test_numbering_has_no_gaps(feed: Feed) -> None:
 def test_with_a_long_interval_one_bad_tick_is_enough() -> None:
     incidents = Incidents(CHANNELS, AlertsConfig(), 300.0, node="n", model="m", instance="i")
     frame = Frame(0, 0, 0.0, np.zeros(3, np.float32))
-    assert [a.phase for a in incidents.step(frame, verdict([3, 0, 0]))] == ["open"]
+    assert [a.phase for a in incidents.step(frame, verdict([4, 0, 0]))] == ["open"]
+
+
+class TestBudget:
+    """What the budget holds back is never half told."""
+
+    def test_an_incident_below_the_bar_is_held_back_wholly_and_can_be_read_afterwards(self) -> None:
+        feed = Feed(make(budget_per_day=1))
+        assert feed(2, 1.5, 0, times=40) + feed(0, 0, 0, times=10) == []
+        assert feed.incidents.open == ()
+        (held,) = feed.incidents.take_held()
+        assert (held.strength, held.channels) == (3.5, ("cpu.percent", "disk.write"))
+        assert 3.9 < held.needed <= 4.0
+        assert held.started == 1_700_000_000.0
+        assert held.duration_s == 42
+        assert held.summary.startswith("cpu.percent reached 88 %")
+        assert feed.incidents.take_held() == []
+
+    def test_one_that_grows_past_the_bar_is_opened_then_with_its_true_beginning(self) -> None:
+        feed = Feed(make(budget_per_day=1))
+        assert feed(2, 0, 0, times=8) == []
+        (opened,) = feed(2.5, 2, 0, times=10)  # neither alone would do: their sum does
+        assert (opened.phase, opened.reason, opened.strength) == ("open", "onset", 4.5)
+        assert opened.started == 1_700_000_000.0
+        assert opened.ts == 1_700_000_000.0 + 11
+        assert [c.channel for c in opened.contributors] == ["cpu.percent", "disk.write"]
+        (closed,) = feed(0, 0, 0, times=10)
+        assert (closed.phase, closed.incident) == ("close", opened.incident)
+
+    def test_what_is_held_back_takes_no_number(self) -> None:
+        feed = Feed(make(budget_per_day=1))
+        alerts = []
+        for strength in (2, 5, 3, 9, 2, 30, 3, 60, 1.2):
+            alerts += feed(strength, 0, 0, times=10) + feed(0, 0, 0, times=30)
+        opened = [a for a in alerts if a.phase == "open"]
+        assert [a.strength for a in opened] == [5, 9, 30, 60]
+        assert [a.seq for a in alerts] == list(range(123, 131))
+        assert [a.incident for a in opened] == [f"pi4-7f3a-{seq:06d}" for seq in (123, 125, 127, 129)]
+        assert len(feed.incidents.take_held()) == 5
+        assert feed.incidents.count == 9
+
+    def test_nothing_is_said_of_one_that_is_held_back_when_the_agent_stops(self) -> None:
+        feed = Feed(make(budget_per_day=1))
+        feed(2, 0, 0, times=10)
+        assert feed.incidents.stop(Frame(11, 0, 1_700_000_011.0, np.zeros(3, np.float32))) == []
+        assert len(feed.incidents.take_held()) == 1
+
+    def test_candidates_tell_what_any_other_budget_would_have_seen(self) -> None:
+        feed = Feed(make(budget_per_day=1))
+        feed(2, 1.5, 0, times=20)
+        assert feed.incidents.candidates() == [(1, 3.5)]
+        feed(0, 0, 0, times=10)
+        assert feed.incidents.candidates() == []
+
+
+class TestHardLimits:
+    """A value beyond a hard limit is an incident whatever is usual."""
+
+    CHANNELS = (Channel("disk.percent", "%", effect=2.0, alarm_above=95.0), Channel("oven", alarm_below=-5.0))
+
+    def make(self, **alerts: Any) -> Incidents:
+        config = AlertsConfig(**{"confirm_s": 5, "clear_s": 3, "cooldown_s": 20, "budget_per_day": 0.001, **alerts})
+        return Incidents(self.CHANNELS, config, 1.0, node="n", model="m", instance="i")
+
+    def run(self, incidents: Incidents, values: Any, strength: float = 0.0, start: int = 0, **more: Any) -> list[Alert]:
+        alerts = []
+        for frame in frames_of(values, start):
+            alerts += incidents.step(frame, verdict([strength, 0.0], value=frame.values, **more))
+        return alerts
+
+    def test_it_is_sent_at_once_as_critical_while_learning_and_past_the_budget(self) -> None:
+        (alert,) = self.run(self.make(), [[96, 0]] * 30, seen=0)
+        assert (alert.phase, alert.reason, alert.severity) == ("open", "limit", "critical")
+        assert alert.ts == 1_700_000_003.0  # four fifths of the confirm time
+        assert alert.contributors[0].limit == 95
+        assert alert.score >= alert.threshold
+        assert "disk.percent 96 % (hard limit 95 %)" in alert.summary
+
+    def test_both_ends_count_and_the_limit_itself(self) -> None:
+        assert self.run(self.make(), [[94.9, -4.9]] * 30) == []
+        assert [a.contributors[0].channel for a in self.run(self.make(), [[95, 0]] * 30)] == ["disk.percent"]
+        assert [a.contributors[0].limit for a in self.run(self.make(), [[0, -5]] * 30)] == [-5]
+
+    def test_one_reading_beyond_or_an_absurd_one_is_none(self) -> None:
+        assert self.run(self.make(), [[50, 0]] * 9 + [[99, 0]] + [[50, 0]] * 9) == []
+        assert self.run(self.make(), [[np.inf, 0]] * 30) == []
+        assert self.run(self.make(), [[1e35, np.nan]] * 30) == []
+
+    def test_it_lasts_until_the_value_is_clearly_back_and_does_not_flicker_around_the_limit(self) -> None:
+        incidents = self.make()
+        opened = self.run(incidents, [[96, 0]] * 9 + [[95.5 - (i % 6) / 4, 0] for i in range(291)])
+        assert [a.phase for a in opened] == ["open"]
+        closed = self.run(incidents, [[93.9, 0]] * 5, start=300)
+        assert [(a.phase, a.reason) for a in closed] == [("close", "recovered")]
+
+    def test_a_new_normal_does_not_end_it(self) -> None:
+        incidents = self.make()
+        alerts = self.run(incidents, [[97, 0]] * 10)
+        alerts += self.run(incidents, [[97, 0]] * 10, start=10, accepted=[True, False])
+        assert [a.phase for a in alerts] == ["open"]
+
+    def test_a_held_back_incident_that_reaches_a_limit_is_sent(self) -> None:
+        incidents = self.make()
+        assert self.run(incidents, [[80, 0]] * 20, strength=2) == []
+        (alert,) = self.run(incidents, [[96, 0]] * 20, strength=2, start=20)
+        assert (alert.phase, alert.reason, alert.severity) == ("open", "limit", "critical")
+        assert alert.started == 1_700_000_000.0
+
+    def test_an_open_incident_that_reaches_a_limit_says_so(self) -> None:
+        incidents = self.make(budget_per_day=1e9)
+        alerts = self.run(incidents, [[80, 0]] * 20, strength=5) + self.run(
+            incidents, [[96, 0]] * 20, strength=5, start=20
+        )
+        assert [(a.phase, a.reason) for a in alerts] == [("open", "onset"), ("update", "limit")]
+        assert alerts[1].contributors[0].limit == 95
+
+    def test_the_cool_down_of_another_incident_does_not_hold_it_back(self) -> None:
+        incidents = self.make(budget_per_day=1e9, cooldown_s=1000)
+        self.run(incidents, [[80, 0]] * 10, strength=5)
+        self.run(incidents, [[50, 0]] * 10, start=10)
+        assert [a.reason for a in self.run(incidents, [[96, 0]] * 10, start=20)] == ["limit"]
+
+
+class TestKinds:
+    """The first contributor's kind is in the summary, and put right a minute later."""
+
+    def feed(self, values: Any) -> list[Alert]:
+        config = AlertsConfig(confirm_s=5, clear_s=3, budget_per_day=1e9)
+        incidents = Incidents(CHANNELS[:1], config, 1.0, node="n", model="m", instance="i")
+        alerts = []
+        for frame in frames_of(np.array(values)[:, None]):
+            alerts += incidents.step(frame, verdict([9.0 if abs(frame.values[0]) > 20 else 0.0], value=frame.values))
+        return alerts
+
+    def test_a_level_shift_looks_like_a_spike_first_and_is_revised(self) -> None:
+        noise = np.random.default_rng(0).normal(0, 2, 400)
+        noise[200:] += 50
+        opened, revised = self.feed(noise)
+        assert (opened.phase, opened.contributors[0].kind) == ("open", "spike")
+        assert (revised.phase, revised.reason, revised.contributors[0].kind) == ("update", "revised", "level_shift")
+        assert revised.summary.endswith(", level shift since 22:16:40 UTC")
+        assert 59 <= revised.ts - opened.ts <= 61
+
+    def test_a_name_that_holds_is_not_sent_again(self) -> None:
+        noise = np.random.default_rng(0).normal(0, 2, 400)
+        noise[200:210] -= 50
+        opened, closed = self.feed(noise)
+        assert [a.contributors[0].kind for a in (opened, closed)] == ["drop", "drop"]

@@ -362,7 +362,7 @@ class TestRestart:
 class TestStart:
     """The bundle that watches at once, by the errors that training saw."""
 
-    ALERTS = AlertsConfig(confirm_s=60.0, cooldown_s=3600.0)
+    ALERTS = AlertsConfig(confirm_s=60.0, cooldown_s=3600.0, budget_per_day=1e9)
 
     def calibrated(self, shared: Trained) -> Bundle:
         """What `training.start` does, in short: errors of the agent's own step on normal readings."""

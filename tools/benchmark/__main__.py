@@ -30,6 +30,7 @@ BENCHMARKS = {
     "step": "one step of ten channels against its bare invokes, and against Keras' model.predict",
     "footprint": "memory, CPU and start-up of the daemon, beside other agents where they can be had",
     "growth": "memory after many steps against memory after few",
+    "kinds": "anomalies of each simulated kind: how many lead to an alert, how many are called by their right name",
     "quantisation": "int8 against float32: scores over real series, size; the fused LSTM against Keras' own conversion",
     "nab": "detection on the Numenta Anomaly Benchmark, beside published detectors",
 }

@@ -1,0 +1,69 @@
+"""The alert budget: how strong an incident must be to be sent, so that a node speaks N times a day and no more.
+
+The bar rises by a factor of two with each incident sent and sinks by a factor of two N times a day. In the long run
+that holds the number sent to N a day whatever the strengths are, and it is the strongest that pass.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["LOUDEST", "Budget"]
+
+#: Strengths beyond count as this. It bounds how high the bar climbs, see `Budget`.
+LOUDEST = 64.0
+_FIRST = 4.0
+_DOUBLING = math.log(2.0)
+_DAY_S = 86400.0
+
+
+class Budget:
+    """Lets an incident pass when the logarithm of its strength reaches the level.
+
+    The level L begins at ln 4. ``L ← max(0, L + ln 2·[sent] − ln 2·N·Δt/86400)``: a leaky bucket in doublings. As a
+    strength counts for at most ``LOUDEST``, the level is never above ln(2·LOUDEST), so that after the worst storm the
+    strongest incident waits for 1/N of a day at most, one of strength s for log2(2·LOUDEST/s)/N days; and even when
+    everything is of the strongest, no more than N a day pass. At most seven pass at once, after a long quiet.
+
+    Parameters
+    ----------
+    per_day
+        N > 0; so large that the level is back at 0 by the next row is no budget.
+    level
+        To begin with; ln(strength).
+
+    Examples
+    --------
+    >>> budget = Budget(per_day=3.0)
+    >>> budget.admits(3.9, now_s=0.0), budget.admits(4.0, now_s=0.0), budget.admits(7.0, now_s=0.0)
+    (False, True, False)
+    >>> budget.admits(7.0, now_s=8 * 3600.0)
+    True
+    """
+
+    def __init__(self, per_day: float, level: float = math.log(_FIRST)) -> None:
+        self.level = level
+        #: Seconds, of the clock of ``now_s``, up to which the level has sunk.
+        self.at_s = 0.0
+        self._leak = _DOUBLING * per_day / _DAY_S
+
+    def needed(self, now_s: float) -> float:
+        """Strength that an incident must have to pass now, at least 1; above ``LOUDEST`` none does."""
+        self.level = max(0.0, self.level - self._leak * max(0.0, now_s - self.at_s))
+        self.at_s = max(now_s, self.at_s)
+        return math.exp(self.level)
+
+    def admits(self, strength: float, now_s: float) -> bool:
+        """Whether an incident of this strength passes; if it does, the level rises.
+
+        Parameters
+        ----------
+        strength
+            At least 1 for an anomaly: sum over its channels of each one's worst error over limit.
+        now_s
+            Seconds of a clock that never goes back and began near 0 with this object.
+        """
+        if min(strength, LOUDEST) < self.needed(now_s):
+            return False
+        self.level += _DOUBLING
+        return True

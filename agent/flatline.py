@@ -1,0 +1,83 @@
+"""Flat-lines: a channel that used to change and is stuck, at whatever value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from agent.types import BoolArray, Float64Array
+
+__all__ = ["FlatLine"]
+
+_SHARE_S, _SHARE_ROWS = 600.0, 60
+_LIVELY = 0.2
+_RUN_S, _RUN_ROWS = 60.0, 30
+_TIMES_LONGEST = 5.0
+_HALF_LIFE_S = 7 * 86400.0
+
+
+class FlatLine:
+    """Holds the present run of equal values against what runs a channel is used to.
+
+    A channel is stuck when it changed in more than a fifth of the readings of the ten minutes before the run began, and
+    the run is longer than a minute and than five times the longest run before, which is forgotten by half in a week.
+    Missing readings neither end a run nor lengthen it.
+
+    Parameters
+    ----------
+    n_channels
+        How many.
+    interval_s
+        Seconds between rows. The ten minutes are at least 60 readings and weighted exponentially, the minute at least
+        30.
+    floor
+        Changes no larger count as none: a float, or float64[n_channels], on the scale of the values.
+
+    Examples
+    --------
+    >>> rule, all_valid = FlatLine(1, interval_s=1.0, floor=0.0), np.array([True])
+    >>> lively = [rule.step(np.array([float(row % 7)]), all_valid)[0] for row in range(1000)]
+    >>> stuck = [rule.step(np.array([3.0]), all_valid)[0] for row in range(90)]
+    >>> bool(max(lively) < 1.0), bool(stuck[50] < 1.0), bool(stuck[-1] >= 1.0)
+    (True, True, True)
+    """
+
+    def __init__(self, n_channels: int, interval_s: float, floor: Float64Array | float) -> None:
+        self._floor = floor
+        self._share_rows = max(_SHARE_ROWS, _SHARE_S / interval_s)
+        self._shortest = max(_RUN_ROWS, _RUN_S / interval_s)
+        self._kept = 0.5 ** (interval_s / _HALF_LIFE_S)
+        self._seen = np.zeros(n_channels)
+        # The value that the present run began with, and the run's readings.
+        self._value = np.full(n_channels, np.nan)
+        self._run = np.zeros(n_channels)
+        self._longest = np.zeros(n_channels)
+        # Share of changes until now, and as it was when the present run began.
+        self._share = np.zeros(n_channels)
+        self._share_before = np.zeros(n_channels)
+
+    def step(self, scaled: Float64Array, valid: BoolArray) -> Float64Array:
+        """Take in a row; give the strength of the rule, float64[n_channels]: 1 and more is stuck.
+
+        Parameters
+        ----------
+        scaled
+            float64[n_channels], meaningless where not valid.
+        valid
+            bool[n_channels].
+        """
+        self._seen += valid
+        # A comparison with NaN is False: the first reading is a change.
+        changed = valid & ~(np.abs(scaled - self._value) <= self._floor)
+        rate = valid / np.minimum(np.maximum(self._seen, 1.0), self._share_rows)
+        self._share += rate * (changed - self._share)
+        self._longest *= self._kept
+        np.maximum(self._longest, self._run, out=self._longest, where=changed)
+        np.copyto(self._share_before, self._share, where=changed)
+        np.copyto(self._value, scaled, where=changed)
+        self._run = np.where(changed, 1.0, self._run + valid)
+        lively = (self._share_before > _LIVELY) & (self._seen - self._run >= self._share_rows)
+        strength: Float64Array = lively * self._run / np.maximum(self._shortest, _TIMES_LONGEST * self._longest)
+        return strength
