@@ -50,8 +50,8 @@ class Stage:
         n = still.size
         spec = bundle.manifest.autoencoder
         self.rows = rows
-        #: Kinds of error: of the forecast, of the value itself, and with patterns of the reconstruction and variance.
-        self.signals = 4 if patterns else 2
+        #: Kinds of error: of the forecast, and with patterns of the reconstruction and of the variance.
+        self.signals = 3 if patterns else 1
         self._patterns = patterns
         self._total = np.zeros(n)
         self._present = np.zeros(n)
@@ -66,10 +66,9 @@ class Stage:
         self._ring = Ring(n, spec.window)
         if patterns:
             self._autoencoder = bundle.autoencoder(n)
-        # The first value of each channel: errors of values are measured from it, as any fixed point would do.
-        self._anchor = np.full(n, np.nan)
         self._still = np.maximum(still, _TINY)
         self._variance = np.zeros(n)
+        self._usual_dispersion = np.full(n, np.nan)
         #: float64[n], the newest block means; of channels without one, the former.
         self.values = np.zeros(n)
         #: bool[n], whether the newest block held any valid reading.
@@ -96,15 +95,13 @@ class Stage:
 
     def errors(self) -> Float64Array:
         """How far the newest block is from what was expected, float64[signals, n]; NaN where nothing can be said."""
-        self._anchor = np.where(np.isnan(self._anchor) & self.valid, self.values, self._anchor)
         errors = np.full((self.signals, self.values.size), np.nan)
         errors[0] = self.values - self.outlook[0]
-        errors[1] = self.values - self._anchor
         if self._patterns:
             self._ring.push(self.values)
             if self._blocks % self._stride == 0:
-                errors[2] = self._reconstruction_error()
-            errors[3] = self._dispersion()
+                errors[1] = self._reconstruction_error()
+            errors[2] = self._dispersion()
         errors[:, ~self.valid] = np.nan
         self._blocks += 1
         return errors
@@ -148,6 +145,8 @@ class Stage:
         return np.where(normaliser.count < self._window, np.nan, largest)
 
     def _dispersion(self) -> Float64Array:
-        """Logarithm of the recent standard deviation about the running centre."""
+        """Logarithm of the recent standard deviation about the running centre, less what it was when first known."""
         deviation: Float64Array = np.log(np.sqrt(self._variance) + self._still)
-        return deviation
+        known = self._normaliser.count >= _DISPERSION_BLOCKS
+        self._usual_dispersion = np.where(np.isnan(self._usual_dispersion) & known, deviation, self._usual_dispersion)
+        return deviation - self._usual_dispersion

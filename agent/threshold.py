@@ -53,6 +53,24 @@ class Threshold(Protocol):
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """Take in one row of errors, float64[n_lanes], of the chosen lanes; the others may hold NaN."""
 
+    def strength(self, error: Float64Array) -> Float64Array:
+        """How much errors, float64[n_lanes], speak for an anomaly: 1 at the limit, about 0 where usual or NaN."""
+
+
+class _ByRatio:
+    """Strength from how near an error is to its limit: its fourth power within, so that many usual ones add to little."""
+
+    def limits(self) -> tuple[Float64Array, Float64Array]:
+        """See `Threshold.limits`."""
+        raise NotImplementedError
+
+    def strength(self, error: Float64Array) -> Float64Array:
+        """See `Threshold.strength`."""
+        lower, upper = self.limits()
+        ratio = np.fmax(np.maximum(error / upper, error / lower), 0.0)
+        strength: Float64Array = np.where(ratio < 1.0, ratio**4, ratio)
+        return strength
+
 
 def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: float) -> Threshold:
     """Make the threshold that a config names.
@@ -133,10 +151,20 @@ class RangeNovelty:
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """Range seen, widened by the margin; see `Threshold.limits`."""
-        youth = self._novelty + 30.0 * self._novelty / np.maximum(self.count, 1.0)
-        margin = youth * (self._ends[0] + self._ends[1]) + self._half_effect
-        limits = np.maximum(self._ends, 0.0) + margin
+        limits = np.maximum(self._ends, 0.0) + self._margin() + self._half_effect
         return -limits[1], limits[0]
+
+    def strength(self, error: Float64Array) -> Float64Array:
+        """Excess beyond the range, less half of the smallest effect, over the margin; see `Threshold.strength`."""
+        excess = np.maximum(*(_both_signs(error) - self._ends)) - self._half_effect
+        strength: Float64Array = np.fmax(excess, 0.0) / (self._margin() + _TINY)
+        return strength
+
+    def _margin(self) -> Float64Array:
+        """A share of the range, the larger the younger it is."""
+        share = self._novelty + 30.0 * self._novelty / np.maximum(self.count, 1.0)
+        margin: Float64Array = share * (self._ends[0] + self._ends[1])
+        return margin
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
@@ -168,7 +196,7 @@ def _both_signs(values: Float64Array) -> Float64Array:
     return both
 
 
-class MeanStd:
+class MeanStd(_ByRatio):
     """Mean ± k standard deviations, exponentially weighted.
 
     The rate is ``max(1 / n, 1 / memory)`` (West 1979 for the weighted update of the variance).
@@ -240,7 +268,7 @@ class _RunningQuantile:
         self.estimate += np.copysign(np.minimum(step, _OVERSHOOT * size), distance)
 
 
-class Percentile:
+class Percentile(_ByRatio):
     """The p-th and the (100 - p)-th percentile of the errors, by stochastic approximation.
 
     Examples
@@ -273,7 +301,7 @@ class Percentile:
         self._lower.learn(error, which)
 
 
-class Mad:
+class Mad(_ByRatio):
     """Median ± k scaled median absolute deviations (Leys et al. 2013), both by stochastic approximation.
 
     1.4826 makes the median absolute deviation of a normal distribution its standard deviation.
@@ -311,7 +339,7 @@ class Mad:
         self._deviation.learn(np.abs(error - self._median.estimate), which)
 
 
-class Likelihood:
+class Likelihood(_ByRatio):
     """Anomaly likelihood: the short-term mean of the errors against its own usual distribution.
 
     After Lavin & Ahmad 2015. Mean and variance of the short-term mean are kept over the memory, as a normal
@@ -367,7 +395,7 @@ class Likelihood:
         self._usual.learn(self._short, which)
 
 
-class Spot:
+class Spot(_ByRatio):
     """Streaming peaks over threshold, SPOT and with ``depth_rows`` DSPOT (Siffer et al. 2017), on both sides.
 
     The first rows of a lane calibrate it: their 95 % quantile, of the errors and of the errors with their sign turned,

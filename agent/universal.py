@@ -1,4 +1,8 @@
-"""One universal pair of networks, applied to every channel by itself; what they see is normalised on the way."""
+"""Watches every channel by itself with the universal networks, at several time scales, through two heads.
+
+*Novelty* raises alerts: how far the errors of forecast, reconstruction and variance lie beyond all that was seen, at
+every scale, as the root of the sum of their squares. *Ratio* tells the state: deviations against their usual size.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,79 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.detector import Detector
-from agent.features import Normaliser, squash, unsquash
+from agent.features import NORMALISATION_ROWS, Scale
+from agent.flatline import FlatLine
+from agent.ratio import Level, Ratio, node_state
+from agent.readout import Readout
 from agent.ring import Ring
+from agent.stage import Stage
+from agent.threshold import make_threshold
+from agent.types import Verdict
+from agent.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.bundle import Bundle
-    from agent.types import BoolArray, Channel, Float64Array
+    from agent.config import AlertsConfig, DetectionConfig
+    from agent.threshold import Threshold
+    from agent.types import BoolArray, Channel, Float64Array, Frame
 
-__all__ = ["UniversalDetector"]
+__all__ = ["UniversalWatch"]
 
-# The lower quantile lies below the median, the upper above.
-_SIDES = np.array([[-1.0], [1.0]])
+# Blocks of each scale, in blocks of the finest: at five seconds these are one minute, two and four.
+_SCALES = (1, 12, 24, 48)
+_COARSE_MEMORY = NORMALISATION_ROWS // 2
+# Blocks of a coarse scale that have to be seen before it says anything; of the finest the silent time decides.
+_FEWEST_BLOCKS = 8.0
+# Most that one kind of error at one scale can say.
+_LOUDEST = 4.0
+# After an alarm a channel raises no other for so many blocks.
+_REFRACTORY_BLOCKS = 45
+# A channel that was within its band for so many blocks is over its excursion.
+_CALM_BLOCKS = 3
+# Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
+_BAND_BLOCKS = 64
+_BAND = (0.05, 0.95)
+# Memory of the state head, in blocks; and blocks over which its ratios are averaged.
+_STATE_BLOCKS = 1500.0
+_SMOOTH_BLOCKS = 8.0
 
 
-class UniversalDetector(Detector):
+class _Scored:
+    """A stage with its threshold, and how large its forecast errors are against their usual size."""
+
+    def __init__(self, stage: Stage, threshold: Threshold, n: int, memory: float) -> None:
+        self.stage = stage
+        self.threshold = threshold
+        self.errors = np.full((stage.signals, n), np.nan)
+        self.usual = Ratio(n, memory)
+        #: float64[n], of the newest block.
+        self.ratio = np.zeros(n)
+
+    def judge(self, floor: Float64Array) -> Float64Array:
+        """Strength of each kind of error of the newest block, float64[signals, n]."""
+        self.errors = self.stage.errors()
+        strength = self.threshold.strength(self.errors.ravel()).reshape(self.errors.shape)
+        self.ratio = self.usual.of(np.abs(self.errors[0]), floor)
+        known = self.threshold.count.reshape(self.errors.shape) >= _FEWEST_BLOCKS
+        return np.minimum(strength, _LOUDEST) * known
+
+    def learn(self, limits: BoolArray, allowed: BoolArray, floor: Float64Array) -> None:
+        """Let limits learn from some channels, and everything else from those allowed."""
+        flat = self.errors.ravel()
+        self.threshold.learn(flat, np.isfinite(flat) & np.tile(limits, self.stage.signals))
+        size = np.abs(self.errors[0])
+        self.usual.learn(size, np.isfinite(size) & allowed, floor)
+        self.stage.learn(allowed)
+
+
+class UniversalWatch(Watch):
     """Runs a bundle that knows no channel in particular.
 
-    The forecaster advances by one step a row, its state carried for ever. The autoencoder reconstructs each channel's
-    window every ``stride`` rows; the channels take turns, so that every row costs the same. A channel that may not be
-    learned from keeps its statistics, its network state and its outlook.
+    Learning is held back for a channel while it is anomalous: normalisation, network state and limits stay as they
+    were, so that the expectation remains what would be normal. The first block of an excursion still widens the limits
+    by half, so that what recurs becomes usual; and what lasts longer than ``accept_after_s`` is the new normal.
 
     Parameters
     ----------
@@ -35,83 +90,180 @@ class UniversalDetector(Detector):
         In the order of the frames' values.
     bundle
         The verified models.
+    detection, alerts
+        The config's sections.
+    interval_s
+        Seconds between frames, to which all times are rounded.
     """
 
-    def __init__(self, channels: Sequence[Channel], bundle: Bundle) -> None:
-        super().__init__(channels)
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        bundle: Bundle,
+        detection: DetectionConfig,
+        alerts: AlertsConfig,
+        interval_s: float,
+    ) -> None:
+        super().__init__(channels, alerts, interval_s)
         n = len(channels)
-        spec = bundle.manifest.autoencoder
-        self._normaliser = Normaliser(n, self._still)
-        # What was read; and what the autoencoder sees, with the expectation in place of rows that were not learned.
-        self._read = Ring(n, spec.window)
-        self._accepted = Ring(n, spec.window)
-        self._window = spec.window
-        self._stride = spec.stride
-        self._judged = slice(-spec.judged, None)
-        self._forecaster = bundle.forecaster(n)
-        self._autoencoder = bundle.autoencoder(-(-n // spec.stride))
-        # The last row in which something else than the reading went to the autoencoder.
-        self._amended = -spec.window - 1
+        self.scale = Scale(channels)
+        self._minimum = np.array([c.minimum for c in channels])
+        self._maximum = np.array([c.maximum for c in channels])
+        effect = self.scale.effect
+        still = effect / 10.0  # a tenth of the smallest effect that matters is as good as still
+        self._rows = max(1, round(detection.block_s / interval_s))
+        self._stages = []
+        for scale in _SCALES:
+            rows = scale * self._rows
+            memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
+            stage = Stage(bundle, still, rows=rows, interval_s=interval_s, memory=memory, patterns=scale == 1)
+            # A variance has no unit: its smallest effect is a factor of about e.
+            effects = np.concatenate((effect, effect, np.ones(n))[: stage.signals])
+            threshold = make_threshold(detection.threshold, effects, max(detection.memory_s / (rows * interval_s), 2.0))
+            self._stages.append(_Scored(stage, threshold, n, max(_STATE_BLOCKS / scale, 60.0)))
+        self._level = Level(n, _STATE_BLOCKS)
+        self._readout = Readout(n)
+        self._linear = Ratio(n, _STATE_BLOCKS)
+        self._flat_line = FlatLine(n, interval_s, 0.0)
+        self._recent = Ring(n, _BAND_BLOCKS)
+        self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
+        self._confirm_rows = max(1, round(alerts.confirm_s / interval_s))
+        self._half_effect = effect / 2.0
+        self._row = 0
+        self._scaled = np.zeros(n)
+        self._state = np.zeros(n)
+        # Of the excursions: where they are, their band, their strength, and how long they have lasted and been calm.
+        self._excursion = np.zeros(n, bool)
+        self._band = np.zeros((2, n))
+        self._held = np.zeros(n)
+        self._lasted = np.zeros(n)
+        self._calm = np.zeros(n)
+        self._unconfirmed = np.zeros(n)
+        self._anomalous = np.zeros(n, bool)
+        self._silent_until = np.zeros(n)
+        #: Readings that were there but could not be used, so far.
+        self.invalid = 0
 
-    def learn(self, allowed: BoolArray) -> None:
-        """See `Detector.learn`."""
-        learn = allowed if self._all_valid else allowed & self._valid
-        normaliser = self._normaliser
-        features = normaliser.update(self._scaled, learn)
-        network = self._forecaster
-        self._follow_residual(learn, normaliser.rate)
-        forecast, next_h, next_c = network.step(features)
-        outlook = np.empty_like(self._outlook)
-        outlook[:] = features[:, 0] + forecast[:, 0]
-        outlook[1:] += _SIDES * forecast.T[1:]
-        outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
-        if np.count_nonzero(learn) < learn.size:
-            self._amended = self._step
-            self._accepted.amend(np.where(learn | np.isnan(self._outlook[0]), self._scaled, self._outlook[0]))
-            next_h = np.where(learn[:, None], next_h, network.h)
-            next_c = np.where(learn[:, None], next_c, network.c)
-            outlook = np.where(learn, outlook, self._outlook)
-        network.h, network.c, self._outlook = next_h, next_c, outlook
+    def step(self, frame: Frame) -> Verdict:
+        """See `Watch.step`."""
+        scaled, valid = self.scale.apply(frame.values)
+        self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
+        self._scaled = scaled = np.where(valid, scaled, self._scaled)
+        self._seen = self._seen + valid
+        self._row += 1
+        ready = self._seen > self._learning_rows
+        finest = self._stages[0]
+        outlook, limits = finest.stage.outlook, finest.threshold.limits()
+        due = [scored for scored in self._stages if scored.stage.push(scaled, valid)]
+        strength = self._judge(due, ready)
+        stuck = np.minimum(self._flat_line.step(scaled, valid), _LOUDEST) * ready
+        began = self._begin(strength, stuck)
+        before = self._anomalous
+        anomalous = self._follow(strength, stuck, valid)
+        accepted = self._accept()
+        anomalous &= ~accepted
+        self._anomalous = anomalous
+        held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
+        if due:
+            self._learn(due, anomalous, (anomalous & ~before) | began)
+        n = scaled.size
+        return Verdict(
+            value=frame.values,
+            outlook=outlook,
+            limits=(limits[0][:n], limits[1][:n]),
+            in_units=self._in_units,
+            strength=np.maximum(strength, np.where(began, stuck, 0.0)),
+            held=held,
+            anomalous=anomalous,
+            accepted=accepted,
+            seen=self._seen,
+            learning_rows=self._learning_rows,
+            provisional_rows=self._provisional_rows,
+            state=self._state * ready,
+            state_score=node_state(self._state[ready]),
+            errors=self._errors(),
+        )
 
-    def among_accepted(self) -> BoolArray:
-        """See `Detector.among_accepted`."""
-        # The newest row of the ring is the one in question.
-        before = self._accepted.view()[:, :-1]
-        within: BoolArray = (before.min(axis=1) <= self._scaled) & (self._scaled <= before.max(axis=1))
-        return within
+    def _judge(self, due: list[_Scored], ready: BoolArray) -> Float64Array:
+        """Strength of all that the blocks completed with this row say; 0 between blocks and in silent times."""
+        squares = np.zeros(self._scaled.size)
+        if not due:
+            return squares
+        for scored in due:
+            squares += np.square(scored.judge(self._level.floor)).sum(axis=0)
+        self._follow_state()
+        strength: Float64Array = np.sqrt(squares) * (ready & (self._row >= self._silent_until))
+        return strength
 
-    def restart(self, which: BoolArray) -> None:
-        """See `Detector.restart`."""
-        self._normaliser.restart(which, self._read.view().astype(np.float64))
-        self._accepted.copy_from(self._read, which)
-        self._forecaster.h[which] = 0.0
-        self._forecaster.c[which] = 0.0
-        self._outlook = np.where(which, self._scaled, self._outlook)
+    def _follow_state(self) -> None:
+        """Ratio of every channel's deviations to their usual size: root mean square over kinds, averaged over time."""
+        finest = self._stages[0].stage
+        which, floor = finest.valid, self._level.floor
+        size = np.abs(finest.values - self._readout.forecast)
+        squares = np.square(self._linear.of(size, floor)) + np.square(self._level.follow(finest.values, which))
+        for scored in self._stages:
+            squares += np.square(scored.ratio)
+        ratio = np.sqrt(squares / (len(self._stages) + 2))
+        self._state += (ratio - self._state) / _SMOOTH_BLOCKS
+        self._linear.learn(size, np.isfinite(size) & which, floor)
 
-    def _look_back(self, error: Float64Array) -> None:
-        """Judge before the newest row goes in: it may not be accepted, and the forecaster judges it anyway."""
-        self._reconstruct(error)
-        self._read.push(self._scaled)
-        self._accepted.push(self._scaled)
+    def _begin(self, strength: Float64Array, stuck: Float64Array) -> BoolArray:
+        """Begin excursions, each with the band of its recent blocks; where they began, bool[n]."""
+        beyond = strength >= 1.0
+        began: BoolArray = (beyond | (stuck >= 1.0)) & ~self._excursion
+        self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
+        if began.any():
+            recent = self._recent.view()[began]
+            band = np.quantile(recent, _BAND, axis=1)
+            margin = np.maximum(self._half_effect[began], 0.0)
+            self._band[:, began] = np.stack((band[0] - margin, band[1] + margin))
+            values = self._stages[0].stage.values
+            outside = (values < self._band[0]) | (values > self._band[1])
+            # What is unusual though its values are not cannot be confirmed by values: it lasts for the time of one.
+            self._unconfirmed = np.where(began, np.where(outside, 0.0, self._confirm_rows), self._unconfirmed)
+            for counter in (self._lasted, self._calm, self._held):
+                counter[began] = 0.0
+            self._excursion |= began
+        self._held = np.where(self._excursion, np.maximum(self._held, np.maximum(strength, stuck)), 0.0)
+        return began
 
-    def _reconstruct(self, error: Float64Array) -> None:
-        """Put in the largest error of the newest points, float64[n_channels], for the channels whose turn it is."""
-        # Channels take turns: every `stride`-th of them is due, beginning with another one each row.
-        due = slice(self._step % self._stride, None, self._stride)
-        window = self._accepted.view()[due]
-        if not len(window):
-            return
-        normaliser = self._normaliser
-        centre, spread = normaliser.centre[due, None], normaliser.spread[due, None]
-        squashed = squash((window - centre) / spread)
-        reconstruction = self._autoencoder.reconstruct(squashed)[:, self._judged]
-        newest = window[:, self._judged]
-        residual: Float64Array = np.abs(newest - (centre + spread * unsquash(reconstruction)))
-        if self._step <= self._amended + self._window:
-            # What stands in for a reading that was not learned is not judged.
-            residual *= newest == self._read.view()[due, self._judged]
-        largest = residual.max(axis=1)
-        if normaliser.fewest < self._window:
-            # A window that reaches back before the first reading says nothing.
-            largest[normaliser.count[due] < self._window] = np.nan
-        error[due] = largest
+    def _follow(self, strength: Float64Array, stuck: Float64Array, valid: BoolArray) -> BoolArray:
+        """Which channels are anomalous at this row: on an excursion, and outside their band or not yet judged by it."""
+        if not self._excursion.any():
+            return self._excursion.copy()
+        outside = ((self._scaled < self._band[0]) | (self._scaled > self._band[1])) & valid
+        still = outside | (self._unconfirmed > 0) | (strength >= 1.0) | (stuck >= 1.0)
+        anomalous = self._excursion & np.where(valid, still, self._anomalous)
+        self._unconfirmed = np.maximum(self._unconfirmed - 1.0, 0.0)
+        self._lasted += anomalous
+        self._calm = np.where(anomalous, 0.0, self._calm + valid)
+        self._excursion &= self._calm < _CALM_BLOCKS * self._rows
+        return anomalous
+
+    def _accept(self) -> BoolArray:
+        """Channels that have been anomalous for so long that they start anew from their recent blocks."""
+        accepted: BoolArray = self._excursion & (self._lasted >= self._accept_rows)
+        if accepted.any():
+            blocks = max(2, min(_BAND_BLOCKS, int(self._accept_rows / self._rows)))
+            recent = self._recent.view()[:, -blocks:].astype(np.float64)
+            for scored in self._stages:
+                scored.stage.restart(accepted, recent)
+            self._excursion &= ~accepted
+        return accepted
+
+    def _learn(self, due: list[_Scored], anomalous: BoolArray, onset: BoolArray) -> None:
+        allowed = ~anomalous
+        finest = self._stages[0].stage
+        floor = self._level.floor
+        for scored in due:
+            scored.learn(allowed | onset, allowed, floor)
+        self._readout.learn(finest.values, allowed & finest.valid)
+        self._recent.push(finest.values)
+
+    def _errors(self) -> Float64Array:
+        """Errors of forecast and reconstruction at the finest scale, float64[2, n_channels]."""
+        return self._stages[0].errors[:2]
+
+    def _in_units(self, scaled: Float64Array) -> Float64Array:
+        """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
+        return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)

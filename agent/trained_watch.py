@@ -1,0 +1,193 @@
+"""Watches the channels that a bundle was trained for, all together, from errors that training calibrated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.ratio import node_state
+from agent.threshold import make_threshold
+from agent.trained import TrainedDetector
+from agent.types import Verdict
+from agent.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.bundle import Bundle, Start
+    from agent.config import AlertsConfig, DetectionConfig
+    from agent.types import BoolArray, Channel, Float64Array, Frame
+
+__all__ = ["TrainedWatch"]
+
+# The autoencoder looks at a channel only now and then; its range needs this many looks.
+_MIN_RECONSTRUCTIONS = 12
+# Most that one look alone can make of it, in limits.
+_UNCONFIRMED = 0.99
+# Errors from training that the thresholds learn at most before the first reading.
+_START_ROWS = 512
+
+
+class TrainedWatch(Watch):
+    """Runs a bundle that `training fit` made for certain channels.
+
+    Learning is held back for a channel while it is anomalous: its normalisation, its network state and its limits stay
+    as they were, so that the expectation remains what would be normal. An excursion is over when a reading is within
+    limits again, or where the channel came from: the expectation may have been held half-way up a slope. The first
+    anomalous row of an excursion still widens the limits by half, so that what recurs becomes usual; and what lasts
+    longer than ``accept_after_s`` is taken as the new normal.
+
+    Parameters
+    ----------
+    channels
+        In the order of the frames' values.
+    bundle
+        The verified models.
+    detection, alerts
+        The config's sections.
+    interval_s
+        Seconds between frames, to which all times are rounded.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        bundle: Bundle,
+        detection: DetectionConfig,
+        alerts: AlertsConfig,
+        interval_s: float,
+    ) -> None:
+        super().__init__(channels, alerts, interval_s)
+        n = len(channels)
+        self._n = n
+        self.detector = TrainedDetector(channels, bundle, interval_s)
+        effect = self.detector.scale.effect
+        self._threshold = make_threshold(
+            detection.threshold, np.concatenate((effect, effect)), max(detection.memory_s / interval_s, 2.0)
+        )
+        self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
+        self._anomalous = np.zeros(n, bool)
+        self._none = np.zeros(n, bool)
+        self._all = np.ones(n, bool)
+        self._excursion = np.zeros(n)
+        self._excursions = False
+        self._few_looks = True
+        self._last_look = np.zeros(n)
+        self._reconstruction_strength = np.zeros(n)
+        # Of an excursion that the autoencoder confirmed, its first error; NaN otherwise.
+        self._onset = np.full(n, np.nan)
+        if bundle.manifest.start is not None:
+            names = list(bundle.manifest.channels)
+            self._start_from(bundle.manifest.start, [names.index(channel.name) for channel in channels])
+
+    @property
+    def invalid(self) -> int:  # type: ignore[override] # counted by the detector
+        """Readings that were there but could not be used, so far."""
+        return self.detector.invalid
+
+    def step(self, frame: Frame) -> Verdict:
+        """See `Watch.step`."""
+        n = self._n
+        scores = self.detector.score(frame)
+        valid = self.detector.valid
+        self._seen = self._seen + valid
+        errors = scores.errors.reshape(-1)  # one lane a channel and head
+        lower, upper = self._threshold.limits()
+        ready = self._seen > self._learning_rows
+        strength = self._strength(errors, lower, upper) * (ready & valid)
+
+        anomalous = strength >= 1.0
+        accepted = self._none
+        if self._excursions or np.count_nonzero(anomalous):
+            accepted = self._accept(anomalous, valid)
+            if accepted.any():
+                strength[accepted] = self._last_look[accepted] = self._reconstruction_strength[accepted] = 0.0
+                anomalous = anomalous & ~accepted
+
+        state = self.detector.relative_residual() * ready
+        verdict = Verdict(
+            value=frame.values,
+            outlook=scores.outlook,
+            limits=(lower[:n], upper[:n]),
+            in_units=self.detector.in_units,
+            strength=strength,
+            held=strength,
+            anomalous=anomalous,
+            accepted=accepted,
+            seen=self._seen,
+            learning_rows=self._learning_rows,
+            provisional_rows=self._provisional_rows,
+            state=state,
+            state_score=node_state(state[ready]),
+            errors=scores.errors,
+        )
+        self._learn(errors, anomalous, accepted)
+        return verdict
+
+    def _start_from(self, start: Start, order: list[int]) -> None:
+        """Learn the errors that training saw on held-back normal data, as if they had occurred here."""
+        table = np.concatenate((np.array(start.forecast_error)[order], np.array(start.reconstruction_error)[order]))
+        everywhere = np.ones(len(table), bool)
+        # From the outermost inwards: what comes late and lies beyond all before would count as an outlier.
+        outermost = np.argsort(-np.abs(np.array(start.levels) - 0.5), kind="stable")
+        for _ in range(max(1, min(start.rows, _START_ROWS) // len(outermost))):
+            for column in outermost:
+                self._threshold.learn(table[:, column], everywhere)
+        self._seen += start.rows
+
+    def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
+        """Error over limit, the larger of both heads; float64[n_channels]."""
+        n = self._n
+        # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
+        ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
+        looked = np.isfinite(errors[n:])
+        if self._few_looks:
+            enough = self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS
+            looked &= enough
+            self._few_looks = not enough.all()
+        if np.count_nonzero(looked):
+            # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
+            both = np.minimum(ratio[n:], self._last_look)
+            np.copyto(self._reconstruction_strength, both, where=looked)
+            np.copyto(self._last_look, ratio[n:], where=looked)
+        strength: Float64Array = np.maximum(ratio[:n], self._reconstruction_strength)
+        # What is yet to be confirmed counts as nearly at the limit, never as beyond it.
+        return np.maximum(strength, np.minimum(self._last_look, _UNCONFIRMED))
+
+    def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
+        """Channels that have been anomalous for so long that they start anew from their recent rows."""
+        self._excursion = np.maximum(self._excursion + np.where(anomalous, 1.0, -1.0) * valid, 0.0)
+        accepted = self._excursion >= self._accept_rows
+        if accepted.any():
+            self.detector.restart(accepted)
+            self._excursion[accepted] = 0.0
+        self._excursions = bool(self._excursion.any())
+        return accepted
+
+    def _learn(self, errors: Float64Array, anomalous: BoolArray, accepted: BoolArray) -> None:
+        lanes = np.isfinite(errors)
+        allowed = self._all
+        if np.count_nonzero(anomalous) or accepted is not self._none:
+            allowed = ~(anomalous | accepted)
+            lanes &= np.tile(allowed | (anomalous & ~self._anomalous), 2)
+        self._defer(errors, lanes, anomalous)
+        self._threshold.learn(errors, lanes)
+        self.detector.learn(allowed)
+        self._anomalous = anomalous
+
+    def _defer(self, errors: Float64Array, lanes: BoolArray, anomalous: BoolArray) -> None:
+        """Keep limits of the autoencoder's error that come from training until an excursion is over.
+
+        A look that goes beyond them is not learned: it is confirmed by the next, or it was a single odd one. What was
+        confirmed widens them when it has ended, by its onset.
+        """
+        n = self._n
+        lanes[n:] &= self._last_look < 1.0
+        began = anomalous & ~self._anomalous
+        np.copyto(self._onset, errors[n:], where=began & (self._reconstruction_strength >= 1.0))
+        ended = self._anomalous & ~anomalous & np.isfinite(self._onset)
+        if ended.any():
+            onset = np.concatenate((np.zeros(n), np.nan_to_num(self._onset)))
+            self._threshold.learn(onset, np.concatenate((self._none, ended)))
+            self._onset[ended] = np.nan

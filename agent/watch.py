@@ -1,0 +1,46 @@
+"""What all ways of watching channels share: they judge a frame by what was learned before it, then learn from it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.config import AlertsConfig
+    from agent.types import Channel, Frame, Verdict
+
+__all__ = ["Watch"]
+
+# Fewer readings than this tell nothing about a range.
+_MIN_LEARNING_ROWS = 100
+
+
+class Watch(ABC):
+    """One bundle at work on a fixed set of channels.
+
+    Parameters
+    ----------
+    channels
+        In the order of the frames' values.
+    alerts
+        The config's section.
+    interval_s
+        Seconds between frames.
+    """
+
+    #: Readings that were there but could not be used, so far.
+    invalid: int
+
+    def __init__(self, channels: Sequence[Channel], alerts: AlertsConfig, interval_s: float) -> None:
+        self._learning_rows = max(_MIN_LEARNING_ROWS, math.ceil(alerts.learning_s / interval_s))
+        self._provisional_rows = alerts.provisional_s / interval_s
+        self._seen = np.zeros(len(channels))
+
+    @abstractmethod
+    def step(self, frame: Frame) -> Verdict:
+        """Judge a frame by what was learned before it, then learn from it."""
