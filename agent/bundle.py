@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -16,6 +16,9 @@ import numpy as np
 from agent.errors import UserError
 from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, SEASON_FEATURES, TIME_FEATURES
 from agent.inference import StepNetwork, WindowNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "FORMAT",
@@ -31,6 +34,7 @@ __all__ = [
     "Start",
     "builtin_directory",
     "golden_answers",
+    "labels",
     "load",
     "load_builtin",
 ]
@@ -264,6 +268,11 @@ class Bundle:
         place = str(self.directory / spec.file)
         shape = (spec.window, self.manifest.lanes)
         return WindowNetwork(self.autoencoder_file, batch, shape, spec.state_tensors, place)
+
+
+def labels(bundles: Sequence[Bundle]) -> str:
+    """Labels of bundles that run side by side: ``default@1.0.0+pump@1.2.0``."""
+    return "+".join(bundle.label for bundle in bundles)
 
 
 def builtin_directory() -> Path:

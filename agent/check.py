@@ -6,9 +6,9 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from agent import publisher
+from agent import bundle, publisher
 from agent.clock import SystemClock
-from agent.daemon import load_bundle, open_sources
+from agent.daemon import load_bundles, open_sources
 from agent.errors import EdgewatchError
 from agent.inference import runtime_name
 from agent.monitor import Monitor
@@ -47,15 +47,15 @@ def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> in
     loaded: list[Bundle] = []
 
     def models() -> str:
-        loaded.append(load_bundle(config))
-        return f"{loaded[0].label} on {runtime_name()}"
+        loaded.extend(load_bundles(config))
+        return f"{bundle.labels(loaded)} on {runtime_name()}"
 
     def sources() -> str:
         *_, (channels, frame) = _ticks(config, _CHECK_STEPS, min(config.interval_s, _CHECK_INTERVAL_S))
         silent = [c.name for c, value in zip(channels, frame.values.tolist(), strict=True) if not math.isfinite(value)]
         if loaded:
             # A bundle that was trained for other channels is refused here.
-            Monitor(channels, loaded[0], config.detection, config.alerts, config.interval_s)
+            Monitor(channels, loaded, config.detection, config.alerts, config.interval_s)
         return f"{len(channels)} channels" + (f", without a reading: {', '.join(silent)}" if silent else "")
 
     def broker() -> str:

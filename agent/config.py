@@ -123,11 +123,15 @@ class DetectionConfig(_Section, frozen=True):
         Time after which an error is largely forgotten.
     accept_after_s
         A channel anomalous for this long has a new normal.
+    block_s
+        Readings are judged as means over this time, or one by one where they come more slowly; coarser scales are
+        12, 24 and 48 times as long.
     """
 
     threshold: ThresholdConfig = msgspec.field(default_factory=RangeThreshold)
     memory_s: _Positive = 7 * 86400.0
     accept_after_s: _Positive = 1800.0
+    block_s: _Positive = 5.0
 
 
 class AlertsConfig(_Section, frozen=True):
@@ -259,7 +263,7 @@ class Config(_Section, frozen=True):
     sources
         What is read, by default this host; each entry has a ``type`` and that source's keys.
     models
-        Bundles, ``builtin`` or a folder.
+        Bundles, ``builtin`` or a folder; several run side by side.
     history
         Present: all readings are recorded.
     """
@@ -268,7 +272,7 @@ class Config(_Section, frozen=True):
     interval_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 1.0
     state_dir: str = msgspec.field(default_factory=_default_state_dir)
     sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
-    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1)] = ("builtin",)
+    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4)] = ("builtin",)
     detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)

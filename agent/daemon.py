@@ -28,17 +28,16 @@ if TYPE_CHECKING:
     from agent.sources.base import Source
     from agent.types import Alert, Channel, Frame, HeldBack, Status, Verdict
 
-__all__ = ["Daemon", "load_bundle", "open_sources"]
+__all__ = ["Daemon", "load_bundles", "open_sources"]
 
 _LOG = logging.getLogger(__name__)
 _STATE_INTERVAL_S = 60.0
 _DIGEST_INTERVAL_S = 60.0
 
 
-def load_bundle(config: Config) -> bundle.Bundle:
-    """Load and verify the bundle that a config names."""
-    name = config.models[0]
-    return bundle.load_builtin() if name == "builtin" else bundle.load(Path(name))
+def load_bundles(config: Config) -> list[bundle.Bundle]:
+    """Load and verify the bundles that a config names."""
+    return [bundle.load_builtin() if name == "builtin" else bundle.load(Path(name)) for name in config.models]
 
 
 def open_sources(config: Config) -> list[tuple[str, Source]]:
@@ -63,16 +62,16 @@ class _Watch:
     """What depends on the channels: sources, sampler, monitor and incidents."""
 
     def __init__(self, config: Config, clock: Clock, outbox: Outbox) -> None:
-        models = load_bundle(config)
+        models = load_bundles(config)
         self.sampler = Sampler(open_sources(config), config.interval_s, clock)
-        self.model = models.label
+        self.model = bundle.labels(models)
         self.monitor = Monitor(self.sampler.channels, models, config.detection, config.alerts, config.interval_s)
         self.incidents = Incidents(
             self.sampler.channels,
             config.alerts,
             config.interval_s,
             node=config.node,
-            model=models.label,
+            model=self.model,
             instance=outbox.instance,
             next_seq=outbox.next_seq,
             clock_synced=clock.synchronised,
@@ -286,7 +285,7 @@ class Daemon:
             missed_ticks=sampler.missed,
             step_ms_p50=median_ms,
             step_ms_p99=high_ms,
-            invalid_readings=self._watch.monitor.detector.invalid,
+            invalid_readings=self._watch.monitor.invalid,
             source_failures=sampler.failures,
             outbox_depth=self._outbox.depth,
             outbox_durable=self._outbox.durable,

@@ -191,7 +191,7 @@ class Incidents:
         if confirmed[_BEYOND].any():
             self._reach(np.flatnonzero(confirmed[_BEYOND]))
         limited = self._member[_BEYOND] | confirmed[_BEYOND]
-        strength = np.where(limited & beyond, np.maximum(verdict.strength, _CRITICAL), verdict.strength)
+        strength = np.where(limited & beyond, np.maximum(verdict.held, _CRITICAL), verdict.held)
         back = ~limited | self._limits.left(frame.values)
         quiet = (strength < _QUIET) & back & ~missing
         self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(missing, self._quiet_rows, 0))

@@ -9,14 +9,13 @@ import numpy as np
 from agent.bundle import Bundle, FixedScaling
 from agent.ratio import node_state
 from agent.trained_watch import TrainedWatch
-from agent.types import Verdict
 from agent.universal import UniversalWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
-    from agent.types import Channel, Frame
+    from agent.types import Channel, Frame, Verdict
     from agent.watch import Watch
 
 __all__ = ["Monitor"]

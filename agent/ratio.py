@@ -1,4 +1,4 @@
-"""The state head: how large deviations are against their usual size, for what recurs, lasts or shows in many channels."""
+"""The state head: deviations against their usual size, for what recurs, lasts or shows in many channels."""
 
 from __future__ import annotations
 

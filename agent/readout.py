@@ -13,7 +13,7 @@ import numpy as np
 from agent.ring import Ring
 
 if TYPE_CHECKING:
-    from agent.types import BoolArray, Float64Array
+    from agent.types import BoolArray, Float64Array, IntArray
 
 __all__ = ["LAGS", "Readout"]
 
@@ -75,7 +75,7 @@ class Readout:
         forecast = self._centre + np.einsum("nk,nk->n", self._weights, lags[:, :0:-1])
         self.forecast = np.where(self._count >= _FIRST_SOLVED, forecast, np.nan)
 
-    def _solve(self, channels: Float64Array) -> None:
+    def _solve(self, channels: IntArray) -> None:
         distance = np.abs(np.arange(LAGS)[:, None] - np.arange(LAGS))
         for part in np.split(channels, range(_AT_ONCE, channels.size, _AT_ONCE)):
             covariance = self._covariance[part]

@@ -13,7 +13,7 @@ import numpy as np
 
 from agent import bundle
 from agent.budget import Budget
-from agent.daemon import load_bundle
+from agent.daemon import load_bundles
 from agent.errors import EdgewatchError, UserError
 from agent.incidents import Incidents
 from agent.monitor import Monitor
@@ -67,13 +67,13 @@ def replay(
     UserError
         The file, the bundle or an output cannot be used.
     """
-    models = bundle.load(bundle_directory) if bundle_directory else load_bundle(config)
+    models = [bundle.load(bundle_directory)] if bundle_directory else load_bundles(config)
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(CsvReader(source))
         channels = _described(reader.channels, config)
         monitor = Monitor(channels, models, config.detection, config.alerts, reader.interval_s)
         ledger = Incidents(
-            channels, config.alerts, reader.interval_s, node=config.node, model=models.label, instance="replay"
+            channels, config.alerts, reader.interval_s, node=config.node, model=bundle.labels(models), instance="replay"
         )
         table = stack.enter_context(_writing(output)) if output else None
         lines = stack.enter_context(_writing(incidents)) if incidents else None

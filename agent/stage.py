@@ -149,4 +149,5 @@ class Stage:
         deviation: Float64Array = np.log(np.sqrt(self._variance) + self._still)
         known = self._normaliser.count >= _DISPERSION_BLOCKS
         self._usual_dispersion = np.where(np.isnan(self._usual_dispersion) & known, deviation, self._usual_dispersion)
-        return deviation - self._usual_dispersion
+        change: Float64Array = deviation - self._usual_dispersion
+        return change

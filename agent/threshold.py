@@ -58,7 +58,7 @@ class Threshold(Protocol):
 
 
 class _ByRatio:
-    """Strength from how near an error is to its limit: its fourth power within, so that many usual ones add to little."""
+    """Strength from how near an error is to its limit: its fourth power within, so that usual ones add to little."""
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""

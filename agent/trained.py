@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from agent.detector import Detector
 from agent.errors import UserError
-from agent.features import TIME_FEATURES, compress, expand, time_features
+from agent.features import TIME_FEATURES, Scale, compress, expand, time_features
 from agent.ring import Ring
+from agent.types import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.bundle import Bundle, FixedScaling, Manifest
-    from agent.types import BoolArray, Channel, Float64Array
+    from agent.types import BoolArray, Channel, Float64Array, Frame
 
 __all__ = ["MOST_MISSING", "TrainedDetector", "window_error"]
 
@@ -28,7 +28,7 @@ MOST_MISSING = 0.5
 _INTERVAL_TOLERANCE = 0.05
 
 
-class TrainedDetector(Detector):
+class TrainedDetector:
     """Runs a bundle that `training fit` made for certain channels.
 
     The forecaster's state follows every row, also an anomalous one: its weights cannot be spoilt, and a rhythm that is
@@ -53,13 +53,30 @@ class TrainedDetector(Detector):
         manifest = bundle.manifest
         scaling: FixedScaling = manifest.scaling  # type: ignore[assignment] # the monitor chose by it
         order = _order(channels, bundle, interval_s)
-        super().__init__(
-            [
-                msgspec.structs.replace(c, log_reference=scaling.log_reference[k], effect=scaling.effect[k])
-                for c, k in zip(channels, order, strict=True)
-            ]
-        )
+        channels = [
+            msgspec.structs.replace(c, log_reference=scaling.log_reference[k], effect=scaling.effect[k])
+            for c, k in zip(channels, order, strict=True)
+        ]
         n = len(channels)
+        self.scale = Scale(channels)
+        self._minimum = np.array([c.minimum for c in channels])
+        self._maximum = np.array([c.maximum for c in channels])
+        self._step = 0
+        self._wall = 0.0
+        # float64[n], the newest valid readings on their scale.
+        self._scaled = np.zeros(n)
+        self._valid = np.zeros(n, bool)
+        self._all_valid = False
+        # float64[3, n]: median, lower and upper quantile for the next row, on the channel's scale.
+        self._outlook = np.full((3, n), np.nan)
+        self._residual = np.full(n, np.nan)
+        # A tenth of the smallest effect that matters is as good as still.
+        self._still = self.scale.effect / 10.0
+        self._residual_floor = self._still + 1e-9
+        self._usual_residual = self._residual_floor.copy()
+        #: Readings that were there but could not be used, so far.
+        self.invalid = 0
+
         spec = manifest.autoencoder
         # Of each of the bundle's channels, where it stands here.
         self._places = np.argsort(order)
@@ -79,21 +96,62 @@ class TrainedDetector(Detector):
         self._begin(manifest)
 
     def learn(self, allowed: BoolArray) -> None:
-        """See `Detector.learn`."""
+        """Take in the row last scored and look ahead.
+
+        Parameters
+        ----------
+        allowed
+            bool[n_channels]; a channel that is not allowed keeps what was learned of the size of its residual.
+        """
         self._follow_residual(allowed & self._valid, 1.0 / _RESIDUAL_ROWS)
         z = compress((self._scaled - self._centre) / self._spread)
         self._ahead[:-1] = self._ahead[1:]
         self._ahead[-1] = self._centre + self._spread * expand(self._forecast(z))
         self._outlook = self._ahead[0].copy()
 
-    def among_accepted(self) -> BoolArray:
-        """See `Detector.among_accepted`; the state follows all rows, so none is held back."""
-        return np.zeros(self._scaled.size, bool)
-
     def restart(self, which: BoolArray) -> None:
-        """Move the centre of the chosen channels to the middle of their newest window; see `Detector.restart`."""
+        """Move the centre of the chosen channels to the middle of their newest window."""
         newest = self._read.view()[which, -min(self._rows, self._read.capacity) :]
         self._centre[which] = np.median(newest, axis=1)
+
+    def score(self, frame: Frame) -> Scores:
+        """Hold a row against what was expected of it."""
+        scaled, valid = self.scale.apply(frame.values)
+        self._wall = frame.wall
+        self._valid = valid
+        self._all_valid = np.count_nonzero(valid) == valid.size
+        if not self._all_valid:
+            self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
+            scaled = np.where(valid, scaled, self._scaled)
+        self._scaled = scaled
+        errors = np.full((2, scaled.size), np.nan)
+        np.subtract(scaled, self._outlook[0], out=errors[0])
+        if not self._all_valid:
+            errors[0, ~valid] = np.nan
+        self._residual = np.abs(errors[0])
+        self._look_back(errors[1])
+        self._step += 1
+        return Scores(self._outlook, errors)
+
+    def relative_residual(self) -> Float64Array:
+        """Forecast error of the row last scored over its usual size, float64[n_channels] ≥ 0; 0 where missing."""
+        relative: Float64Array = np.fmax(self._residual / self._usual_residual, 0.0)
+        return relative
+
+    def _follow_residual(self, learn: BoolArray, rate: Float64Array | float) -> None:
+        """Learn the usual size of the forecast error."""
+        size = np.maximum(self._residual, self._residual_floor)
+        step = rate * (size - self._usual_residual)
+        np.add(self._usual_residual, step, out=self._usual_residual, where=learn & np.isfinite(step))
+
+    def in_units(self, scaled: Float64Array) -> Float64Array:
+        """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
+        return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
+
+    @property
+    def valid(self) -> BoolArray:
+        """bool[n_channels]: which readings of the row last scored were valid."""
+        return self._valid
 
     def _begin(self, manifest: Manifest) -> None:
         """Take the usual size of a residual from training."""

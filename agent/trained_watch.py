@@ -151,9 +151,10 @@ class TrainedWatch(Watch):
             both = np.minimum(ratio[n:], self._last_look)
             np.copyto(self._reconstruction_strength, both, where=looked)
             np.copyto(self._last_look, ratio[n:], where=looked)
-        strength: Float64Array = np.maximum(ratio[:n], self._reconstruction_strength)
         # What is yet to be confirmed counts as nearly at the limit, never as beyond it.
-        return np.maximum(strength, np.minimum(self._last_look, _UNCONFIRMED))
+        unconfirmed = np.minimum(self._last_look, _UNCONFIRMED)
+        strength: Float64Array = np.maximum(np.maximum(ratio[:n], self._reconstruction_strength), unconfirmed)
+        return strength
 
     def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
         """Channels that have been anomalous for so long that they start anew from their recent rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -138,15 +139,20 @@ class Verdict:
     in_units
         Brings numbers from the channels' scales to their units.
     strength
-        float64[n_channels], error over limit: 1 is at the limit.
+        float64[n_channels], how much this frame speaks for an anomaly: 1 is at the limit. The alert head.
+    held
+        float64[n_channels], the largest strength of the present excursion where a channel is anomalous, else 0 or
+        ``strength``.
     anomalous
         bool[n_channels].
     accepted
         bool[n_channels]: anomalous for so long that the new level is taken as normal from here on.
     seen, learning_rows, provisional_rows
         float64[n_channels] readings seen; how many end the silent and the provisional part of learning.
+    state
+        float64[n_channels], deviations over their usual size: the state head.
     state_score
-        0..1 for the node as a whole: residual against its usual scale, over all channels.
+        0..1 for the node as a whole: the channels' states, see `agent.ratio.node_state`.
     errors
         float64[2, n_channels], see `Scores`.
     """
@@ -161,6 +167,8 @@ class Verdict:
         "accepted",
         "anomalous",
         "errors",
+        "held",
+        "state",
         "state_score",
         "strength",
         "value",
@@ -177,18 +185,22 @@ class Verdict:
         limits: tuple[Float64Array, Float64Array],
         in_units: Callable[[Float64Array], Float64Array],
         strength: Float64Array,
+        held: Float64Array,
         anomalous: BoolArray,
         accepted: BoolArray,
         seen: Float64Array,
         learning_rows: float,
         provisional_rows: float,
+        state: Float64Array,
         state_score: float,
         errors: Float64Array,
     ) -> None:
         self.value = value
         self.strength = strength
+        self.held = held
         self.anomalous = anomalous
         self.accepted = accepted
+        self.state = state
         self.state_score = state_score
         self.errors = errors
         self._outlook = outlook
@@ -197,6 +209,13 @@ class Verdict:
         self._seen = seen
         self._learning_rows = learning_rows
         self._provisional_rows = provisional_rows
+
+    def replaced(self, **changes: Any) -> Verdict:
+        """Make a copy with some of the public attributes changed."""
+        other = copy.copy(self)
+        for name, value in changes.items():
+            setattr(other, name, value)
+        return other
 
     def bounds(self) -> Float64Array:
         """Expectation, lower and upper end of the normal range, float64[3, n_channels] in the channels' units.

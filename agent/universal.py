@@ -230,10 +230,10 @@ class UniversalWatch(Watch):
     def _follow(self, strength: Float64Array, stuck: Float64Array, valid: BoolArray) -> BoolArray:
         """Which channels are anomalous at this row: on an excursion, and outside their band or not yet judged by it."""
         if not self._excursion.any():
-            return self._excursion.copy()
+            return np.zeros_like(self._excursion)
         outside = ((self._scaled < self._band[0]) | (self._scaled > self._band[1])) & valid
         still = outside | (self._unconfirmed > 0) | (strength >= 1.0) | (stuck >= 1.0)
-        anomalous = self._excursion & np.where(valid, still, self._anomalous)
+        anomalous: BoolArray = self._excursion & np.where(valid, still, self._anomalous)
         self._unconfirmed = np.maximum(self._unconfirmed - 1.0, 0.0)
         self._lasted += anomalous
         self._calm = np.where(anomalous, 0.0, self._calm + valid)
