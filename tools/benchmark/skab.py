@@ -51,7 +51,7 @@ _PUBLISHED = {
 _CAPTION = (
     "Over all rows of all files together, the first 400 of each included. False alarms are flagged normal rows, missed "
     "alarms anomalous rows that are not flagged. Thresholds follow from a file's first 400 rows, by one rule for all. "
-    "Published figures are by the set's own authors, over more valves' files than are judged here where they had them."
+    "Published figures are those of the set's own leaderboard, which may count further files."
 )
 
 
