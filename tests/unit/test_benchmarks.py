@@ -124,16 +124,23 @@ class TestSkab:
 
 
 class TestAiops:
-    def test_the_threshold_finds_most_at_one_false_event_a_day(self) -> None:
+    def test_the_threshold_is_the_lowest_with_one_false_alarm_a_day(self) -> None:
         day = 288
         one = recording(np.zeros(3 * day), [day + 50, day + 150, 2 * day + 100], train_rows=day, interval_s=300.0)
         score = np.zeros(3 * day)
         score[[day + 50, day + 150]] = 0.9
-        score[[day + 10, day + 100]] = 0.8
+        score[[day + 12, day + 13, day + 100]] = 0.8  # two false alarms: the first two rows lie in one half hour
         score[2 * day + 100] = 0.7
-        score[[2 * day + 30, 2 * day + 200]] = 0.6
+        score[2 * day + 30] = 0.6
+        score[0] = 1.0
         found = aiops.at_rate([one], [score])
-        assert (found.events.found, found.events.false, found.threshold) == (3, 2, pytest.approx(0.7))
+        assert (len(found.delays_s), found.events, found.false_a_day) == (3, 3, 1.0)
+        assert found.threshold == pytest.approx(0.6)
+
+    def test_what_flags_always_is_no_way_around_false_alarms(self) -> None:
+        one = recording(np.zeros(576), [300], train_rows=288, interval_s=300.0)
+        assert aiops.above([one], [np.ones(576)], 0.5).false_a_day == 48.0
+        assert aiops.at_rate([one], [np.ones(576)]).delays_s == ()
 
     def test_kpis_are_read_as_training_part_and_test_part(self, tmp_path: Path) -> None:
         arrays = {

@@ -35,7 +35,7 @@ BENCHMARKS = {
     "smd": "detection on the Server Machine Dataset, 13 machines, beside published detectors",
     "ucr": "detection on the UCR Anomaly Archive, beside published detectors",
     "skab": "detection on the Skoltech Anomaly Benchmark, valves, beside published detectors",
-    "aiops": "events found in the KPIs of the AIOps challenge at one false event a day",
+    "aiops": "events found in the KPIs of the AIOps challenge at one false alarm a day",
     "planetlab": "alerts a day on the CPU use of 1,052 virtual machines that nobody complained of",
 }
 
