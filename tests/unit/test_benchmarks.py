@@ -39,6 +39,7 @@ class TestResults:
         assert entry.figures == {"f": 2.0}
         assert entry.spread == {"f": pytest.approx(2**0.5)}
         assert mean_of("ours", "ours", [{"f": 1.0}]).spread == {}
+        assert mean_of("ours", "ours", [{"f": 1.0}, {"f": np.nan}]) == Entry("ours", "ours", {"f": None})
 
     def test_a_table_shows_what_is_known_with_its_decimals(self) -> None:
         entries = (mean_of("a", "ours", [{"f": 1.0, "g": 2.0}] * 2), Entry("b", "published", {"f": None}))

@@ -65,10 +65,12 @@ class Results(msgspec.Struct, frozen=True):
 
 
 def mean_of(detector: str, kind: Kind, draws: Sequence[Mapping[str, float]]) -> Entry:
-    """Mean and spread over retrained networks, or over draws."""
+    """Mean and spread over retrained networks, or over draws; NaN stands for what one of them has not defined."""
     values = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
-    spread = {name: float(each.std(ddof=1)) for name, each in values.items()} if len(draws) > 1 else {}
-    return Entry(detector, kind, {name: float(each.mean()) for name, each in values.items()}, spread)
+    means = {name: float(each.mean()) for name, each in values.items()}
+    known = {name: each for name, each in values.items() if np.isfinite(means[name])}
+    spread = {name: float(each.std(ddof=1)) for name, each in known.items()} if len(draws) > 1 else {}
+    return Entry(detector, kind, {name: means[name] if name in known else None for name in means}, spread)
 
 
 def table(results: Results) -> Table:
