@@ -22,9 +22,11 @@ __all__ = [
     "frozen_heads",
     "frozen_z",
     "highest_before",
+    "linear_residual",
     "range_novelty",
     "relative_size",
     "running_z",
+    "step_novelty",
 ]
 
 # One huge error must not make the next ones look small: it counts as this many usual ones in the running mean.
@@ -42,6 +44,9 @@ _RANGE_BLOCKS = 8
 _WIDENED = 0.5
 _NOVEL = 0.14
 _NOVEL_AT_MOST = 4.0
+# Of `linear_residual`.
+_LAGS = 64
+_RIDGE = 1e-3
 #: Score of `frozen_heads` from which a row is flagged: as far beyond all before as the agent's own range threshold.
 FROZEN_LIMIT = 1.14
 
@@ -206,6 +211,54 @@ def range_novelty(values: Float64Array) -> Float64Array:
     squares[ends] += np.minimum(_beyond(means, _RANGE_BLOCKS) / _NOVEL, _NOVEL_AT_MOST) ** 2
     novelty: Float64Array = np.sqrt(squares)
     return novelty
+
+
+def step_novelty(values: Float64Array) -> Float64Array:
+    """How far a step from the value before lies beyond all steps before it, over their range.
+
+    Parameters
+    ----------
+    values
+        float64[rows] of one channel, none missing.
+
+    Returns
+    -------
+    float64[rows] ≥ 0.
+    """
+    step = np.diff(values, prepend=values[:1])
+    highest = np.concatenate(([0.0], np.maximum.accumulate(step)[:-1]))
+    lowest = np.concatenate(([0.0], np.minimum.accumulate(step)[:-1]))
+    excess = np.maximum(np.maximum(step - highest, lowest - step), 0.0)
+    novelty: Float64Array = excess / np.maximum(highest - lowest, 1e-9)
+    return novelty
+
+
+def linear_residual(values: Float64Array, first: int) -> Float64Array:
+    """Mean square error of a linear forecast from 64 rows, over as many rows.
+
+    Its weights are the ridge regression over the first rows, standardised.
+
+    Parameters
+    ----------
+    values
+        float64[rows] of one channel, none missing.
+    first
+        How many rows to learn from, more than 64.
+
+    Returns
+    -------
+    float64[rows] ≥ 0; 0 for the first 64.
+    """
+    standard = (values - values[:first].mean()) / max(float(values[:first].std()), _TINY)
+    windows = np.lib.stride_tricks.sliding_window_view(standard, _LAGS + 1)
+    learned = windows[: first - _LAGS]
+    moments = learned.T @ learned / len(learned)
+    weights = np.linalg.solve(moments[:_LAGS, :_LAGS] + _RIDGE * np.eye(_LAGS), moments[:_LAGS, _LAGS])
+    squares = np.zeros(len(values))
+    squares[_LAGS:] = (windows[:, _LAGS] - windows[:, :_LAGS] @ weights) ** 2
+    total = np.concatenate((np.zeros(_LAGS), np.cumsum(squares)))
+    mean: Float64Array = np.maximum(total[_LAGS:] - total[:-_LAGS], 0.0) / _LAGS
+    return mean
 
 
 def _beyond(values: Float64Array, learned: int) -> Float64Array:

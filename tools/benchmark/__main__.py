@@ -33,6 +33,11 @@ BENCHMARKS = {
     "kinds": "anomalies of each simulated kind: how many lead to an alert, how many are called by their right name",
     "quantisation": "int8 against float32: scores over real series, size; the fused LSTM against Keras' own conversion",
     "nab": "detection on the Numenta Anomaly Benchmark, beside published detectors",
+    "smd": "detection on the Server Machine Dataset, 13 machines, beside published detectors",
+    "ucr": "detection on the UCR Anomaly Archive, beside published detectors",
+    "skab": "detection on the Skoltech Anomaly Benchmark, valves, beside published detectors",
+    "aiops": "events found in the KPIs of the AIOps challenge at one false alarm a day",
+    "planetlab": "alerts a day on the CPU use of 1,052 virtual machines that nobody complained of",
 }
 
 

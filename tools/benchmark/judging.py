@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.progress import Progress
+from typing import TYPE_CHECKING
 
 from agent import bundle as agent_bundle
 from agent import config as agent_config
 from agent.bundle import FixedScaling
 from agent.types import Verdict
+from tools.benchmark.cores import on_all_cores
 from training.commands.arguments import comma_separated, natural
 from training.judge import fitted, judge
-from training.report.terminal import COLUMNS, console
 from training.side_by_side import Judged, judge_together, side_by_side
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agent.bundle import Bundle
     from agent.config import AlertsConfig, DetectionConfig
     from agent.types import BoolArray, Float64Array
     from training.recording import Recording
 
-__all__ = ["Setting", "add_arguments", "judge_all", "setting"]
+__all__ = ["Setting", "add_arguments", "judge_all", "judge_each", "loaded", "setting"]
 
 # Channels beyond which a step no longer gets cheaper for each.
 _MOST = 32
 # Only where a verdict tells the channels' states apart.
 _TOGETHER = hasattr(Verdict, "state")
-# Between two looks at how far it is.
-_POLL_S = 0.2
 
 _Result = tuple["Float64Array", "Float64Array", "BoolArray"]
 
@@ -86,49 +81,49 @@ def setting(options: argparse.Namespace) -> Setting:
 
 
 def judge_all(recordings: Sequence[Recording], directory: Path, how: Setting) -> list[Judged]:
+    """Judge all recordings with the same bundle; see `judge_each`."""
+    return judge_each(recordings, [directory] * len(recordings), how)
+
+
+def judge_each(recordings: Sequence[Recording], directories: Sequence[Path], how: Setting) -> list[Judged]:
     """Judge every row of every recording by what was learned from its rows before; a bar tells how far it is.
 
-    Recordings of one channel are judged side by side where the bundle is a universal one. The processes are started
-    anew: a script that calls this needs ``if __name__ == "__main__":``.
+    Recordings of one channel are judged side by side where the bundle is a universal one. A script that calls this
+    needs ``if __name__ == "__main__":``.
 
     Parameters
     ----------
     recordings
         In memory, all of them.
-    directory
-        The bundle's; one of ``how.bundles`` or another.
+    directories
+        Of each recording's bundle.
     how
         The rest.
 
     Raises
     ------
     UserError
-        The bundle is not sound or was made for other channels.
+        A bundle is not sound or was made for other channels.
     """
-    bundle = agent_bundle.load(directory)  # errors are told before any process starts
-    recordings = [fitted(recording, bundle) for recording in recordings]
-    universal = not isinstance(bundle.manifest.scaling, FixedScaling)
-    most = min(_MOST, -(-len(recordings) // how.processes)) if universal and _TOGETHER else 1
-    groups = sorted(side_by_side(recordings, most), key=lambda group: -_cost([recordings[i] for i in group]))
-    judged: dict[int, Judged] = {}
-    context = multiprocessing.get_context("spawn")
-    done: Any = context.SimpleQueue()
-    with (
-        Progress(*COLUMNS, console=console(), transient=True) as progress,
-        ProcessPoolExecutor(min(how.processes, len(groups)), context, _start, (done, directory)) as pool,
-    ):
-        bar = progress.add_task(f"rows by {bundle.label}", total=sum(recording.rows for recording in recordings))
-        tasks = {
-            pool.submit(_judge, [recordings[i] for i in group], how.detection, how.alerts): group for group in groups
-        }
-        waiting = set(tasks)
-        while waiting:
-            finished, waiting = wait(waiting, _POLL_S, FIRST_EXCEPTION)
-            while not done.empty():
-                progress.advance(bar, done.get())
-            for task in finished:
-                for index, result in zip(tasks[task], task.result(), strict=True):
-                    judged[index] = Judged(recordings[index], *result)
+    # Errors are told before any process starts.
+    bundles = {directory: agent_bundle.load(directory) for directory in dict.fromkeys(directories)}
+    recordings = [fitted(one, bundles[where]) for one, where in zip(recordings, directories, strict=True)]
+    groups = []
+    for directory, bundle in bundles.items():
+        ours = [index for index, where in enumerate(directories) if where == directory]
+        universal = not isinstance(bundle.manifest.scaling, FixedScaling)
+        most = min(_MOST, -(-len(ours) // how.processes)) if universal and _TOGETHER else 1
+        groups += [[ours[i] for i in group] for group in side_by_side([recordings[i] for i in ours], most)]
+    groups.sort(key=lambda group: -_cost([recordings[i] for i in group]))
+    pieces = [([recordings[i] for i in group], directories[group[0]], how.detection, how.alerts) for group in groups]
+    title = f"rows by {bundles[directories[0]].label}{' and others' * (len(bundles) > 1)}"
+    rows = sum(recording.rows for recording in recordings)
+    results = on_all_cores(_judge, pieces, rows=rows, title=title, processes=how.processes)
+    judged = {
+        index: Judged(recordings[index], *result)
+        for group, found in zip(groups, results, strict=True)
+        for index, result in zip(group, found, strict=True)
+    }
     return [judged[index] for index in range(len(recordings))]
 
 
@@ -138,22 +133,23 @@ def _cost(recordings: Sequence[Recording]) -> float:
     return max(recording.rows for recording in recordings) * (1.0 + 0.15 * channels)
 
 
-class _Worker:
-    """What each process keeps between two tasks."""
-
-    done: Any
-    bundle: Bundle
-
-
-def _start(done: Any, directory: Path) -> None:
-    _Worker.done = done
-    _Worker.bundle = agent_bundle.load(directory)
+@lru_cache(maxsize=1)
+def loaded(directory: Path) -> Bundle:
+    """The bundle that this process uses, kept from one piece of work to the next."""
+    return agent_bundle.load(directory)
 
 
-def _judge(recordings: list[Recording], detection: DetectionConfig, alerts: AlertsConfig) -> list[_Result]:
-    advance = _Worker.done.put
+def _judge(
+    recordings: list[Recording],
+    directory: Path,
+    detection: DetectionConfig,
+    alerts: AlertsConfig,
+    *,
+    advance: Callable[[int], object],
+) -> list[_Result]:
+    bundle = loaded(directory)
     if len(recordings) > 1:
-        together = judge_together(recordings, _Worker.bundle, detection, alerts, advance=advance)
+        together = judge_together(recordings, bundle, detection, alerts, advance=advance)
         return [(each.score, each.state_score, each.flagged) for each in together]
-    outcome = judge(recordings[0], _Worker.bundle, detection, alerts, first=0, advance=advance)
+    outcome = judge(recordings[0], bundle, detection, alerts, first=0, advance=advance)
     return [(outcome.score, outcome.state_score, outcome.flagged)]

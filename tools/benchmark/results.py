@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -12,7 +12,11 @@ from training.report.table import Table, cell
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Entry", "Results", "markdown", "mean_of", "table"]
+__all__ = ["Entry", "Kind", "Results", "markdown", "mean_of", "table"]
+
+
+#: Ours, a rule that needs no model, what anybody gets who does not look at the data, or somebody else's as published.
+Kind: TypeAlias = Literal["ours", "no model", "blind", "published"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -23,8 +27,7 @@ class Entry(msgspec.Struct, frozen=True):
     detector
         Its name.
     kind
-        Ours, a rule that needs no model, what anybody gets who does not look at the data, or somebody else's as
-        published.
+        What it stands for.
     figures
         By name; None where it is not defined or not published.
     spread
@@ -32,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
     """
 
     detector: str
-    kind: Literal["ours", "no model", "blind", "published"]
+    kind: Kind
     figures: Mapping[str, float | None]
     spread: dict[str, float] = {}
 
@@ -61,11 +64,13 @@ class Results(msgspec.Struct, frozen=True):
     caption: str = ""
 
 
-def mean_of(detector: str, kind: Literal["ours", "blind"], draws: Sequence[Mapping[str, float]]) -> Entry:
-    """Mean and spread over retrained networks, or over draws."""
+def mean_of(detector: str, kind: Kind, draws: Sequence[Mapping[str, float]]) -> Entry:
+    """Mean and spread over retrained networks, or over draws; NaN stands for what one of them has not defined."""
     values = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
-    spread = {name: float(each.std(ddof=1)) for name, each in values.items()} if len(draws) > 1 else {}
-    return Entry(detector, kind, {name: float(each.mean()) for name, each in values.items()}, spread)
+    means = {name: float(each.mean()) for name, each in values.items()}
+    known = {name: each for name, each in values.items() if np.isfinite(means[name])}
+    spread = {name: float(each.std(ddof=1)) for name, each in known.items()} if len(draws) > 1 else {}
+    return Entry(detector, kind, {name: means[name] if name in known else None for name in means}, spread)
 
 
 def table(results: Results) -> Table:

@@ -1,0 +1,33 @@
+"""Where incidents open: the whole path from a reading to what a person is told, without sending it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.incidents import Incidents
+from agent.monitor import Monitor
+from agent.types import Frame
+
+if TYPE_CHECKING:
+    from agent.bundle import Bundle
+    from agent.config import AlertsConfig, DetectionConfig
+    from agent.types import IntArray
+    from training.recording import Recording
+
+__all__ = ["opens"]
+
+
+def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig) -> IntArray:
+    """Rows in which an incident opens, int64[n]; of a recording without breaks."""
+    step = recording.interval_s
+    monitor = Monitor(recording.channels, bundle, detection, alerts, step)
+    incidents = Incidents(recording.channels, alerts, step, node="benchmark", model=bundle.label, instance="0")
+    rows = []
+    for row, values in enumerate(np.asarray(recording.values)):
+        frame = Frame(row, round(row * step * 1e9), float(recording.time[row]), values)
+        raised = incidents.step(frame, monitor.step(frame))
+        if any(alert.phase == "open" for alert in raised):
+            rows.append(row)
+    return np.array(rows, np.int64)
