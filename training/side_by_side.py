@@ -131,7 +131,7 @@ def judge_together(
             seconds = row * interval_s
             verdict = monitor.step(Frame(row, round(seconds * 1e9), start + seconds, values[row]))
             score[row] = verdict.score()
-            state[row] = getattr(verdict, "state", np.nan)
+            state[row] = verdict.state
             flagged[row] = verdict.anomalous
         advance(int(np.clip(lengths - begin, 0, _STRIDE).sum()))
     return [

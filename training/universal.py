@@ -41,7 +41,7 @@ __all__ = ["FULL", "QUICK", "Budget", "build"]
 
 _NAME = "default"
 _VERSION = "1.0.0"
-_STRIDE = 1
+_STRIDE = 4
 _VERIFIED_ROWS = 1024
 _VERIFIED_SERIES = 32
 # On which int8 rounding errors shall cancel.

@@ -21,7 +21,8 @@ ALERTS = AlertsConfig(learning_s=0)
 @pytest.fixture
 def make(default_bundle: Bundle) -> Callable[..., Monitor]:
     def make_one(*channels: Channel, alerts: AlertsConfig = ALERTS, **detection: Any) -> Monitor:
-        return Monitor(channels or (Channel("a"),), default_bundle, DetectionConfig(**detection), alerts, 1.0)
+        settings = DetectionConfig(**{"block_s": 1.0, **detection})
+        return Monitor(channels or (Channel("a"),), default_bundle, settings, alerts, 1.0)
 
     return make_one
 
@@ -106,7 +107,7 @@ def test_a_missing_reading_is_no_anomaly_and_harms_no_other_channel(make: Any) -
 def test_invalid_readings_are_counted(make: Any) -> None:
     monitor = make()
     run(monitor, [1.0, np.nan, np.inf, -np.inf, 3e38])
-    assert monitor.detector.invalid == 3
+    assert monitor.invalid == 3
 
 
 def test_a_channel_that_is_always_missing_never_disturbs(make: Any) -> None:

@@ -1,0 +1,167 @@
+"""The parts of the two heads: block means, seasons, ratios, the linear readout, and what is strong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from agent.config import AlertsConfig, DetectionConfig
+from agent.features import Seasons
+from agent.monitor import Monitor
+from agent.ratio import Level, Ratio, node_state
+from agent.readout import LAGS, Readout
+from agent.stage import Stage
+from agent.threshold import MeanStd, RangeNovelty
+from agent.types import Channel, Frame
+
+if TYPE_CHECKING:
+    from agent.bundle import Bundle
+
+ONE = np.array([True])
+
+
+def stage(bundle: Bundle, n: int = 1, rows: int = 4) -> Stage:
+    return Stage(bundle, np.zeros(n), rows=rows, interval_s=1.0, memory=300, patterns=False)
+
+
+def test_a_block_is_the_mean_of_its_valid_readings(default_bundle: Bundle) -> None:
+    four = stage(default_bundle, n=2)
+    done = [
+        four.push(np.array([value, value]), np.array([True, value < 3.0]))
+        for value in (1.0, 2.0, 3.0, 6.0, 1.0, 1.0, 1.0, 1.0)
+    ]
+    assert done == [False, False, False, True] * 2
+    assert four.values.tolist() == [1.0, 1.0]
+    first = stage(default_bundle, n=2)
+    for value in (1.0, 2.0, 3.0, 6.0):
+        first.push(np.array([value, value]), np.array([True, value < 3.0]))
+    assert first.values.tolist() == [3.0, 1.5]
+
+
+def test_a_block_without_readings_says_nothing_and_keeps_the_value(default_bundle: Bundle) -> None:
+    two = stage(default_bundle, rows=2)
+    for value, valid in ((5.0, True), (7.0, True), (9.0, False), (9.0, False)):
+        if two.push(np.array([value]), np.array([valid])):
+            errors = two.errors()
+            two.learn(np.array([True]))
+    assert two.values[0] == 6.0
+    assert np.isnan(errors).all()
+
+
+def test_seasons_give_yesterday_and_last_week_once_they_are_known() -> None:
+    seasons = Seasons(np.array([3]))
+    zero, one = np.zeros(1), np.ones(1)
+    known = []
+    for row in range(30):
+        seasons.push(np.array([float(row)]))
+        day, _, day_known, week, week_known = seasons.features(zero, one, one)[0].tolist()
+        known.append((day_known, week_known))
+        if day_known:
+            assert np.sinh(day) == pytest.approx(row + 1 - 3, rel=1e-5)
+        if week_known:
+            assert np.sinh(week) == pytest.approx(row + 1 - 21, rel=1e-5)
+    assert known[2] == (0.0, 0.0)
+    assert known[3] == (1.0, 0.0)
+    assert known[20] == (1.0, 1.0)
+
+
+def test_a_day_of_no_rows_is_never_known() -> None:
+    seasons = Seasons(np.array([0]))
+    for row in range(10):
+        seasons.push(np.array([float(row)]))
+    assert not seasons.features(np.zeros(1), np.ones(1), np.ones(1)).any()
+
+
+def test_one_huge_deviation_hardly_moves_the_usual_size() -> None:
+    ratio = Ratio(1, memory=1000.0)
+    for _ in range(500):
+        ratio.learn(np.ones(1), ONE, np.zeros(1))
+    ratio.learn(np.array([1e9]), ONE, np.zeros(1))
+    assert ratio.usual[0] < 1.02
+
+
+def test_a_channel_that_hardly_ever_moves_is_measured_against_its_range() -> None:
+    level = Level(1, memory=1000.0)
+    for row in range(400):
+        level.follow(np.array([100.0 if row == 50 else 0.0]), ONE)
+    assert level.floor[0] == pytest.approx(0.2)
+    assert level.follow(np.array([0.1]), ONE)[0] < 1.0
+
+
+def test_a_little_of_everything_is_more_than_a_spike_in_one() -> None:
+    spike, everywhere = np.ones(40), np.full(40, 3.0)
+    spike[7] = 60.0
+    assert node_state(everywhere) > node_state(spike)
+
+
+def test_the_readout_learns_a_period_of_its_own() -> None:
+    readout, t = Readout(2), np.arange(2000)
+    series = np.stack((np.sin(t / 3.0) + 0.5 * np.sin(t / 7.0), np.cos(t / 11.0)), axis=1)
+    errors = []
+    for row in series:
+        errors.append(np.abs(row - readout.forecast))
+        readout.learn(row, np.ones(2, bool))
+    assert np.isnan(errors[4 * LAGS - 1]).all()
+    assert np.max(errors[-200:]) < 0.05
+
+
+def test_a_constant_channel_gives_the_readout_nothing_to_fail_at() -> None:
+    readout = Readout(1)
+    for _ in range(1000):
+        readout.learn(np.array([7.0]), ONE)
+    assert readout.forecast[0] == pytest.approx(7.0)
+
+
+def test_strength_is_one_at_the_limit_whatever_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    for threshold in (RangeNovelty(np.full(1, 0.5), 1e4, novelty=0.14), MeanStd(np.zeros(1), 1e4, k=3.0)):
+        for error in rng.normal(0, 1, 400):
+            threshold.learn(np.array([error]), ONE)
+        lower, upper = threshold.limits()
+        assert threshold.strength(upper)[0] == pytest.approx(1.0)
+        assert threshold.strength(lower)[0] == pytest.approx(1.0)
+        assert threshold.strength(3 * upper)[0] > 2.0
+        assert threshold.strength(np.zeros(1))[0] == 0.0
+        assert threshold.strength(np.array([np.nan]))[0] == 0.0
+
+
+def scores(bundle: Bundle, rows: Any, interval_s: float = 60.0) -> tuple[Any, Any]:
+    channels = [Channel(str(k)) for k in range(rows.shape[1])]
+    monitor = Monitor(channels, bundle, DetectionConfig(), AlertsConfig(learning_s=0), interval_s)
+    verdicts = [monitor.step(Frame(i, 0, i * interval_s, row)) for i, row in enumerate(rows)]
+    return np.array([v.strength for v in verdicts]), np.array([v.state for v in verdicts])
+
+
+def walk(rows: int, channels: int) -> Any:
+    rng = np.random.default_rng(4)
+    values = rng.normal(0, 1, (rows, channels)) + 5 * np.sin(np.arange(rows) / 20)[:, None]
+    values[rows // 2 :, 0] += 30
+    return values.astype(np.float32)
+
+
+def test_a_channel_is_judged_alike_alone_and_among_others(default_bundle: Bundle) -> None:
+    rows = walk(700, 3)
+    together, alone = scores(default_bundle, rows), scores(default_bundle, rows[:, 1:2])
+    for all_of_them, one in zip(together, alone, strict=True):
+        np.testing.assert_allclose(all_of_them[:, 1], one[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [130, 401, 512])
+def test_what_follows_a_prefix_changes_nothing_in_it(default_bundle: Bundle, length: int) -> None:
+    rows = walk(800, 2)
+    whole, prefix = scores(default_bundle, rows), scores(default_bundle, rows[:length])
+    for of_all, of_prefix in zip(whole, prefix, strict=True):
+        np.testing.assert_array_equal(of_all[:length], of_prefix)
+
+
+def test_at_one_hertz_single_readings_are_averaged_away_and_lasting_ones_are_not(default_bundle: Bundle) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(50, 1, (3000, 1)).astype(np.float32)
+    rows[2000] += 12.0
+    rows[2500:2560] += 12.0
+    monitor = Monitor([Channel("a", effect=5.0)], default_bundle, DetectionConfig(), AlertsConfig(), 1.0)
+    anomalous = [bool(monitor.step(Frame(i, 0, float(i), row)).anomalous[0]) for i, row in enumerate(rows)]
+    assert sum(anomalous[2000:2015]) <= 1
+    assert sum(anomalous[2500:2560]) > 45
