@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgewatchError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("benchmark: interrupted, nothing is written", file=sys.stderr)
+        return 130
     text = "" if isinstance(figures, dict) else _shown(figures)
     if options.output:
         _write(options.output, options.name, figures, text)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.progress import Progress
 
+from agent.errors import EnvironmentFault
 from training.report.terminal import COLUMNS, console
 
 if TYPE_CHECKING:
@@ -40,6 +45,11 @@ def on_all_cores(
         Of the bar.
     processes
         How many at once.
+
+    Raises
+    ------
+    EnvironmentFault
+        A process was ended from outside, as by a system without memory.
     """
     context = multiprocessing.get_context("spawn")
     done: Any = context.SimpleQueue()
@@ -57,7 +67,12 @@ def on_all_cores(
             if any(task.exception() for task in finished):
                 pool.shutdown(wait=False, cancel_futures=True)
                 break
-        return [task.result() for task in tasks]
+        try:
+            return [task.result() for task in tasks]
+        except BrokenProcessPool as error:
+            raise EnvironmentFault(
+                "one of its processes was ended from outside", remedy="is there memory enough? Try --processes 1"
+            ) from error
 
 
 class _Process:
@@ -68,6 +83,17 @@ class _Process:
 
 def _start(done: Any) -> None:
     _Process.done = done
+    # Ctrl-C goes to all processes: this one ends without a word, and the first one says why.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the process that gave the work is gone, whatever ended it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(work: Callable[..., _Result], piece: tuple[Any, ...]) -> _Result:
