@@ -330,22 +330,7 @@ class Normaliser:
         rate: Float64Array = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
         return rate
 
-    def restart(self, which: BoolArray, window: Float64Array) -> None:
-        """Take a new normal as given: statistics of the chosen channels from their recent rows.
-
-        Parameters
-        ----------
-        which
-            bool[n_channels].
-        window
-            float64[n_channels, rows], recent readings on their scale.
-        """
-        recent = window[which]
-        centre = np.median(recent, axis=1)
-        self.centre[which] = centre
-        self._moments[0, which] = np.mean(np.abs(recent - centre[:, None]), axis=1)
-        self._moments[1, which] = np.mean(np.abs(np.diff(recent, axis=1)), axis=1)
-        self.last[which] = recent[:, -1]
-        self.count[which] = np.minimum(self.count[which], recent.shape[1])
-        self.fewest = float(self.count.min())
-        self.spread = self._measure_spread()
+    def move(self, shift: Float64Array) -> None:
+        """Move centre and last value, float64[n_channels]; deviation and change stay."""
+        self.centre += shift
+        self.last += shift

@@ -114,7 +114,8 @@ class Stage:
             rate = learn / np.minimum(np.maximum(normaliser.count + 1.0, 1.0), _DISPERSION_BLOCKS)
             self._variance += rate * (np.square(self.values - normaliser.centre) - self._variance)
         features = normaliser.update(self.values, learn)
-        self._seasons.push(np.where(learn | np.isnan(self.outlook[0]), self.values, self.outlook[0]))
+        accepted = self.values if learn.all() else self._instead(learn)
+        self._seasons.push(accepted)
         seasons = self._seasons.features(normaliser.centre, normaliser.spread, normaliser.usual_change)
         forecast, next_h, next_c = network.step(np.concatenate((features, seasons), axis=1))
         outlook = np.empty_like(self.outlook)
@@ -127,12 +128,18 @@ class Stage:
             outlook = np.where(learn, outlook, self.outlook)
         network.h, network.c, self.outlook = next_h, next_c, outlook
 
-    def restart(self, which: BoolArray, recent: Float64Array) -> None:
-        """Take recent rows of the chosen channels, float64[n, rows], as their new normal."""
-        self._normaliser.restart(which, recent)
-        self._forecaster.h[which] = 0.0
-        self._forecaster.c[which] = 0.0
-        self.outlook = np.where(which, self._normaliser.centre, self.outlook)
+    def _instead(self, learn: BoolArray) -> Float64Array:
+        """What is remembered of the newest block: its expectation where it is not learned from."""
+        accepted: Float64Array = np.where(learn | np.isnan(self.outlook[0]), self.values, self.outlook[0])
+        if self._patterns:
+            self._ring.amend(accepted)
+        return accepted
+
+    def move(self, which: BoolArray, level: Float64Array) -> None:
+        """Take float64[n] as the new level of the chosen channels; how they vary about it stays as learned."""
+        shift = np.where(which, level - self._normaliser.centre, 0.0)
+        self._normaliser.move(shift)
+        self.outlook = self.outlook + shift
 
     def _reconstruction_error(self) -> Float64Array:
         """The largest error of the newest points of each window, with its sign; NaN before a window is full."""

@@ -68,10 +68,10 @@ class _Scored:
         known = self.threshold.count.reshape(self.errors.shape) >= _FEWEST_BLOCKS
         return np.minimum(strength, _LOUDEST) * known
 
-    def learn(self, limits: BoolArray, allowed: BoolArray, floor: Float64Array) -> None:
-        """Let limits learn from some channels, and everything else from those allowed."""
+    def learn(self, allowed: BoolArray, floor: Float64Array) -> None:
+        """Let limits learn from all channels, and everything else from those allowed."""
         flat = self.errors.ravel()
-        self.threshold.learn(flat, np.isfinite(flat) & np.tile(limits, self.stage.signals))
+        self.threshold.learn(flat, np.isfinite(flat))
         size = np.abs(self.errors[0])
         self.usual.learn(size, np.isfinite(size) & allowed, floor)
         self.stage.learn(allowed)
@@ -80,9 +80,9 @@ class _Scored:
 class UniversalWatch(Watch):
     """Runs a bundle that knows no channel in particular.
 
-    Learning is held back for a channel while it is anomalous: normalisation, network state and limits stay as they
-    were, so that the expectation remains what would be normal. The first block of an excursion still widens the limits
-    by half, so that what recurs becomes usual; and what lasts longer than ``accept_after_s`` is the new normal.
+    Learning is held back for a channel while it is anomalous: normalisation and network state stay as they were, so
+    that the expectation remains what would be normal, until it is over or has lasted for ``accept_after_s`` and is the
+    new normal. Limits go on learning, each time by half of what is new to them, so that what recurs becomes usual.
 
     Parameters
     ----------
@@ -141,6 +141,7 @@ class UniversalWatch(Watch):
         self._unconfirmed = np.zeros(n)
         self._anomalous = np.zeros(n, bool)
         self._silent_until = np.zeros(n)
+        self._shown = np.zeros((2, n))
         #: Readings that were there but could not be used, so far.
         self.invalid = 0
 
@@ -153,24 +154,22 @@ class UniversalWatch(Watch):
         self._row += 1
         ready = self._seen > self._learning_rows
         finest = self._stages[0]
-        outlook, limits = finest.stage.outlook, finest.threshold.limits()
+        outlook, limits = finest.stage.outlook, self._limits(finest.threshold)
         due = [scored for scored in self._stages if scored.stage.push(scaled, valid)]
         strength = self._judge(due, ready)
         stuck = np.minimum(self._flat_line.step(scaled, valid), _LOUDEST) * ready
         began = self._begin(strength, stuck)
-        before = self._anomalous
         anomalous = self._follow(strength, stuck, valid)
         accepted = self._accept()
         anomalous &= ~accepted
         self._anomalous = anomalous
         held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
         if due:
-            self._learn(due, anomalous, (anomalous & ~before) | began)
-        n = scaled.size
+            self._learn(due, ~anomalous)
         return Verdict(
             value=frame.values,
             outlook=outlook,
-            limits=(limits[0][:n], limits[1][:n]),
+            limits=(limits[0], limits[1]),
             in_units=self._in_units,
             strength=np.maximum(strength, np.where(began, stuck, 0.0)),
             held=held,
@@ -241,24 +240,30 @@ class UniversalWatch(Watch):
         return anomalous
 
     def _accept(self) -> BoolArray:
-        """Channels that have been anomalous for so long that they start anew from their recent blocks."""
+        """Channels that have been anomalous for so long that the level of their recent blocks is the new normal."""
         accepted: BoolArray = self._excursion & (self._lasted >= self._accept_rows)
         if accepted.any():
             blocks = max(2, min(_BAND_BLOCKS, int(self._accept_rows / self._rows)))
-            recent = self._recent.view()[:, -blocks:].astype(np.float64)
+            level = np.median(self._recent.view()[:, -blocks:], axis=1).astype(np.float64)
             for scored in self._stages:
-                scored.stage.restart(accepted, recent)
+                scored.stage.move(accepted, level)
             self._excursion &= ~accepted
         return accepted
 
-    def _learn(self, due: list[_Scored], anomalous: BoolArray, onset: BoolArray) -> None:
-        allowed = ~anomalous
+    def _learn(self, due: list[_Scored], allowed: BoolArray) -> None:
         finest = self._stages[0].stage
         floor = self._level.floor
         for scored in due:
-            scored.learn(allowed | onset, allowed, floor)
+            scored.learn(allowed, floor)
         self._readout.learn(finest.values, allowed & finest.valid)
         self._recent.push(finest.values)
+
+    def _limits(self, threshold: Threshold) -> Float64Array:
+        """Limits of the forecast error, float64[2, n]; of a channel on an excursion, those that it has left."""
+        n = self._scaled.size
+        limits = np.stack([limit[:n] for limit in threshold.limits()])
+        self._shown = np.where(self._excursion, self._shown, limits)
+        return self._shown
 
     def _errors(self) -> Float64Array:
         """Errors of forecast and reconstruction at the finest scale, float64[2, n_channels]."""
