@@ -329,8 +329,3 @@ class Normaliser:
         self.fewest = float(self.count.min())
         rate: Float64Array = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
         return rate
-
-    def move(self, shift: Float64Array) -> None:
-        """Move centre and last value, float64[n_channels]; deviation and change stay."""
-        self.centre += shift
-        self.last += shift

@@ -135,12 +135,6 @@ class Stage:
             self._ring.amend(accepted)
         return accepted
 
-    def move(self, which: BoolArray, level: Float64Array) -> None:
-        """Take float64[n] as the new level of the chosen channels; how they vary about it stays as learned."""
-        shift = np.where(which, level - self._normaliser.centre, 0.0)
-        self._normaliser.move(shift)
-        self.outlook = self.outlook + shift
-
     def _reconstruction_error(self) -> Float64Array:
         """The largest error of the newest points of each window, with its sign; NaN before a window is full."""
         normaliser = self._normaliser

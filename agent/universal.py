@@ -240,14 +240,9 @@ class UniversalWatch(Watch):
         return anomalous
 
     def _accept(self) -> BoolArray:
-        """Channels that have been anomalous for so long that the level of their recent blocks is the new normal."""
+        """Channels that have been anomalous for so long that learning goes on: what they do now is the new normal."""
         accepted: BoolArray = self._excursion & (self._lasted >= self._accept_rows)
-        if accepted.any():
-            blocks = max(2, min(_BAND_BLOCKS, int(self._accept_rows / self._rows)))
-            level = np.median(self._recent.view()[:, -blocks:], axis=1).astype(np.float64)
-            for scored in self._stages:
-                scored.stage.move(accepted, level)
-            self._excursion &= ~accepted
+        self._excursion &= ~accepted
         return accepted
 
     def _learn(self, due: list[_Scored], allowed: BoolArray) -> None:

@@ -70,15 +70,3 @@ def test_a_channel_is_the_same_alone_and_among_others() -> None:
         a = alone.update(row[1:2], np.array([True]))
         b = among.update(row, np.array([True, True, True]))
         assert np.array_equal(a[0], b[1])
-
-
-def test_a_moved_level_keeps_how_the_channel_varies_about_it() -> None:
-    normaliser = Normaliser(1, np.zeros(1))
-    for value in np.random.default_rng(2).normal(0, 1, 500):
-        normaliser.update(np.array([value]), np.array([True]))
-    deviation = normaliser.deviation.copy()
-    normaliser.move(np.array([100.0]))
-    assert 99.5 < normaliser.centre[0] < 100.5
-    assert normaliser.deviation == deviation
-    features = normaliser.update(np.array([100.0]), np.array([True]))
-    assert np.abs(features[0, 0]) < 1.5
