@@ -13,8 +13,11 @@ __all__ = ["Ratio", "node_state"]
 
 # Readings before a usual size is known.
 _FEWEST = 20.0
-# Most that one deviation counts for in the usual size, in usual sizes.
+# Most that one deviation counts for in the usual size, in usual sizes: of errors, and of levels, which stay away.
 _CLIP = 5.0
+_LEVEL_CLIP = 2.0
+# Most that the slow centre follows a value, in usual deviations.
+_LEVEL_STEP = 1.0
 # The usual size is at least this share of the range of values seen: below lies the last digit of an instrument.
 _SHARE_OF_RANGE = 0.002
 _TINY = 1e-9
@@ -31,6 +34,8 @@ class Ratio:
         How many.
     memory
         Rows after which a deviation is largely forgotten.
+    clip
+        Most that one deviation counts for, in usual sizes.
 
     Examples
     --------
@@ -41,8 +46,9 @@ class Ratio:
     [4.0]
     """
 
-    def __init__(self, n_lanes: int, memory: float) -> None:
+    def __init__(self, n_lanes: int, memory: float, clip: float = _CLIP) -> None:
         self._slowest = 1.0 / memory
+        self._clip = clip
         self.count = np.zeros(n_lanes)
         self.usual = np.zeros(n_lanes)
 
@@ -56,12 +62,12 @@ class Ratio:
         """Take in sizes ≥ 0 of the chosen lanes; the others may hold NaN."""
         self.count += which
         rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * which
-        most = np.where(self.count > _FEWEST, _CLIP * np.maximum(self.usual, floor + _TINY), np.inf)
+        most = np.where(self.count > _FEWEST, self._clip * np.maximum(self.usual, floor + _TINY), np.inf)
         self.usual += rate * (np.minimum(np.where(which, size, 0.0), most) - self.usual)
 
 
 class Level:
-    """Deviation of a value from its slow centre, which follows no more than a few usual deviations at once.
+    """Deviation of a value from its slow centre, which follows no more than a usual deviation at once.
 
     Parameters
     ----------
@@ -72,7 +78,7 @@ class Level:
     """
 
     def __init__(self, n_channels: int, memory: float) -> None:
-        self._ratio = Ratio(n_channels, memory)
+        self._ratio = Ratio(n_channels, memory, _LEVEL_CLIP)
         self._slowest = 1.0 / memory
         self._centre = np.zeros(n_channels)
         # float64[2, n], the largest value and the smallest with its sign turned.
@@ -92,7 +98,7 @@ class Level:
         self._centre = np.where(first, values, self._centre)
         deviation = np.where(which, values - self._centre, 0.0)
         relative = ratio.of(np.abs(deviation), floor) * which
-        most = np.where(ratio.count > _FEWEST, _CLIP * np.maximum(ratio.usual, floor + _TINY), np.inf)
+        most = np.where(ratio.count > _FEWEST, _LEVEL_STEP * np.maximum(ratio.usual, floor + _TINY), np.inf)
         rate = np.maximum(1.0 / (ratio.count + 1.0), self._slowest) * which
         self._centre += rate * np.clip(deviation, -most, most)
         ratio.learn(np.abs(deviation), which, floor)

@@ -51,17 +51,18 @@ class Readout:
         self._count = np.zeros(n_channels)
         self._next_solved = np.full(n_channels, float(_FIRST_SOLVED))
         self._centre = np.zeros(n_channels)
+        self._last = np.zeros(n_channels)
         self._covariance = np.zeros((n_channels, LAGS + 1))
         self._weights = np.zeros((n_channels, LAGS))
         #: float64[n_channels], NaN until enough is known.
         self.forecast = np.full(n_channels, np.nan)
 
     def learn(self, values: Float64Array, which: BoolArray) -> None:
-        """Take in the newest block means, of the chosen channels; the others repeat their expectation."""
-        expected = np.where(np.isnan(self.forecast), self._centre, self.forecast)
+        """Take in the newest block means, of the chosen channels; the others stay at their last value."""
         first = which & (self._count == 0)
         self._centre = np.where(first, values, self._centre)
-        values = np.where(which, values, expected)
+        # Not its own forecast, which could run away where nothing holds it.
+        self._last = values = np.where(which, values, self._last)
         self._count += which
         rate = which / np.minimum(np.maximum(self._count, 1.0), _MEMORY)
         self._centre += rate * (values - self._centre)
