@@ -32,7 +32,7 @@ __all__ = ["replay"]
 _LOG = logging.getLogger(__name__)
 # Alerts a day, beside the config's.
 _BUDGETS = (0.3, 1.0, 3.0, 10.0, 30.0)
-_COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold")
+_COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold", "state")
 
 
 def replay(
@@ -159,7 +159,7 @@ def _header(channels: tuple[Channel, ...]) -> str:
 def _row(frame: Frame, verdict: Verdict) -> str:
     """One row a step; numbers so that they read back as they were, missing ones empty."""
     score = verdict.score()
-    columns = (verdict.value, *verdict.bounds(), score, np.full(score.size, verdict.threshold))
+    columns = (verdict.value, *verdict.bounds(), score, np.full(score.size, verdict.threshold), verdict.state)
     cells = np.stack([np.asarray(column, np.float64) for column in columns], axis=1).ravel().tolist()
     anomalous = int(verdict.anomalous.any())
     head = f"{frame.wall!r},{float(score.max())!r},{verdict.state_score!r},{anomalous}"

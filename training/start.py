@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Quiet", "errors_of", "frames", "quiet", "refuse_too_little", "start_of"]
 
+# Alerts are counted before any budget.
+_UNBOUNDED = AlertsConfig(budget_per_day=1e9)
 _MOST_ROWS = 30_000
 # Dense at both ends, where limits are made.
 _TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
@@ -152,9 +154,9 @@ def quiet(bundle: Bundle, prepared: Prepared) -> Quiet:
     for part in prepared.parts:
         first, last = part.split.test.start, part.split.test.stop
         last = min(last, first + _MOST_ROWS)
-        monitor = Monitor(prepared.channels, bundle, DetectionConfig(), AlertsConfig(), prepared.interval_s)
+        monitor = Monitor(prepared.channels, bundle, DetectionConfig(), _UNBOUNDED, prepared.interval_s)
         ledger = Incidents(
-            prepared.channels, AlertsConfig(), prepared.interval_s, node="test", model=bundle.label, instance="fit"
+            prepared.channels, _UNBOUNDED, prepared.interval_s, node="test", model=bundle.label, instance="fit"
         )
         strength = np.zeros(max(0, last - first))
         begin = max(part.split.calibration.start, first - _lead(bundle.manifest.autoencoder.rows))

@@ -371,7 +371,7 @@ def test_ucr_reads_its_published_text_and_npz_alike_by_their_name(tmp_path: Path
         recording = one(path)
         assert recording.labels is not None
         found.append((recording.values.tolist(), recording.labels.tolist(), recording.train_rows))
-        assert (recording.name, recording.timed, recording.interval_s) == ("007_UCR_Anomaly_pump_a", False, 1.0)
+        assert (recording.name, recording.timed, recording.interval_s) == ("007_UCR_Anomaly_pump_a", False, 10.0)
     assert found[0] == found[1] == found[2]
     assert np.flatnonzero(found[0][1]).tolist() == list(range(60, 70))
     assert found[0][2] == 40
