@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from agent import bundle as agent_bundle
 from agent import config as agent_config
 from agent.bundle import FixedScaling
-from agent.types import Verdict
 from tools.benchmark.cores import on_all_cores
 from training.commands.arguments import comma_separated, natural
 from training.judge import fitted, judge
@@ -30,8 +29,6 @@ __all__ = ["Setting", "add_arguments", "judge_all", "judge_each", "loaded", "set
 
 # Channels beyond which a step no longer gets cheaper for each.
 _MOST = 32
-# Only where a verdict tells the channels' states apart.
-_TOGETHER = hasattr(Verdict, "state")
 
 _Result = tuple["Float64Array", "Float64Array", "BoolArray"]
 
@@ -112,7 +109,7 @@ def judge_each(recordings: Sequence[Recording], directories: Sequence[Path], how
     for directory, bundle in bundles.items():
         ours = [index for index, where in enumerate(directories) if where == directory]
         universal = not isinstance(bundle.manifest.scaling, FixedScaling)
-        most = min(_MOST, -(-len(ours) // how.processes)) if universal and _TOGETHER else 1
+        most = min(_MOST, -(-len(ours) // how.processes)) if universal else 1
         groups += [[ours[i] for i in group] for group in side_by_side([recordings[i] for i in ours], most)]
     groups.sort(key=lambda group: -_cost([recordings[i] for i in group]))
     pieces = [([recordings[i] for i in group], directories[group[0]], how.detection, how.alerts) for group in groups]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from agent.errors import UserError
 from tools.benchmark import judging
 from tools.benchmark.nab_files import nab_files
+from tools.benchmark.opens import all_opens
 from tools.benchmark.results import Entry, Results, mean_of
 from training.baselines import range_novelty
 from training.metrics.nab import PROFILES, NabSweep, split_halves
@@ -17,6 +20,7 @@ from training.readers import ReadOptions, read
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from agent.types import BoolArray, Float64Array, IntArray
     from tools.benchmark.nab_files import NabFile
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "alerts_score", "run", "score_of"]
 
 _NAMES = dict(zip((profile.name for profile in PROFILES), ("standard", "low FP", "low FN"), strict=True))
+_BUDGETED = "alerts, one a day"
 _OTHER_HALF = ", other half"
 # The benchmark's scoreboard and the score files that its detectors' makers published.
 _PUBLISHED = {
@@ -60,7 +65,7 @@ def run(options: argparse.Namespace) -> Results:
     missing = [file.name for file in files if file.name not in recordings]
     if missing:
         raise UserError(f"no series {missing[0]}", place=str(options.data), remedy="get the benchmark again")
-    ours: dict[str, list[dict[str, float]]] = {"alert head": [], "state head": [], "alerts": []}
+    ours: dict[str, list[dict[str, float]]] = {"alert head": [], "state head": [], "alerts": [], _BUDGETED: []}
     series: dict[str, dict[str, Any]] = {}
     for bundle in how.bundles:
         judged = judging.judge_all([recordings[file.name] for file in files], bundle, how)
@@ -71,6 +76,7 @@ def run(options: argparse.Namespace) -> Results:
         for name, scores in heads.items():
             ours[name].append(score_of(files, scores))
         ours["alerts"].append(_of_alerts(files, judged))
+        ours[_BUDGETED].append(_of_budget(files, judged, bundle, how))
         series = series or _each(files, heads["alert head"])
     rng = np.random.default_rng(0)
     random = [score_of(files, [rng.random(len(file.time)) for file in files]) for _ in range(_DRAWS)]
@@ -136,6 +142,18 @@ def _of_alerts(files: Sequence[NabFile], judged: Sequence[Judged]) -> dict[str, 
     """Score of the rows in which a series begins to be flagged."""
     onsets = {file.name: file_rows(file, one, one.onsets()) for file, one in zip(files, judged, strict=True)}
     return alerts_score(files, onsets)
+
+
+def _of_budget(
+    files: Sequence[NabFile], judged: Sequence[Judged], bundle: Path, how: judging.Setting
+) -> dict[str, float]:
+    """Score of the incidents that are sent when a series may send one a day."""
+    one_a_day = replace(how, alerts=msgspec.structs.replace(how.alerts, budget_per_day=1.0))
+    found = all_opens([one.recording for one in judged], bundle, one_a_day)
+    raised = {}
+    for file, one, rows in zip(files, judged, found, strict=True):
+        raised[file.name] = file_rows(file, one, np.isin(np.arange(one.recording.rows), rows))
+    return alerts_score(files, raised)
 
 
 def _novelty(file: NabFile) -> Float64Array:

@@ -9,14 +9,42 @@ import numpy as np
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.types import Frame
+from tools.benchmark import judging
+from tools.benchmark.cores import on_all_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     from agent.bundle import Bundle
     from agent.config import AlertsConfig, DetectionConfig
     from agent.types import IntArray
     from training.recording import Recording
 
-__all__ = ["opens"]
+__all__ = ["all_opens", "opens"]
+
+
+def all_opens(recordings: Sequence[Recording], directory: Path, how: judging.Setting) -> list[IntArray]:
+    """Rows in which incidents open, int64[n] of each recording, over all cores; see `opens`."""
+    pieces = [([one], directory, how.detection, how.alerts) for one in recordings]
+    rows = sum(one.rows for one in recordings)
+    found = on_all_cores(_opens, pieces, rows=rows, title="rows, with alerts", processes=how.processes)
+    return [each for piece in found for each in piece]
+
+
+def _opens(
+    recordings: Sequence[Recording],
+    directory: Path,
+    detection: DetectionConfig,
+    alerts: AlertsConfig,
+    *,
+    advance: Callable[[int], object],
+) -> list[IntArray]:
+    found = []
+    for one in recordings:
+        found.append(opens(one, judging.loaded(directory), detection, alerts))
+        advance(one.rows)
+    return found
 
 
 def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig) -> IntArray:

@@ -14,8 +14,7 @@ import numpy as np
 from agent.errors import UserError
 from agent.types import Channel
 from tools.benchmark import judging
-from tools.benchmark.cores import on_all_cores
-from tools.benchmark.opens import opens
+from tools.benchmark.opens import all_opens
 from tools.benchmark.results import Entry, Results, mean_of
 from training.baselines import range_novelty
 from training.metrics.events import intervals
@@ -23,10 +22,9 @@ from training.recording import Recording
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from agent.config import AlertsConfig, DetectionConfig
 
 __all__ = ["add_arguments", "run"]
 
@@ -34,8 +32,6 @@ _INTERVAL_S = 300.0
 _DAY_S = 86400.0
 # As the agent reads it from a host.
 _CHANNEL = Channel("cpu.percent", unit="%", effect=10.0, minimum=0.0, maximum=100.0)
-# Machines a piece of work.
-_TOGETHER = 32
 _COLUMNS = {"alerts a channel-day": 2, "machines without %": 1}
 _CAPTION = (
     "Incidents that open a machine and day, over all of the day, and the share of machines without any. Each machine "
@@ -53,38 +49,13 @@ def run(options: argparse.Namespace) -> Results:
     how = judging.setting(options)
     recordings = list(_recordings(options.data))
     days = sum(one.rows for one in recordings) * _INTERVAL_S / _DAY_S
-    draws = []
-    for bundle in how.bundles:
-        pieces = [
-            (recordings[begin : begin + _TOGETHER], bundle, how.detection, how.alerts)
-            for begin in range(0, len(recordings), _TOGETHER)
-        ]
-        rows = sum(one.rows for one in recordings)
-        counts = on_all_cores(_count, pieces, rows=rows, title="rows", processes=how.processes)
-        draws.append(_figures([count for piece in counts for count in piece], days))
+    draws = [_figures([len(rows) for rows in all_opens(recordings, bundle, how)], days) for bundle in how.bundles]
     novel = [len(intervals(range_novelty(one.values[:, 0].astype(np.float64)) >= 1.0)) for one in recordings]
     entries = (
         mean_of("alerts", "ours", draws),
         Entry("range novelty of values and 24-row means, from 1 on", "no model", _figures(novel, days)),
     )
     return Results(f"PlanetLab, {len(recordings):,} virtual machines", _COLUMNS, entries, caption=_CAPTION)
-
-
-def _count(
-    recordings: Sequence[Recording],
-    directory: Path,
-    detection: DetectionConfig,
-    alerts: AlertsConfig,
-    *,
-    advance: Callable[[int], object],
-) -> list[int]:
-    """Alerts of each."""
-    bundle = judging.loaded(directory)
-    counts = []
-    for one in recordings:
-        counts.append(len(opens(one, bundle, detection, alerts)))
-        advance(one.rows)
-    return counts
 
 
 def _figures(counts: Sequence[int], days: float) -> dict[str, float]:
