@@ -110,9 +110,9 @@ class Seasons:
     Examples
     --------
     >>> seasons = Seasons(np.array([2]))
-    >>> for value in (5.0, 7.0, 5.0):
+    >>> for value in (-1.0, 1.0, -1.0):
     ...     seasons.push(np.array([value]))
-    >>> seasons.features(np.array([6.0]), np.array([1.0]), np.array([2.0])).round(2).tolist()
+    >>> seasons.features(np.array([0.0]), np.array([1.0]), np.array([2.0])).astype(float).round(2).tolist()
     [[0.88, 0.88, 1.0, 0.0, 0.0]]
     """
 

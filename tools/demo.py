@@ -35,6 +35,7 @@ __all__ = ["main"]
 _ROOT = Path(__file__).parent.parent
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 _LEARNING_S = 90.0
+_BLOCK_S = 1.0  # an anomaly shows within seconds, at the price of a few more alerts
 _BUDGET = 1000.0  # who tries it out wants to see every anomaly
 _METRICS_S = 1.0
 # Shorter than what a tick waits for its sources, so that a slow service shows at every tick.
@@ -138,6 +139,7 @@ def _demo_settings(config: Config, folder: Path, broker: tuple[str, int], servic
     target = {"name": "loopback", "tcp": "{}:{}".format(*service), "timeout_s": _PROBE_S}
     settings["sources"] = [*settings["sources"], {"type": "latency", "targets": [target]}]
     settings["state_dir"] = str(folder / "state")
+    settings["detection"] |= {"block_s": _BLOCK_S}
     settings["alerts"] |= {"learning_s": _LEARNING_S, "budget_per_day": _BUDGET}
     settings["mqtt"] |= {"metrics_interval_s": _METRICS_S, "health_interval_s": _HEALTH_S, "host": host, "port": port}
     return settings

@@ -44,7 +44,7 @@ def test_burning_the_cpu_opens_an_incident_that_names_it_and_closes_after_it_end
     broker: Any, subscribe: Callable[..., Any], run_agent: Callable[..., Any], tmp_path: Path
 ) -> None:
     subscriber = subscribe(broker.port)
-    text = f"metrics_interval_s: 0.2}}\ninterval_s: 0.2\nalerts: {FAST}\n"
+    text = f"metrics_interval_s: 0.2}}\ninterval_s: 0.2\ndetection: {{block_s: 0.2}}\nalerts: {FAST}\n"
     agent = run_agent(write_config(tmp_path, broker.port, text))
     # A hundred readings end the silence; rates have one reading less.
     wait_for(lambda: [m for m in subscriber.json("metrics")[-1:] if m["seq"] > 110], 60, "the end of learning")
@@ -83,6 +83,7 @@ def test_what_is_published_is_what_the_contract_says(
     write_csv(tmp_path / "plant.csv", 400, range(200, 240))
     text = (
         f"metrics_interval_s: 0.05}}\ninterval_s: 0.02\nsources: [{{type: csv, path: {tmp_path / 'plant.csv'}}}]\n"
+        "detection: {block_s: 0.02}\n"
         "alerts: {learning_s: 0, confirm_s: 0.1, clear_s: 0.2, budget_per_day: 1e9}\n"
     )
     subscriber = subscribe(broker.port)
@@ -150,6 +151,7 @@ def test_an_alert_raised_while_the_broker_is_away_arrives_once_it_is_back(
     write_csv(tmp_path / "plant.csv", 5000, range(150, 180))
     text = (
         f"keepalive_s: 5}}\ninterval_s: 0.02\nsources: [{{type: csv, path: {tmp_path / 'plant.csv'}}}]\n"
+        "detection: {block_s: 0.02}\n"
         "alerts: {learning_s: 0, confirm_s: 0.1, clear_s: 0.2, budget_per_day: 1e9}\n"
     )
     subscriber = subscribe(broker.port)

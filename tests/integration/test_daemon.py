@@ -139,6 +139,7 @@ def test_what_is_published_fits_the_published_schemas(
     path = tmp_path / "config.yaml"
     path.write_text(
         f"state_dir: {tmp_path / 'state'}\ninterval_s: 0.01\nsources: [{{type: csv, path: {tmp_path / 'r.csv'}}}]\n"
+        "detection: {block_s: 0.01}\n"
         f"alerts: {{learning_s: 0, confirm_s: 0.05, clear_s: 0.1, budget_per_day: 1e9}}\n"
         f"mqtt: {{port: {broker.port}, metrics_interval_s: 0.1}}\n"
     )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent import config
+from agent import bundle, config
 from agent.cli import main
 from agent.clock import ManualClock
-from agent.daemon import load_bundle, open_sources
+from agent.daemon import load_bundles, open_sources
 from agent.errors import UserError
 from agent.incidents import Incidents
 from agent.monitor import Monitor
@@ -47,9 +47,10 @@ def recording(tmp_path: Path) -> Path:
 
 
 def live(frames: Iterable[Frame], channels: Any, settings: config.Config) -> list[tuple[Frame, Verdict, list[Any]]]:
-    models = load_bundle(settings)
+    models = load_bundles(settings)
     monitor = Monitor(channels, models, settings.detection, settings.alerts, 1.0)
-    incidents = Incidents(channels, settings.alerts, 1.0, node=settings.node, model=models.label, instance="replay")
+    model = bundle.labels(models)
+    incidents = Incidents(channels, settings.alerts, 1.0, node=settings.node, model=model, instance="replay")
     steps = []
     for frame in frames:
         verdict = monitor.step(frame)
@@ -60,13 +61,15 @@ def live(frames: Iterable[Frame], channels: Any, settings: config.Config) -> lis
 def test_replay_gives_the_verdicts_of_the_live_loop_bit_for_bit(recording: Path, tmp_path: Path) -> None:
     settings = config.parse(
         f"node: n\nsources: [{{type: csv, path: '{recording}'}}]\n"
-        "alerts: {learning_s: 0, budget_per_day: 1e9}".encode()
+        "detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}".encode()
     )
     sampler = Sampler(open_sources(settings), 1.0, ManualClock(1_700_000_000.0))
     steps = live(sampler.frames(), sampler.channels, settings)
     assert len(steps) == ROWS
     told = replay(settings, recording, output=tmp_path / "out.csv", incidents=tmp_path / "incidents.jsonl")
-    assert "1 incidents at a budget of 1e+09 a day" in told
+    alerts = [alert for _, _, some in steps for alert in some]
+    opened = sum(alert.phase == "open" for alert in alerts)
+    assert f"{opened} incidents at a budget of 1e+09 a day" in told
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == ROWS
@@ -84,15 +87,15 @@ def test_replay_gives_the_verdicts_of_the_live_loop_bit_for_bit(recording: Path,
         assert float(row["state_score"]) == verdict.state_score
         assert int(row["anomalous"]) == verdict.anomalous.any()
     lines = [json.loads(line) for line in (tmp_path / "incidents.jsonl").read_text().splitlines()]
-    alerts = [alert for _, _, some in steps for alert in some]
     assert [line["id"] for line in lines] == [alert.id for alert in alerts]
     assert [line["phase"] for line in lines] == [alert.phase for alert in alerts]
-    assert lines[0]["contributors"][0]["channel"] == "cpu.percent"
+    planted = [line for line in lines if line["phase"] == "open" and 400 <= line["started"] - 1_700_000_000 < 405]
+    assert [line["contributors"][0]["channel"] for line in planted] == ["cpu.percent"]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 333])
 def test_how_a_recording_is_cut_into_chunks_changes_nothing(recording: Path, chunk: int) -> None:
-    settings = config.parse(b"alerts: {learning_s: 0, budget_per_day: 1e9}")
+    settings = config.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}")
     reader = CsvReader(recording)
     frames = list(reader)
     whole = live(frames, reader.channels, settings)
@@ -108,16 +111,21 @@ def test_how_a_recording_is_cut_into_chunks_changes_nothing(recording: Path, chu
 
 
 def test_columns_named_like_a_sources_channels_get_its_unit_and_scale(recording: Path, tmp_path: Path) -> None:
-    replay(config.parse(b"alerts: {learning_s: 0, budget_per_day: 1e9}"), recording, incidents=tmp_path / "i.jsonl")
-    first = json.loads((tmp_path / "i.jsonl").read_text().splitlines()[0])
-    assert first["contributors"][0]["unit"] == "%"
-    assert first["contributors"][0]["upper"] <= 100
+    replay(
+        config.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}"),
+        recording,
+        incidents=tmp_path / "i.jsonl",
+    )
+    told = [json.loads(line)["contributors"][0] for line in (tmp_path / "i.jsonl").read_text().splitlines()]
+    of_the_host = [contributor for contributor in told if contributor["channel"] == "cpu.percent"]
+    assert of_the_host
+    assert all(contributor["unit"] == "%" and contributor["upper"] <= 100 for contributor in of_the_host)
 
 
 def test_what_the_budget_holds_back_is_counted_tabulated_and_written_if_asked_for(
     recording: Path, tmp_path: Path
 ) -> None:
-    settings = config.parse(b"alerts: {learning_s: 0, budget_per_day: 0.001}")
+    settings = config.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 0.001}")
     sent, both = tmp_path / "sent.jsonl", tmp_path / "both.jsonl"
     told = replay(settings, recording, incidents=sent)
     replay(settings, recording, incidents=both, held=True)

@@ -20,7 +20,7 @@ pytest.importorskip("rich", reason="training needs the training extra")
 from agent import bundle as agent_bundle
 from agent.errors import EdgewatchError
 from training import device, models, universal
-from training.simulate import simulate
+from training.simulate import days, simulate
 from training.windows import trace, windows
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_the_device_answers_as_the_trained_keras_models_do(tmp_path: Path, monke
     bundle = universal.build(tmp_path / "bundle", seed=7, budget=TINY, stage=_no_stage)
 
     series = simulate(99, 8, 400)
-    traced = trace(series, np.zeros(8))
+    traced = trace(series, np.zeros(8), days(99, 8))
     state = np.zeros((8, models.UNITS), np.float32)
     expected = np.asarray(made["forecaster"]([traced.features, state, state])[0])
     np.testing.assert_allclose(device.forecast(bundle, traced.features), expected, atol=0.05)

@@ -28,11 +28,13 @@ def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float 
         limits=(np.full(n, -4.1), np.full(n, 7.9)),
         in_units=lambda scaled: scaled,
         strength=strengths,
+        held=strengths,
         anomalous=strengths >= 1,
         accepted=np.zeros(n, bool) if accepted is None else np.array(accepted),
         seen=np.full(n, seen),
         learning_rows=100,
         provisional_rows=1000,
+        state=np.zeros(n),
         state_score=0.0,
         errors=np.full((2, n), np.nan),
     )

@@ -61,7 +61,7 @@ def test_a_bundle_is_shown(inspect: Callable[..., str]) -> None:
     said = inspect(builtin_directory())
     assert "default@1.0.0" in said
     assert "dynamic-range int8" in said
-    assert "windows of 32 points every 10 rows" in said
+    assert "windows of 64 points every 4 rows" in said
     assert row(said, "provenance")[:2] == ["data", "simulated,"]
 
 

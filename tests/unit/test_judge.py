@@ -18,6 +18,7 @@ from training.recording import Recording
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DETECTION = DetectionConfig(block_s=1.0)
 ALERTS = AlertsConfig(learning_s=120)
 
 
@@ -29,7 +30,7 @@ def recording(rows: int = 400, names: str = "ab", **kwargs: Any) -> Recording:
 
 @pytest.fixture
 def run(default_bundle: Bundle) -> Callable[..., Any]:
-    return lambda given, **kwargs: judge(given, default_bundle, DetectionConfig(), ALERTS, **kwargs)
+    return lambda given, **kwargs: judge(given, default_bundle, DETECTION, ALERTS, **kwargs)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def trained(default_bundle: Bundle) -> Bundle:
 def test_an_outcome_is_what_the_step_said_of_every_row(run: Any, default_bundle: Bundle) -> None:
     given = recording()
     outcome = run(given)
-    monitor = Monitor(given.channels, default_bundle, DetectionConfig(), ALERTS, 1.0)
+    monitor = Monitor(given.channels, default_bundle, DETECTION, ALERTS, 1.0)
     for row in range(given.rows):
         verdict = monitor.step(Frame(row, 0, 0.0, given.values[row]))
         assert outcome.score[row] == verdict.score().max()

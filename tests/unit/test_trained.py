@@ -19,6 +19,7 @@ from agent.features import compress, expand, time_features
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.trained import TrainedDetector
+from agent.trained_watch import TrainedWatch
 from agent.types import Channel, Frame
 from training import bundling, export, models
 from training.models import AutoencoderShape, ForecasterShape
@@ -256,8 +257,8 @@ def test_channels_in_another_order_get_the_same_answers(trained: Trained) -> Non
 def test_the_order_of_channels_changes_no_threshold(trained: Trained) -> None:
     order = [2, 0, 1]
     settings = (DetectionConfig(), AlertsConfig(), 60.0)
-    one = Monitor(CHANNELS, trained.bundle, *settings)
-    other = Monitor([CHANNELS[k] for k in order], trained.bundle, *settings)
+    one = TrainedWatch(CHANNELS, trained.bundle, *settings)
+    other = TrainedWatch([CHANNELS[k] for k in order], trained.bundle, *settings)
     for ours, theirs in zip(one._threshold.limits(), other._threshold.limits(), strict=True):
         np.testing.assert_array_equal(theirs.reshape(2, 3), ours.reshape(2, 3)[:, order])
     np.testing.assert_array_equal(other.detector._usual_residual, one.detector._usual_residual[order])
@@ -395,8 +396,8 @@ class TestStart:
 
     def test_its_limits_are_those_of_the_errors_it_was_given(self, shared: Trained) -> None:
         bundle = self.calibrated(shared)
-        monitor = Monitor(CHANNELS, bundle, DetectionConfig(), AlertsConfig(), 60.0)
-        lower, upper = monitor._threshold.limits()
+        watch = TrainedWatch(CHANNELS, bundle, DetectionConfig(), AlertsConfig(), 60.0)
+        lower, upper = watch._threshold.limits()
         start = bundle.manifest.start
         assert start is not None
         table = np.concatenate((start.forecast_error, start.reconstruction_error))

@@ -14,7 +14,7 @@ import keras
 from agent import bundle as agent_bundle
 from agent.bundle import AutoencoderSpec, Bundle, ForecasterSpec, Golden, Manifest, RunningScaling
 from agent.errors import EdgewatchError
-from agent.features import FEATURES, NORMALISATION_ROWS
+from agent.features import FEATURES, NORMALISATION_ROWS, SEASON_FEATURES
 from agent.inference import StepNetwork, WindowNetwork
 from training import device, export, models
 from training.verify import verify
@@ -22,8 +22,9 @@ from training.verify import verify
 if TYPE_CHECKING:
     from agent.types import Float32Array
 
+N_FEATURES = len(FEATURES) + len(SEASON_FEATURES)
 RNG = np.random.default_rng(0)
-FEATURE_ROWS = RNG.normal(size=(6, 1000, 3)).astype(np.float32)
+FEATURE_ROWS = RNG.normal(size=(6, 1000, N_FEATURES)).astype(np.float32)
 WINDOWS = RNG.normal(size=(1000, models.WINDOW)).astype(np.float32)
 
 
@@ -53,7 +54,7 @@ def _step_file(forecaster: Any) -> bytes:
 
 @pytest.fixture(scope="module", name="window_file")
 def _window_file(autoencoder: Any) -> bytes:
-    return export.export_autoencoder(autoencoder, 1)
+    return export.export_autoencoder(autoencoder, 1, models.UNIVERSAL_AUTOENCODER)
 
 
 def _bundle(step_file: bytes, window_file: bytes) -> Bundle:
@@ -67,7 +68,7 @@ def _bundle(step_file: bytes, window_file: bytes) -> Bundle:
         created="2024-01-01",
         channels="any",
         interval_s="any",
-        features=list(FEATURES),
+        features=[*FEATURES, *SEASON_FEATURES],
         layout="shared",
         scaling=RunningScaling(NORMALISATION_ROWS),
         quantisation=export.QUANTISATION["int8"],
@@ -103,8 +104,8 @@ def test_exported_networks_answer_as_keras_does_over_a_thousand_steps(
 
 
 def test_a_batch_of_channels_answers_as_each_alone(step_file: bytes) -> None:
-    together = StepNetwork(step_file, 6, 3, models.UNITS, 3, "")
-    alone = StepNetwork(step_file, 1, 3, models.UNITS, 3, "")
+    together = StepNetwork(step_file, 6, N_FEATURES, models.UNITS, 3, "")
+    alone = StepNetwork(step_file, 1, N_FEATURES, models.UNITS, 3, "")
     for t in range(50):
         batch, together.h, together.c = together.step(np.ascontiguousarray(FEATURE_ROWS[:, t]))
         single, alone.h, alone.c = alone.step(FEATURE_ROWS[2:3, t])
@@ -125,7 +126,7 @@ def test_the_same_model_and_seed_give_the_same_files(
     forecaster: Any, autoencoder: Any, step_file: bytes, window_file: bytes
 ) -> None:
     assert export.export_forecaster(forecaster) == step_file
-    assert export.export_autoencoder(autoencoder, 1) == window_file
+    assert export.export_autoencoder(autoencoder, 1, models.UNIVERSAL_AUTOENCODER) == window_file
 
 
 def test_a_model_without_fused_lstms_is_refused(step_file: bytes) -> None:
@@ -141,7 +142,7 @@ def test_a_graph_that_holds_its_batch_size_is_refused(window_file: bytes, monkey
 
     monkeypatch.setattr(export, "WindowNetwork", Lopsided)
     with pytest.raises(EdgewatchError, match="batch of 4"):
-        export._check_batch(window_file, models.AutoencoderShape(), 1e-4)
+        export._check_batch(window_file, models.UNIVERSAL_AUTOENCODER, 1e-4)
 
 
 class TestVerifyRefuses:

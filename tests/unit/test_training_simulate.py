@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.disturbances import DISTURBANCES, typical_change
-from training.processes import PROCESSES
+from training.processes import PROCESSES, Span
 from training.simulate import digest, simulate
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_undisturbed_series_are_the_same_but_for_the_disturbances() -> None:
 @pytest.mark.parametrize("length", [150, 2400])
 def test_every_process_gives_finite_series_of_the_length_asked_for(process: Process, length: int) -> None:
     for seed in range(60):
-        series = process(np.random.default_rng(seed), length)
+        series = process(np.random.default_rng(seed), Span(length, 24.0))
         assert series.shape == (length,)
         assert series.dtype == np.float64
         assert np.isfinite(series).all()
@@ -57,7 +57,7 @@ def test_processor_and_memory_stay_within_0_and_100() -> None:
     for process in PROCESSES:
         if _name(process) in {"_cpu", "_memory"}:
             for seed in range(50):
-                series = process(np.random.default_rng(seed), 1000)
+                series = process(np.random.default_rng(seed), Span(1000, 96.0))
                 assert series.min() >= 0.0
                 assert series.max() <= 100.0
 
@@ -65,8 +65,8 @@ def test_processor_and_memory_stay_within_0_and_100() -> None:
 def test_processors_saturate_and_rates_rest_at_exactly_zero() -> None:
     by_name = {_name(process): process for process in PROCESSES}
     draw = [np.random.default_rng(seed) for seed in range(60)]
-    assert any((by_name["_cpu"](rng, 1000) == 100.0).any() for rng in draw)
-    assert any((by_name["_rate"](rng, 1000) == 0.0).any() for rng in draw)
+    assert any((by_name["_cpu"](rng, Span(1000, 96.0)) == 100.0).any() for rng in draw)
+    assert any((by_name["_rate"](rng, Span(1000, 96.0)) == 0.0).any() for rng in draw)
 
 
 @pytest.mark.parametrize("disturb", sorted(set(DISTURBANCES), key=_name), ids=_name)

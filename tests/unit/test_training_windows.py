@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from agent.features import Normaliser, squash, unsquash
+from agent.features import Normaliser, Seasons, squash, unsquash
 from agent.ring import Ring
-from training.simulate import simulate
+from training.simulate import days, simulate
 from training.windows import WARM_UP, draw_floors, trace, windows
 
 if TYPE_CHECKING:
     from agent.types import Float64Array
 
 LENGTH = WARM_UP + 201
+DAYS = days(11, 30)
 
 
 @pytest.fixture(name="series")
@@ -23,20 +24,22 @@ def _series() -> Float64Array:
 
 def test_features_are_what_the_agent_computes_channel_by_channel(series: Float64Array) -> None:
     floors = draw_floors(1, series)
-    traced = trace(series, floors)
+    traced = trace(series, floors, DAYS)
     for channel in (0, 7, 29):
-        alone = Normaliser(1, floors[channel : channel + 1])
+        alone, seasons = Normaliser(1, floors[channel : channel + 1]), Seasons(DAYS[channel : channel + 1])
         for t in range(LENGTH - 1):
             row = alone.update(series[channel, t : t + 1], np.array([True]))
+            seasons.push(series[channel, t : t + 1])
+            season = seasons.features(alone.centre, alone.spread, alone.usual_change)
             if t >= WARM_UP:
                 k = t - WARM_UP
-                assert (traced.features[channel, k] == row[0]).all()
+                assert (traced.features[channel, k] == np.concatenate((row[0], season[0]))).all()
                 assert traced.centre[channel, k] == alone.centre[0]
                 assert traced.spread[channel, k] == alone.spread[0]
 
 
 def test_a_forecast_equal_to_its_target_names_the_next_reading(series: Float64Array) -> None:
-    traced = trace(series, np.zeros(len(series)))
+    traced = trace(series, np.zeros(len(series)), DAYS)
     level = traced.features[..., 0].astype(np.float64)
     named = traced.centre + traced.spread * unsquash(level + traced.target)
     following = series[:, WARM_UP + 1 :]
@@ -47,14 +50,14 @@ def test_a_forecast_equal_to_its_target_names_the_next_reading(series: Float64Ar
 
 
 def test_the_warm_up_is_left_out_and_the_last_row_is_a_target_only(series: Float64Array) -> None:
-    traced = trace(series, np.zeros(len(series)))
-    assert traced.features.shape == (30, 200, 3)
+    traced = trace(series, np.zeros(len(series)), DAYS)
+    assert traced.features.shape == (30, 200, 8)
     assert traced.target.shape == (30, 200)
 
 
 def test_windows_are_the_agents_ring_normalised_by_its_closing_statistics(series: Float64Array) -> None:
     floors = draw_floors(2, series)
-    traced = trace(series, floors)
+    traced = trace(series, floors, DAYS)
     normaliser, ring = Normaliser(len(series), floors), Ring(len(series), 32)
     for t in range(WARM_UP + 101):
         normaliser.update(series[:, t], np.ones(len(series), bool))
