@@ -18,8 +18,9 @@ __all__ = ["Stage"]
 # The lower quantile lies below the median, the upper above.
 _SIDES = np.array([[-1.0], [1.0]])
 _DAY_S = 86400.0
-# Seasons are told apart where a day has so many blocks: fewer say little of its shape, more cost memory.
-_FEWEST_DAY, _MOST_DAY = 8, 1440
+# Seasons are told apart where a day has so many blocks: fewer say little of its shape, more were not trained for and
+# would cost much memory.
+_FEWEST_DAY, _MOST_DAY = 10, 400
 # Memory, in blocks, of the size by which a variance is known.
 _DISPERSION_BLOCKS = 48.0
 _TINY = 1e-9
