@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _LEARNING_ROWS = 100
-_STEPS_A_ROUND = 320  # a multiple of the autoencoder's stride, so that every round holds the same invokes
+# Row by row: the most that a step can cost.
+_DETECTION = DetectionConfig(block_s=1.0)
+# Steps after which a coarse scale of the step looks ahead, too.
+_COARSE = (12, 24, 48)
+_STEPS_A_ROUND = 336  # a multiple of these and of the autoencoder's stride: every round holds the same invokes
 _PREDICTS_A_ROUND = 3
 _REST_S = 0.5
 
@@ -78,7 +82,7 @@ def _agent(n_channels: int) -> tuple[Callable[[], object], Callable[[], object]]
     models = bundle.load_builtin()
     channels = [Channel(f"channel.{i}", log_reference=float(i % 3 == 0)) for i in range(n_channels)]
     alerts = AlertsConfig(learning_s=_LEARNING_ROWS)
-    monitor = Monitor(channels, models, DetectionConfig(), alerts, 1.0)
+    monitor = Monitor(channels, models, _DETECTION, alerts, 1.0)
     incidents = Incidents(channels, alerts, 1.0, node="benchmark", model=models.label, instance="0")
     rows = np.random.default_rng(0).normal(50.0, 5.0, (4096, n_channels)).astype(np.float32)
     seq = 0
@@ -91,13 +95,16 @@ def _agent(n_channels: int) -> tuple[Callable[[], object], Callable[[], object]]
 
     spec = models.manifest.autoencoder
     forecaster = models.forecaster(n_channels)
-    autoencoder = models.autoencoder(-(-n_channels // spec.stride))
+    autoencoder = models.autoencoder(n_channels)
     turn = 0
 
     def invokes() -> None:
         nonlocal turn
         forecaster.invoke()
-        if turn % spec.stride < n_channels:
+        for rows in _COARSE:
+            if turn % rows == 0:
+                forecaster.invoke()
+        if turn % spec.stride == 0:
             autoencoder.invoke()
         turn += 1
 
@@ -138,7 +145,7 @@ def _serve_predictions(connection: Connection, n_channels: int) -> None:
 
     step_model, window_model = forecaster(), autoencoder()
     state = np.zeros((n_channels, UNITS), np.float32)
-    features = np.zeros((n_channels, 1, 3), np.float32)
+    features = np.zeros((n_channels, 1, step_model.inputs[0].shape[-1]), np.float32)
     windows = np.zeros((n_channels, WINDOW, 1), np.float32)
 
     def predict() -> None:
