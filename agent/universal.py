@@ -37,8 +37,9 @@ _COARSE_MEMORY = NORMALISATION_ROWS // 2
 _FEWEST_BLOCKS = 8.0
 # Most that one kind of error at one scale can say.
 _LOUDEST = 4.0
-# After an alarm a channel raises no other for so many blocks.
+# After an alarm a channel raises no other for so many blocks, unless it is so many times as strong.
 _REFRACTORY_BLOCKS = 45
+_BREAKS_SILENCE = 1.25
 # A channel that was within its band for so many blocks is over its excursion.
 _CALM_BLOCKS = 3
 # Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
@@ -141,6 +142,8 @@ class UniversalWatch(Watch):
         self._unconfirmed = np.zeros(n)
         self._anomalous = np.zeros(n, bool)
         self._silent_until = np.zeros(n)
+        # Strength of the alarm that the silence is due to.
+        self._alarm = np.zeros(n)
         self._shown = np.zeros((2, n))
         #: Readings that were there but could not be used, so far.
         self.invalid = 0
@@ -191,8 +194,9 @@ class UniversalWatch(Watch):
         for scored in due:
             squares += np.square(scored.judge(self._level.floor)).sum(axis=0)
         self._follow_state()
-        strength: Float64Array = np.sqrt(squares) * (ready & (self._row >= self._silent_until))
-        return strength
+        strength: Float64Array = np.sqrt(squares)
+        heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
+        return strength * (ready & heard)
 
     def _follow_state(self) -> None:
         """Ratio of every channel's deviations to their usual size: root mean square over kinds, averaged over time."""
@@ -210,6 +214,7 @@ class UniversalWatch(Watch):
         """Begin excursions, each with the band of its recent blocks; where they began, bool[n]."""
         beyond = strength >= 1.0
         began: BoolArray = (beyond | (stuck >= 1.0)) & ~self._excursion
+        self._alarm = np.where(beyond, strength, self._alarm)
         self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
         if began.any():
             recent = self._recent.view()[began]

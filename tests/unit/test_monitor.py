@@ -138,6 +138,15 @@ def test_a_recurring_burst_becomes_usual(make: Any) -> None:
     assert late == 0
 
 
+def test_a_small_alarm_does_not_hide_a_large_one_after_it(make: Any) -> None:
+    rows = noise(400)
+    rows[300] += 4
+    rows[320:340] += 60
+    verdicts = run(make(), rows)
+    assert 1.0 <= verdicts[300].strength[0] < verdicts[320].strength[0]
+    assert all(v.anomalous[0] for v in verdicts[320:340])
+
+
 def test_a_broken_pattern_is_seen_by_the_state_score(make: Any) -> None:
     rows = noise(1200) * 0.1 + 10 * np.sin(np.arange(1200) / 4)[:, None]
     rows[1000:1060] = np.random.default_rng(5).permutation(rows[1000:1060])
