@@ -20,7 +20,7 @@ loaded = bundle.load_builtin()
 rng = np.random.default_rng(0)
 network = loaded.forecaster(4)
 forecasts = []
-for row in rng.normal(0, 1.5, (300, 4, 3)).astype(np.float32):
+for row in rng.normal(0, 1.5, (300, 4, loaded.manifest.width)).astype(np.float32):
     forecast, network.h, network.c = network.step(row)
     forecasts.append(forecast.tolist())
 autoencoder = loaded.autoencoder(2)
