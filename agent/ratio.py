@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from agent.types import BoolArray, Float64Array
 
-__all__ = ["Ratio", "node_state"]
+__all__ = ["Level", "Ratio", "node_state"]
 
 # Readings before a usual size is known.
 _FEWEST = 20.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from agent.types import BoolArray, Float32Array, Float64Array
+    from agent.types import Float32Array, Float64Array
 
 __all__ = ["Ring"]
 
@@ -48,10 +48,6 @@ class Ring:
         newest = self._next - 1 if self._next else self.capacity - 1
         self._rows[:, newest] = row
         self._rows[:, newest + self.capacity] = row
-
-    def copy_from(self, other: Ring, which: BoolArray) -> None:
-        """Take over the chosen channels' rows of a ring of the same shape that was pushed as often."""
-        self._rows[which] = other._rows[which]
 
     def view(self) -> Float32Array:
         """float32[n_channels, capacity], oldest first, no copy; rows never written are 0."""

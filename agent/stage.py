@@ -64,12 +64,12 @@ class Stage:
         self._forecaster = bundle.forecaster(n)
         self._window, self._stride = spec.window, spec.stride
         self._judged = slice(-spec.judged, None)
-        self._ring = Ring(n, spec.window)
         if patterns:
             self._autoencoder = bundle.autoencoder(n)
-        self._still = np.maximum(still, _TINY)
-        self._variance = np.zeros(n)
-        self._usual_dispersion = np.full(n, np.nan)
+            self._ring = Ring(n, spec.window)
+            self._still = np.maximum(still, _TINY)
+            self._variance = np.zeros(n)
+            self._usual_dispersion = np.full(n, np.nan)
         #: float64[n], the newest block means; of channels without one, the former.
         self.values = np.zeros(n)
         #: bool[n], whether the newest block held any valid reading.

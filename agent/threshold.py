@@ -6,6 +6,7 @@ All share one protocol. Errors are signed, so that a channel may be quieter belo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,12 +58,12 @@ class Threshold(Protocol):
         """How much errors, float64[n_lanes], speak for an anomaly: 1 at the limit, about 0 where usual or NaN."""
 
 
-class _ByRatio:
+class _ByRatio(ABC):
     """Strength from how near an error is to its limit: its fourth power within, so that usual ones add to little."""
 
+    @abstractmethod
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""
-        raise NotImplementedError
 
     def strength(self, error: Float64Array) -> Float64Array:
         """See `Threshold.strength`."""

@@ -61,18 +61,14 @@ class TrainedDetector:
         self.scale = Scale(channels)
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
-        self._step = 0
         self._wall = 0.0
-        # float64[n], the newest valid readings on their scale.
-        self._scaled = np.zeros(n)
         self._valid = np.zeros(n, bool)
         self._all_valid = False
         # float64[3, n]: median, lower and upper quantile for the next row, on the channel's scale.
         self._outlook = np.full((3, n), np.nan)
         self._residual = np.full(n, np.nan)
         # A tenth of the smallest effect that matters is as good as still.
-        self._still = self.scale.effect / 10.0
-        self._residual_floor = self._still + 1e-9
+        self._residual_floor = self.scale.effect / 10.0 + 1e-9
         self._usual_residual = self._residual_floor.copy()
         #: Readings that were there but could not be used, so far.
         self.invalid = 0
@@ -82,6 +78,7 @@ class TrainedDetector:
         self._places = np.argsort(order)
         self._centre = np.array(scaling.centre)[order]
         self._spread = np.array(scaling.spread)[order]
+        # float64[n], the newest valid readings on their scale.
         self._scaled = self._centre.copy()
         self._timed = [name for name in manifest.features if name in TIME_FEATURES]
         self._joint = manifest.layout == "joint"
@@ -130,7 +127,6 @@ class TrainedDetector:
             errors[0, ~valid] = np.nan
         self._residual = np.abs(errors[0])
         self._look_back(errors[1])
-        self._step += 1
         return Scores(self._outlook, errors)
 
     def relative_residual(self) -> Float64Array:

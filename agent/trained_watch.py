@@ -32,11 +32,9 @@ _START_ROWS = 512
 class TrainedWatch(Watch):
     """Runs a bundle that `training fit` made for certain channels.
 
-    Learning is held back for a channel while it is anomalous: its normalisation, its network state and its limits stay
-    as they were, so that the expectation remains what would be normal. An excursion is over when a reading is within
-    limits again, or where the channel came from: the expectation may have been held half-way up a slope. The first
-    anomalous row of an excursion still widens the limits by half, so that what recurs becomes usual; and what lasts
-    longer than ``accept_after_s`` is taken as the new normal.
+    The limits of a channel stay as they were while it is anomalous; the first anomalous row still widens them by half,
+    so that what recurs becomes usual. An excursion is over when a reading is within limits again; what lasts longer
+    than ``accept_after_s`` is taken as the new normal.
 
     Parameters
     ----------
