@@ -129,7 +129,7 @@ class DetectionConfig(_Section, frozen=True):
     """
 
     threshold: ThresholdConfig = msgspec.field(default_factory=RangeThreshold)
-    memory_s: _Positive = 90 * 86400.0
+    memory_s: _Positive = 365 * 86400.0
     accept_after_s: _Positive = 1800.0
     block_s: _Positive = 5.0
 

@@ -131,6 +131,23 @@ class Seasons:
             self._values[self.rows % self._capacity] = scaled
         self.rows += 1
 
+    def departure(self, scaled: Float64Array) -> Float64Array:
+        """How far the row to come departs from both a day and a week before it: the smaller of the two, with its sign.
+
+        Parameters
+        ----------
+        scaled
+            float64[n_channels], the row.
+
+        Returns
+        -------
+        float64[n_channels]; NaN where not even the day before is known.
+        """
+        known, then = self._then()
+        day, week = (np.where(k, scaled - value, np.nan) for k, value in zip(known, then[[0, 2]], strict=True))
+        departure: Float64Array = np.where(np.abs(week) < np.abs(day), week, day)
+        return departure
+
     def features(self, centre: Float64Array, spread: Float64Array, change: Float64Array) -> Float32Array:
         """Give the features for the next row, float32[n_channels, 5], see `SEASON_FEATURES`.
 
@@ -141,14 +158,18 @@ class Seasons:
         """
         found = np.zeros((len(SEASON_FEATURES), centre.size))
         if not self._none:
-            known = (self._lags[1:] <= self.rows) & (self._lags[0] > 0)
-            then = self._values[(self.rows - self._lags) % self._capacity, self._columns].astype(np.float64)
+            known, then = self._then()
             found[0] = squash((then[0] - centre) / spread) * known[0]
             found[1] = squash((then[0] - then[1]) / change) * known[0]
             found[2] = known[0]
             found[3] = squash((then[2] - centre) / spread) * known[1]
             found[4] = known[1]
         return np.ascontiguousarray(found.T, np.float32)
+
+    def _then(self) -> tuple[BoolArray, Float64Array]:
+        """Whether day and week are known, bool[2, n]; values a day, a day and a row, a week before, float64[3, n]."""
+        known = (self._lags[1:] <= self.rows) & (self._lags[0] > 0)
+        return known, self._values[(self.rows - self._lags) % self._capacity, self._columns].astype(np.float64)
 
 
 def time_features(wall: Float64Array | float, names: Sequence[str]) -> Float32Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +11,12 @@ from agent.features import Normaliser, Seasons, squash, unsquash
 from agent.ring import Ring
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.bundle import Bundle
     from agent.types import BoolArray, Float64Array
 
-__all__ = ["Stage"]
+__all__ = ["Kind", "Stage", "blocks_a_day"]
 
 # The lower quantile lies below the median, the upper above.
 _SIDES = np.array([[-1.0], [1.0]])
@@ -24,6 +27,22 @@ _FEWEST_DAY, _MOST_DAY = 10, 400
 # Memory, in blocks, of the size by which a variance is known.
 _DISPERSION_BLOCKS = 48.0
 _TINY = 1e-9
+
+
+class Kind(Enum):
+    """A kind of error."""
+
+    FORECAST = auto()
+    RECONSTRUCTION = auto()
+    DISPERSION = auto()
+    SEASON = auto()
+    LEVEL = auto()
+
+
+def blocks_a_day(block_s: float) -> int:
+    """How many blocks a day has, 0 where days are not told apart."""
+    day = round(_DAY_S / block_s)
+    return day if _FEWEST_DAY <= day <= _MOST_DAY else 0
 
 
 class Stage:
@@ -41,35 +60,49 @@ class Stage:
         Seconds between rows.
     memory
         Blocks after which the normalisation has largely forgotten.
-    patterns
-        Whether the autoencoder looks at this scale, too, and whether the variance is watched.
+    kinds
+        Kinds of error watched, in their order; the forecast's comes first.
     """
 
     def __init__(
-        self, bundle: Bundle, still: Float64Array, *, rows: int, interval_s: float, memory: int, patterns: bool
+        self,
+        bundle: Bundle,
+        still: Float64Array,
+        *,
+        rows: int,
+        interval_s: float,
+        memory: int,
+        kinds: Sequence[Kind] = (Kind.FORECAST,),
     ) -> None:
         n = still.size
         spec = bundle.manifest.autoencoder
         self.rows = rows
-        #: Kinds of error: of the forecast, and with patterns of the reconstruction and of the variance.
-        self.signals = 3 if patterns else 1
-        self._patterns = patterns
+        self.kinds = kinds
+        measures = {
+            Kind.FORECAST: self._forecast_error,
+            Kind.RECONSTRUCTION: self._reconstruction_error,
+            Kind.DISPERSION: self._dispersion,
+            Kind.SEASON: self._departure,
+            Kind.LEVEL: self._level,
+        }
+        self._measures = [measures[kind] for kind in kinds]
         self._total = np.zeros(n)
         self._present = np.zeros(n)
         self._filled = 0
         self._blocks = 0
         self._normaliser = Normaliser(n, still, memory)
-        day = round(_DAY_S / (rows * interval_s))
-        self._seasons = Seasons(np.full(n, day if _FEWEST_DAY <= day <= _MOST_DAY else 0))
+        self._seasons = Seasons(np.full(n, blocks_a_day(rows * interval_s)))
         self._forecaster = bundle.forecaster(n)
         self._window, self._stride = spec.window, spec.stride
         self._judged = slice(-spec.judged, None)
-        if patterns:
+        self._patterns = Kind.RECONSTRUCTION in kinds
+        if self._patterns:
             self._autoencoder = bundle.autoencoder(n)
             self._ring = Ring(n, spec.window)
-            self._still = np.maximum(still, _TINY)
-            self._variance = np.zeros(n)
-            self._usual_dispersion = np.full(n, np.nan)
+        self._still = np.maximum(still, _TINY)
+        self._variance = np.zeros(n)
+        self._usual_dispersion = np.full(n, np.nan)
+        self._first = np.full(n, np.nan)
         #: float64[n], the newest block means; of channels without one, the former.
         self.values = np.zeros(n)
         #: bool[n], whether the newest block held any valid reading.
@@ -95,14 +128,10 @@ class Stage:
         return True
 
     def errors(self) -> Float64Array:
-        """How far the newest block is from what was expected, float64[signals, n]; NaN where nothing can be said."""
-        errors = np.full((self.signals, self.values.size), np.nan)
-        errors[0] = self.values - self.outlook[0]
+        """How far the newest block is from what was expected, float64[kinds, n]; NaN where nothing can be said."""
         if self._patterns:
             self._ring.push(self.values)
-            if self._blocks % self._stride == 0:
-                errors[1] = self._reconstruction_error()
-            errors[2] = self._dispersion()
+        errors = np.stack([measure() for measure in self._measures])
         errors[:, ~self.valid] = np.nan
         self._blocks += 1
         return errors
@@ -111,12 +140,13 @@ class Stage:
         """Take in the newest block and look ahead; a channel that is not allowed keeps what was learned of it."""
         normaliser, network = self._normaliser, self._forecaster
         learn = allowed & self.valid
-        if self._patterns:
+        if Kind.DISPERSION in self.kinds:
             rate = learn / np.minimum(np.maximum(normaliser.count + 1.0, 1.0), _DISPERSION_BLOCKS)
             self._variance += rate * (np.square(self.values - normaliser.centre) - self._variance)
         features = normaliser.update(self.values, learn)
-        accepted = self.values if learn.all() else self._instead(learn)
-        self._seasons.push(accepted)
+        if self._patterns and not learn.all():
+            self._ring.amend(self._instead(learn))
+        self._seasons.push(self.values)
         seasons = self._seasons.features(normaliser.centre, normaliser.spread, normaliser.usual_change)
         forecast, next_h, next_c = network.step(np.concatenate((features, seasons), axis=1))
         outlook = np.empty_like(self.outlook)
@@ -132,13 +162,17 @@ class Stage:
     def _instead(self, learn: BoolArray) -> Float64Array:
         """What is remembered of the newest block: its expectation where it is not learned from."""
         accepted: Float64Array = np.where(learn | np.isnan(self.outlook[0]), self.values, self.outlook[0])
-        if self._patterns:
-            self._ring.amend(accepted)
         return accepted
+
+    def _forecast_error(self) -> Float64Array:
+        error: Float64Array = self.values - self.outlook[0]
+        return error
 
     def _reconstruction_error(self) -> Float64Array:
         """The largest error of the newest points of each window, with its sign; NaN before a window is full."""
         normaliser = self._normaliser
+        if self._blocks % self._stride:
+            return np.full(self.values.size, np.nan)
         window = self._ring.view()
         centre, spread = normaliser.centre[:, None], normaliser.spread[:, None]
         rebuilt = self._autoencoder.reconstruct(squash((window - centre) / spread))[:, self._judged]
@@ -153,3 +187,13 @@ class Stage:
         self._usual_dispersion = np.where(np.isnan(self._usual_dispersion) & known, deviation, self._usual_dispersion)
         change: Float64Array = deviation - self._usual_dispersion
         return change
+
+    def _departure(self) -> Float64Array:
+        """The smaller of the differences from a day and from a week before; NaN before a day is known."""
+        return self._seasons.departure(self.values)
+
+    def _level(self) -> Float64Array:
+        """The value itself, from the first: its range is that of the levels seen."""
+        self._first = np.where(np.isnan(self._first) & self.valid, self.values, self._first)
+        level: Float64Array = self.values - self._first
+        return level

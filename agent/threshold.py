@@ -23,13 +23,20 @@ from agent.config import (
 )
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from agent.config import ThresholdConfig
     from agent.types import BoolArray, Float64Array, IntArray
 
+    #: Rows, of all lanes or float64[n_lanes].
+    Memory: TypeAlias = float | Float64Array
+
 __all__ = ["Likelihood", "Mad", "MeanStd", "Percentile", "RangeNovelty", "Spot", "Threshold", "make_threshold"]
 
-# Errors after which one that exceeds all before is rather an outlier than a part of the body.
-_WARM_UP = 30.0
+# Errors after which one that exceeds all before is rather an outlier than a part of the body; and those for which a
+# range is believed half as much as an old one.
+_WARM_UP = 100.0
+_YOUTH = 30.0
 _TINY = 1e-12
 # A step of a running quantile, over the distance to the value that caused it: less biases it, more makes it jump.
 _OVERSHOOT = 4.0
@@ -73,7 +80,7 @@ class _ByRatio(ABC):
         return strength
 
 
-def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: float) -> Threshold:
+def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: Memory) -> Threshold:
     """Make the threshold that a config names.
 
     Parameters
@@ -83,7 +90,7 @@ def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: float)
     effect
         float64[n_lanes], smallest error worth an alert.
     memory
-        Rows after which an error is largely forgotten.
+        Rows after which an error is largely forgotten, of all lanes or float64[n_lanes].
     """
     if isinstance(config, RangeThreshold):
         return RangeNovelty(effect, memory, novelty=config.novelty)
@@ -98,7 +105,7 @@ def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: float)
     return _make_spot(config, effect, memory)
 
 
-def _make_spot(config: ThresholdConfig, effect: Float64Array, memory: float) -> Threshold:
+def _make_spot(config: ThresholdConfig, effect: Float64Array, memory: Memory) -> Threshold:
     if isinstance(config, SpotThreshold):
         return Spot(effect, memory, risk=config.risk, calibration_rows=config.calibration_rows)
     if isinstance(config, DspotThreshold):
@@ -115,7 +122,7 @@ def _make_spot(config: ThresholdConfig, effect: Float64Array, memory: float) -> 
 class RangeNovelty:
     """Soft range novelty: how far beyond all that was seen, in units of the range seen.
 
-    The smallest and the largest error are remembered. For thirty errors the range grows by the whole of each excess,
+    The smallest and the largest error are remembered. For a hundred errors the range grows by the whole of each excess,
     afterwards by half of it, so that one outlier does not hide the next; and it relaxes slowly towards the mean error.
     A young range is believed less: the margin is multiplied by (n + 30) / n.
 
@@ -136,7 +143,7 @@ class RangeNovelty:
     True
     """
 
-    def __init__(self, effect: Float64Array, memory: float, *, novelty: float) -> None:
+    def __init__(self, effect: Float64Array, memory: Memory, *, novelty: float) -> None:
         self._half_effect = effect / 2 + _TINY
         self._novelty = novelty
         self._memory = memory
@@ -144,9 +151,9 @@ class RangeNovelty:
         self._mean = np.zeros(effect.size)
         # float64[2, n_lanes]: the largest error, and the smallest with its sign turned, so that both ends grow alike.
         self._ends = np.zeros((2, effect.size))
-        # Relaxation is far slower than a row: it is done for many rows at once, a thousandth of the memory.
+        # Relaxation is far slower than a row: it is done for many rows at once, a thousandth of the shortest memory.
         self._rows = 0
-        self._rows_between = max(1, round(memory / 1000.0))
+        self._rows_between = max(1, round(float(np.min(memory)) / 1000.0))
         self._relaxed_at = np.zeros(effect.size)
         self._young = True
 
@@ -163,7 +170,7 @@ class RangeNovelty:
 
     def _margin(self) -> Float64Array:
         """A share of the range, the larger the younger it is."""
-        share = self._novelty + 30.0 * self._novelty / np.maximum(self.count, 1.0)
+        share = self._novelty * (1.0 + _YOUTH / np.maximum(self.count, 1.0))
         margin: Float64Array = share * (self._ends[0] + self._ends[1])
         return margin
 
@@ -211,7 +218,7 @@ class MeanStd(_ByRatio):
     array([3.])
     """
 
-    def __init__(self, effect: Float64Array, memory: float, *, k: float) -> None:
+    def __init__(self, effect: Float64Array, memory: Memory, *, k: float) -> None:
         self._effect = np.maximum(effect, _TINY)
         self._slowest = 1.0 / memory
         self._k = k
@@ -249,7 +256,7 @@ class _RunningQuantile:
     caused it; it is longer for a quantile far out, which few values inform.
     """
 
-    def __init__(self, n_lanes: int, probability: float, memory: float) -> None:
+    def __init__(self, n_lanes: int, probability: float, memory: Memory) -> None:
         self._up = probability
         self._down = 1.0 - probability
         self._pace = 1.0 / min(self._up, self._down)
@@ -282,7 +289,7 @@ class Percentile(_ByRatio):
     True
     """
 
-    def __init__(self, effect: Float64Array, memory: float, *, percentile: float) -> None:
+    def __init__(self, effect: Float64Array, memory: Memory, *, percentile: float) -> None:
         self._effect = np.maximum(effect, _TINY)
         self._upper = _RunningQuantile(effect.size, percentile / 100.0, memory)
         self._lower = _RunningQuantile(effect.size, 1.0 - percentile / 100.0, memory)
@@ -317,7 +324,7 @@ class Mad(_ByRatio):
     True
     """
 
-    def __init__(self, effect: Float64Array, memory: float, *, k: float) -> None:
+    def __init__(self, effect: Float64Array, memory: Memory, *, k: float) -> None:
         self._effect = np.maximum(effect, _TINY)
         self._k = 1.4826 * k
         self._median = _RunningQuantile(effect.size, 0.5, memory)
@@ -369,7 +376,7 @@ class Likelihood(_ByRatio):
     (True, True)
     """
 
-    def __init__(self, effect: Float64Array, memory: float, *, epsilon: float, short_rows: float) -> None:
+    def __init__(self, effect: Float64Array, memory: Memory, *, epsilon: float, short_rows: float) -> None:
         self._effect = np.maximum(effect, _TINY)
         self._rate = 1.0 / short_rows
         self._usual = MeanStd(effect, memory, k=NormalDist().inv_cdf(1.0 - epsilon))
@@ -426,7 +433,7 @@ class Spot(_ByRatio):
     """
 
     def __init__(
-        self, effect: Float64Array, memory: float, *, risk: float, calibration_rows: int, depth_rows: float = 0.0
+        self, effect: Float64Array, memory: Memory, *, risk: float, calibration_rows: int, depth_rows: float = 0.0
     ) -> None:
         n = effect.size
         self._effect = np.maximum(effect, _TINY)

@@ -15,7 +15,7 @@ from agent.flatline import FlatLine
 from agent.ratio import Level, Ratio, node_state
 from agent.readout import Readout
 from agent.ring import Ring
-from agent.stage import Stage
+from agent.stage import Kind, Stage, blocks_a_day
 from agent.threshold import make_threshold
 from agent.types import Verdict
 from agent.watch import Watch
@@ -37,8 +37,12 @@ _COARSE_MEMORY = NORMALISATION_ROWS // 2
 _FEWEST_BLOCKS = 8.0
 # Most that one kind of error at one scale can say.
 _LOUDEST = 4.0
+# Levels of the coarsest scale are remembered for so many blocks, and a month at least: where a channel has been for
+# long is no news, even if it was elsewhere before.
+_LEVEL_BLOCKS = 200.0
+_LEVEL_MEMORY_S = 30 * 86400.0
 # After an alarm a channel raises no other for so many blocks, unless it is so many times as strong.
-_REFRACTORY_BLOCKS = 45
+_REFRACTORY_BLOCKS = 90
 _BREAKS_SILENCE = 1.25
 # A channel that was within its band for so many blocks is over its excursion.
 _CALM_BLOCKS = 3
@@ -56,13 +60,13 @@ class _Scored:
     def __init__(self, stage: Stage, threshold: Threshold, n: int, memory: float) -> None:
         self.stage = stage
         self.threshold = threshold
-        self.errors = np.full((stage.signals, n), np.nan)
+        self.errors = np.full((len(stage.kinds), n), np.nan)
         self.usual = Ratio(n, memory)
         #: float64[n], of the newest block.
         self.ratio = np.zeros(n)
 
     def judge(self, floor: Float64Array) -> Float64Array:
-        """Strength of each kind of error of the newest block, float64[signals, n]."""
+        """Strength of each kind of error of the newest block, float64[kinds, n]."""
         self.errors = self.stage.errors()
         strength = self.threshold.strength(self.errors.ravel()).reshape(self.errors.shape)
         self.ratio = self.usual.of(np.abs(self.errors[0]), floor)
@@ -114,13 +118,16 @@ class UniversalWatch(Watch):
         still = effect / 10.0  # a tenth of the smallest effect that matters is as good as still
         self._rows = max(1, round(detection.block_s / interval_s))
         self._stages = []
-        for scale in _SCALES:
+        for scale, kinds in _kinds(self._rows * interval_s).items():
             rows = scale * self._rows
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
-            stage = Stage(bundle, still, rows=rows, interval_s=interval_s, memory=memory, patterns=scale == 1)
-            # A variance has no unit: its smallest effect is a factor of about e.
-            effects = np.concatenate((effect, effect, np.ones(n))[: stage.signals])
-            threshold = make_threshold(detection.threshold, effects, max(detection.memory_s / (rows * interval_s), 2.0))
+            stage = Stage(bundle, still, rows=rows, interval_s=interval_s, memory=memory, kinds=kinds)
+            threshold = make_threshold(
+                detection.threshold,
+                # A variance has no unit: its smallest effect is a factor of about e.
+                np.concatenate([np.ones(n) if kind is Kind.DISPERSION else effect for kind in kinds]),
+                np.repeat([_memory(kind, detection.memory_s, rows * interval_s) for kind in kinds], n),
+            )
             self._stages.append(_Scored(stage, threshold, n, max(_STATE_BLOCKS / scale, 60.0)))
         self._level = Level(n, _STATE_BLOCKS)
         self._readout = Readout(n)
@@ -272,3 +279,24 @@ class UniversalWatch(Watch):
     def _in_units(self, scaled: Float64Array) -> Float64Array:
         """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
+
+
+def _kinds(block_s: float) -> dict[int, list[Kind]]:
+    """What is watched at each scale: forecasts at all, patterns and variance at the finest, levels at the coarsest.
+
+    Seasons at the finest scale that tells days apart, if one does.
+    """
+    kinds = {scale: [Kind.FORECAST] for scale in _SCALES}
+    kinds[_SCALES[0]] += [Kind.RECONSTRUCTION, Kind.DISPERSION]
+    kinds[_SCALES[-1]].append(Kind.LEVEL)
+    seasonal = [scale for scale in _SCALES if blocks_a_day(scale * block_s)]
+    if seasonal:
+        kinds[seasonal[0]].append(Kind.SEASON)
+    return kinds
+
+
+def _memory(kind: Kind, memory_s: float, block_s: float) -> float:
+    """Blocks after which an error of this kind is largely forgotten."""
+    if kind is Kind.LEVEL:
+        return max(_LEVEL_BLOCKS, min(_LEVEL_MEMORY_S, memory_s) / block_s)
+    return max(memory_s / block_s, 2.0)

@@ -27,7 +27,6 @@ __all__ = [
     "mixture_loss",
     "mixture_parts",
     "pinball_loss",
-    "window_loss",
 ]
 
 #: ``quantile``: three quantiles. ``point``: the median alone, its band from errors. ``mixture``: a whole distribution.
@@ -38,9 +37,6 @@ COMPONENTS = 3  # of a mixture
 UNITS = 32
 LATENT = 8
 WINDOW = 64
-# The agent judges a universal window by its newest point: so many points there weigh so much more than the others.
-_NEWEST = 8
-_NEWEST_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -249,18 +245,6 @@ def mixture_parts(forecast: Any, n: int) -> tuple[Any, Any, Any]:
     parts = ops.reshape(forecast, (*ops.shape(forecast)[:-1], n, 3, COMPONENTS))
     # A scale that vanishes would make a value that never changes infinitely likely.
     return parts[..., 0, :], parts[..., 1, :], ops.clip(parts[..., 2, :], np.log(1e-3), 4.0)
-
-
-def window_loss(window: Any, reconstruction: Any) -> Any:
-    """Mean absolute error of a universal reconstruction, the newest points of the window weighing more.
-
-    Parameters
-    ----------
-    window, reconstruction
-        float32[batch, window, 1].
-    """
-    error = ops.abs(window - reconstruction)
-    return (ops.mean(error) + _NEWEST_WEIGHT * ops.mean(error[:, -_NEWEST:])) / (1.0 + _NEWEST_WEIGHT)
 
 
 def _name(part: str, layer: int) -> str:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training.models import UNITS, WINDOW, forecaster_loss, window_loss
+from training.models import UNITS, WINDOW, forecaster_loss
 from training.windows import windows
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def train_forecaster(model: Any, data: Trace, *, steps: int, seed: int, advance:
 def train_autoencoder(
     model: Any, series: Float64Array, data: Trace, *, steps: int, seed: int, advance: Advance
 ) -> None:
-    """Minimise the reconstruction error of windows drawn anywhere in the series.
+    """Minimise the mean absolute reconstruction error of windows drawn anywhere in the series.
+
+    All points weigh the same, though the agent judges the newest: a network trained to get those right copies them, and
+    what is anomalous with them.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ def train_autoencoder(
 
     def descend(window: Any) -> None:
         with tf.GradientTape() as tape:
-            loss = window_loss(window, model(window, training=True))
+            loss = tf.reduce_mean(tf.abs(window - model(window, training=True)))
         optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
 
     step = tf.function(descend)

@@ -12,7 +12,7 @@ from agent.features import Seasons
 from agent.monitor import Monitor
 from agent.ratio import Level, Ratio, node_state
 from agent.readout import LAGS, Readout
-from agent.stage import Stage
+from agent.stage import Kind, Stage
 from agent.threshold import MeanStd, RangeNovelty
 from agent.types import Channel, Frame
 
@@ -23,7 +23,7 @@ ONE = np.array([True])
 
 
 def stage(bundle: Bundle, n: int = 1, rows: int = 4) -> Stage:
-    return Stage(bundle, np.zeros(n), rows=rows, interval_s=1.0, memory=300, patterns=False)
+    return Stage(bundle, np.zeros(n), rows=rows, interval_s=1.0, memory=300)
 
 
 def test_a_block_is_the_mean_of_its_valid_readings(default_bundle: Bundle) -> None:
@@ -65,6 +65,47 @@ def test_seasons_give_yesterday_and_last_week_once_they_are_known() -> None:
     assert known[2] == (0.0, 0.0)
     assert known[3] == (1.0, 0.0)
     assert known[20] == (1.0, 1.0)
+
+
+def test_a_row_departs_from_both_yesterday_and_last_week_or_not_at_all() -> None:
+    seasons, week = Seasons(np.array([2])), [0.0, 1.0] * 5 + [5.0, 1.0] * 2
+    departures = []
+    for value in [*week, 0.0, 1.0, 7.0]:
+        departures.append(float(seasons.departure(np.array([value]))[0]))
+        seasons.push(np.array([value]))
+    assert np.isnan(departures[:3]).all()
+    assert departures[3:10] == [0.0] * 7
+    # As last week, though not as yesterday; then like neither, where the nearer counts.
+    assert departures[14:] == [0.0, 0.0, 7.0]
+
+
+def test_levels_count_from_the_first_and_days_are_compared_where_they_are_known(default_bundle: Bundle) -> None:
+    watched = Stage(
+        default_bundle,
+        np.zeros(1),
+        rows=1,
+        interval_s=3600.0,
+        memory=300,
+        kinds=(Kind.FORECAST, Kind.LEVEL, Kind.SEASON),
+    )
+    found = []
+    for row in range(30):
+        watched.push(np.array([100.0 + row]), ONE)
+        found.append(watched.errors()[1:, 0])
+        watched.learn(ONE)
+    levels, seasons = np.array(found).T
+    assert levels.tolist() == list(range(30))
+    assert np.isnan(seasons[:25]).all()  # a day and the row before it
+    assert seasons[25:].tolist() == [24.0] * 5
+
+
+def test_a_midday_that_does_not_come_is_seen_though_its_values_are_usual(default_bundle: Bundle) -> None:
+    t = np.arange(12 * 288)
+    values = 20.0 + 60.0 * ((t % 288) // 96 == 1) + np.random.default_rng(0).normal(0, 1, t.size)
+    values[10 * 288 + 96 : 10 * 288 + 192] -= 60.0
+    strength, _ = scores(default_bundle, values[:, None], interval_s=300.0)
+    assert strength[3 * 288 : 10 * 288 + 96].max() < 1.0
+    assert strength[10 * 288 + 96 : 10 * 288 + 100].max() >= 1.0
 
 
 def test_a_day_of_no_rows_is_never_known() -> None:

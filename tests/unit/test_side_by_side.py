@@ -35,7 +35,7 @@ def test_a_recording_gets_among_others_what_it_gets_alone(default_bundle: Bundle
         alone = judge(many[index], default_bundle, DetectionConfig(), ALERTS)
         assert together[index].flagged.tolist() == alone.flagged.tolist()
         assert together[index].score == pytest.approx(alone.score, abs=1e-6)
-        assert together[index].flagged[250]
+        assert together[index].flagged[254]  # where the block of five is complete
     assert [len(each.score) for each in together] == [one.rows for one in many]
     assert sum(told) == sum(one.rows for one in many)
 
