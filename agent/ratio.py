@@ -13,16 +13,18 @@ __all__ = ["Level", "Ratio", "node_state"]
 
 # Readings before a usual size is known.
 _FEWEST = 20.0
-# Most that one deviation counts for in the usual size, in usual sizes: of errors, and of levels, which stay away.
+# Most that one deviation counts for in the usual size, in usual sizes.
 _CLIP = 5.0
-_LEVEL_CLIP = 2.0
-# Most that the slow centre follows a value, in usual deviations.
+# Of levels: values are averaged over so many rows; what is learned of the first so many counts in full, and then hardly
+# any more, so that a shift soon after is not taken for normal; and most that the centre follows, in usual deviations.
+_LEVEL_SMOOTH = 6.0
+_LEVEL_SETTLED = 60.0
 _LEVEL_STEP = 1.0
 # The usual size is at least this share of the range of values seen: below lies the last digit of an instrument.
 _SHARE_OF_RANGE = 0.002
 _TINY = 1e-9
-# A node whose channels deviate by so many times their usual size has a state score of one half.
-_HALF_SCORE = 5.0
+# A channel that deviates by so many times its usual size counts for one half.
+_HALF = 20.0
 
 
 class Ratio:
@@ -34,8 +36,8 @@ class Ratio:
         How many.
     memory
         Rows after which a deviation is largely forgotten.
-    clip
-        Most that one deviation counts for, in usual sizes.
+    settled
+        Rows after which one row is no more than ``1 / memory``; until then all count alike.
 
     Examples
     --------
@@ -46,9 +48,9 @@ class Ratio:
     [4.0]
     """
 
-    def __init__(self, n_lanes: int, memory: float, clip: float = _CLIP) -> None:
+    def __init__(self, n_lanes: int, memory: float, settled: float = np.inf) -> None:
         self._slowest = 1.0 / memory
-        self._clip = clip
+        self._settled = settled
         self.count = np.zeros(n_lanes)
         self.usual = np.zeros(n_lanes)
 
@@ -58,16 +60,22 @@ class Ratio:
         ratio: Float64Array = np.fmax(size / np.maximum(self.usual, floor + _TINY), 0.0) * known
         return ratio
 
+    def rate(self) -> Float64Array:
+        """Share of the newest row in what is usual, float64[n_lanes]."""
+        young = np.where(self.count <= self._settled, 1.0 / np.maximum(self.count, 1.0), 0.0)
+        rate: Float64Array = np.maximum(young, self._slowest)
+        return rate
+
     def learn(self, size: Float64Array, which: BoolArray, floor: Float64Array) -> None:
         """Take in sizes ≥ 0 of the chosen lanes; the others may hold NaN."""
         self.count += which
-        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * which
-        most = np.where(self.count > _FEWEST, self._clip * np.maximum(self.usual, floor + _TINY), np.inf)
+        rate = self.rate() * which
+        most = np.where(self.count > _FEWEST, _CLIP * np.maximum(self.usual, floor + _TINY), np.inf)
         self.usual += rate * (np.minimum(np.where(which, size, 0.0), most) - self.usual)
 
 
 class Level:
-    """Deviation of a value from its slow centre, which follows no more than a usual deviation at once.
+    """Deviation of a value's short mean from its slow centre, which follows no more than a usual deviation at once.
 
     Parameters
     ----------
@@ -78,8 +86,8 @@ class Level:
     """
 
     def __init__(self, n_channels: int, memory: float) -> None:
-        self._ratio = Ratio(n_channels, memory, _LEVEL_CLIP)
-        self._slowest = 1.0 / memory
+        self._ratio = Ratio(n_channels, memory, _LEVEL_SETTLED)
+        self._mean = np.zeros(n_channels)
         self._centre = np.zeros(n_channels)
         # float64[2, n], the largest value and the smallest with its sign turned.
         self._ends = np.full((2, n_channels), -np.inf)
@@ -92,25 +100,27 @@ class Level:
         return floor
 
     def follow(self, values: Float64Array, which: BoolArray) -> Float64Array:
-        """Deviation over usual deviation of the values, before they are taken in; float64[n_channels]."""
+        """Deviation over usual deviation, before the values are taken in; float64[n_channels]."""
         floor, ratio = self.floor, self._ratio
         first = which & (ratio.count == 0)
+        self._mean = np.where(first, values, self._mean)
         self._centre = np.where(first, values, self._centre)
-        deviation = np.where(which, values - self._centre, 0.0)
+        share = which / np.minimum(ratio.count + 1.0, _LEVEL_SMOOTH)
+        self._mean += share * (values - self._mean)
+        deviation = np.where(which, self._mean - self._centre, 0.0)
         relative = ratio.of(np.abs(deviation), floor) * which
         most = np.where(ratio.count > _FEWEST, _LEVEL_STEP * np.maximum(ratio.usual, floor + _TINY), np.inf)
-        rate = np.maximum(1.0 / (ratio.count + 1.0), self._slowest) * which
-        self._centre += rate * np.clip(deviation, -most, most)
         ratio.learn(np.abs(deviation), which, floor)
+        self._centre += ratio.rate() * which * np.clip(deviation, -most, most)
         both = np.stack((values, -values))
         np.maximum(self._ends, both, out=self._ends, where=which)
         return relative
 
 
 def node_state(state: Float64Array) -> float:
-    """Bring the channels' ratios, float64[n_channels], to one number for the node, 0 to 1.
+    """Bring the channels' ratios r, float64[n_channels], to one number for the node, 0 to 1: the mean of r / (r + 20).
 
-    The mean of their roots: one channel's spike counts less than a little of everything, as an incident shows.
+    One channel counts for 1/n at most, so that a spike in one is less than a little of everything,
+    as an incident shows.
     """
-    mean = float(np.sqrt(state).mean()) ** 2 if state.size else 0.0
-    return mean / (mean + _HALF_SCORE)
+    return float(np.mean(state / (state + _HALF))) if state.size else 0.0

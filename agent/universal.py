@@ -49,9 +49,12 @@ _CALM_BLOCKS = 3
 # Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
 _BAND_BLOCKS = 64
 _BAND = (0.05, 0.95)
-# Memory of the state head, in blocks; and blocks over which its ratios are averaged.
+# Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
+# averaged; and how much more than one of them the level counts.
 _STATE_BLOCKS = 1500.0
+_LEVEL_STATE_BLOCKS = 400.0
 _SMOOTH_BLOCKS = 8.0
+_LEVEL_WEIGHT = 3.0
 
 
 class _Scored:
@@ -129,7 +132,9 @@ class UniversalWatch(Watch):
                 np.repeat([_memory(kind, detection.memory_s, rows * interval_s) for kind in kinds], n),
             )
             self._stages.append(_Scored(stage, threshold, n, max(_STATE_BLOCKS / scale, 60.0)))
-        self._level = Level(n, _STATE_BLOCKS)
+        self._level = Level(n, _LEVEL_STATE_BLOCKS)
+        # Root of the sum of the squares of the other ratios, averaged over time.
+        self._swing = np.zeros(n)
         self._readout = Readout(n)
         self._linear = Ratio(n, _STATE_BLOCKS)
         self._flat_line = FlatLine(n, interval_s, 0.0)
@@ -206,15 +211,17 @@ class UniversalWatch(Watch):
         return strength * (ready & heard)
 
     def _follow_state(self) -> None:
-        """Ratio of every channel's deviations to their usual size: root mean square over kinds, averaged over time."""
+        """Ratio of every channel's deviations to their usual size: root mean square over kinds."""
         finest = self._stages[0].stage
         which, floor = finest.valid, self._level.floor
         size = np.abs(finest.values - self._readout.forecast)
-        squares = np.square(self._linear.of(size, floor)) + np.square(self._level.follow(finest.values, which))
+        squares = np.square(self._linear.of(size, floor))
         for scored in self._stages:
             squares += np.square(scored.ratio)
-        ratio = np.sqrt(squares / (len(self._stages) + 2))
-        self._state += (ratio - self._state) / _SMOOTH_BLOCKS
+        self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
+        level = np.square(self._level.follow(finest.values, which))
+        kinds = len(self._stages) + 1 + _LEVEL_WEIGHT
+        self._state = np.sqrt((np.square(self._swing) + _LEVEL_WEIGHT * level) / kinds)
         self._linear.learn(size, np.isfinite(size) & which, floor)
 
     def _begin(self, strength: Float64Array, stuck: Float64Array) -> BoolArray:

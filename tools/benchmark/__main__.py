@@ -37,6 +37,7 @@ BENCHMARKS = {
     "ucr": "detection on the UCR Anomaly Archive, beside published detectors",
     "skab": "detection on the Skoltech Anomaly Benchmark, valves, beside published detectors",
     "aiops": "events found in the KPIs of the AIOps challenge at one false alarm a day",
+    "host": "stresses found on this machine, which it records for more than an hour first",
     "planetlab": "alerts a day on the CPU use of 1,052 virtual machines that nobody complained of",
 }
 
