@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.bundle import Bundle
-    from agent.types import BoolArray, Float64Array
+    from agent.types import BoolArray, Float32Array, Float64Array
 
 __all__ = ["Kind", "Stage", "blocks_a_day"]
 
@@ -158,6 +158,11 @@ class Stage:
             next_c = np.where(learn[:, None], next_c, network.c)
             outlook = np.where(learn, outlook, self.outlook)
         network.h, network.c, self.outlook = next_h, next_c, outlook
+
+    def insight(self) -> Float32Array:
+        """What the forecaster knows of the blocks learned, in the values' unit: float32[n, units + 1]."""
+        spread = self._normaliser.spread.astype(np.float32)[:, None]
+        return np.concatenate((self._forecaster.h * spread, spread), axis=1)
 
     def _instead(self, learn: BoolArray) -> Float64Array:
         """What is remembered of the newest block: its expectation where it is not learned from."""

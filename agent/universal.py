@@ -50,11 +50,12 @@ _CALM_BLOCKS = 3
 _BAND_BLOCKS = 64
 _BAND = (0.05, 0.95)
 # Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
-# averaged; and how much more than one of them the level counts.
+# averaged; and how much more than the error of a forecast by the network the readout's counts, and the level.
 _STATE_BLOCKS = 1500.0
 _LEVEL_STATE_BLOCKS = 400.0
 _SMOOTH_BLOCKS = 8.0
-_LEVEL_WEIGHT = 3.0
+_READOUT_WEIGHT = 10.0
+_LEVEL_WEIGHT = 2.0
 
 
 class _Scored:
@@ -135,7 +136,7 @@ class UniversalWatch(Watch):
         self._level = Level(n, _LEVEL_STATE_BLOCKS)
         # Root of the sum of the squares of the other ratios, averaged over time.
         self._swing = np.zeros(n)
-        self._readout = Readout(n)
+        self._readout = Readout(n, bundle.manifest.forecaster.units + 1)
         self._linear = Ratio(n, _STATE_BLOCKS)
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._recent = Ring(n, _BAND_BLOCKS)
@@ -211,16 +212,16 @@ class UniversalWatch(Watch):
         return strength * (ready & heard)
 
     def _follow_state(self) -> None:
-        """Ratio of every channel's deviations to their usual size: root mean square over kinds."""
+        """Ratio of every channel's deviations to their usual size: weighted root mean square over kinds."""
         finest = self._stages[0].stage
         which, floor = finest.valid, self._level.floor
         size = np.abs(finest.values - self._readout.forecast)
-        squares = np.square(self._linear.of(size, floor))
+        squares = _READOUT_WEIGHT * np.square(self._linear.of(size, floor))
         for scored in self._stages:
             squares += np.square(scored.ratio)
         self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
         level = np.square(self._level.follow(finest.values, which))
-        kinds = len(self._stages) + 1 + _LEVEL_WEIGHT
+        kinds = len(self._stages) + _READOUT_WEIGHT + _LEVEL_WEIGHT
         self._state = np.sqrt((np.square(self._swing) + _LEVEL_WEIGHT * level) / kinds)
         self._linear.learn(size, np.isfinite(size) & which, floor)
 
@@ -269,7 +270,7 @@ class UniversalWatch(Watch):
         floor = self._level.floor
         for scored in due:
             scored.learn(allowed, floor)
-        self._readout.learn(finest.values, allowed & finest.valid)
+        self._readout.learn(finest.values, finest.insight(), allowed & finest.valid)
         self._recent.push(finest.values)
 
     def _limits(self, threshold: Threshold) -> Float64Array:

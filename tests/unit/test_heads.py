@@ -138,20 +138,20 @@ def test_a_little_of_everything_is_more_than_a_spike_in_one() -> None:
 
 
 def test_the_readout_learns_a_period_of_its_own() -> None:
-    readout, t = Readout(2), np.arange(2000)
+    readout, t, nothing = Readout(2, 0), np.arange(2000), np.zeros((2, 0), np.float32)
     series = np.stack((np.sin(t / 3.0) + 0.5 * np.sin(t / 7.0), np.cos(t / 11.0)), axis=1)
     errors = []
     for row in series:
         errors.append(np.abs(row - readout.forecast))
-        readout.learn(row, np.ones(2, bool))
+        readout.learn(row, nothing, np.ones(2, bool))
     assert np.isnan(errors[4 * LAGS - 1]).all()
     assert np.max(errors[-200:]) < 0.05
 
 
 def test_a_constant_channel_gives_the_readout_nothing_to_fail_at() -> None:
-    readout = Readout(1)
+    readout = Readout(1, 0)
     for _ in range(1000):
-        readout.learn(np.array([7.0]), ONE)
+        readout.learn(np.array([7.0]), np.zeros((1, 0), np.float32), ONE)
     assert readout.forecast[0] == pytest.approx(7.0)
 
 
