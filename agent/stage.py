@@ -54,10 +54,10 @@ class Stage:
         The universal networks.
     still
         float64[n_channels], deviations below this are as good as none.
-    rows
-        Rows a block.
-    interval_s
-        Seconds between rows.
+    scale
+        Blocks of the finest stage a block of this one.
+    block_s
+        Seconds a block of this one.
     memory
         Blocks after which the normalisation has largely forgotten.
     kinds
@@ -69,14 +69,14 @@ class Stage:
         bundle: Bundle,
         still: Float64Array,
         *,
-        rows: int,
-        interval_s: float,
+        scale: int,
+        block_s: float,
         memory: int,
         kinds: Sequence[Kind] = (Kind.FORECAST,),
     ) -> None:
         n = still.size
         spec = bundle.manifest.autoencoder
-        self.rows = rows
+        self._scale = scale
         self.kinds = kinds
         measures = {
             Kind.FORECAST: self._forecast_error,
@@ -91,7 +91,7 @@ class Stage:
         self._filled = 0
         self._blocks = 0
         self._normaliser = Normaliser(n, still, memory)
-        self._seasons = Seasons(np.full(n, blocks_a_day(rows * interval_s)))
+        self._seasons = Seasons(np.full(n, blocks_a_day(block_s)))
         self._forecaster = bundle.forecaster(n)
         self._window, self._stride = spec.window, spec.stride
         self._judged = slice(-spec.judged, None)
@@ -110,15 +110,18 @@ class Stage:
         #: float64[3, n]: median, lower and upper quantile expected of the next block.
         self.outlook = np.full((3, n), np.nan)
 
-    def push(self, scaled: Float64Array, valid: BoolArray) -> bool:
-        """Take in a row; True when a block is complete with it."""
+    def push(self, total: Float64Array, present: Float64Array) -> bool:
+        """Take in a block of the finest stage; True when one of this stage is complete with it.
+
+        Parameters
+        ----------
+        total, present
+            float64[n_channels], the sum and the number of its valid readings.
+        """
+        self._total += total
+        self._present += present
         self._filled += 1
-        if self.rows == 1:
-            self.values, self.valid = np.where(valid, scaled, self.values), valid
-            return True
-        self._total += np.where(valid, scaled, 0.0)
-        self._present += valid
-        if self._filled < self.rows:
+        if self._filled < self._scale:
             return False
         self.valid = self._present > 0
         self.values = np.where(self.valid, self._total / np.maximum(self._present, 1.0), self.values)

@@ -123,14 +123,14 @@ class UniversalWatch(Watch):
         self._rows = max(1, round(detection.block_s / interval_s))
         self._stages = []
         for scale, kinds in _kinds(self._rows * interval_s).items():
-            rows = scale * self._rows
+            block_s = scale * self._rows * interval_s
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
-            stage = Stage(bundle, still, rows=rows, interval_s=interval_s, memory=memory, kinds=kinds)
+            stage = Stage(bundle, still, scale=scale, block_s=block_s, memory=memory, kinds=kinds)
             threshold = make_threshold(
                 detection.threshold,
                 # A variance has no unit: its smallest effect is a factor of about e.
                 np.concatenate([np.ones(n) if kind is Kind.DISPERSION else effect for kind in kinds]),
-                np.repeat([_memory(kind, detection.memory_s, rows * interval_s) for kind in kinds], n),
+                np.repeat([_memory(kind, detection.memory_s, block_s) for kind in kinds], n),
             )
             self._stages.append(_Scored(stage, threshold, n, max(_STATE_BLOCKS / scale, 60.0)))
         self._level = Level(n, _LEVEL_STATE_BLOCKS)
@@ -144,8 +144,12 @@ class UniversalWatch(Watch):
         self._confirm_rows = max(1, round(alerts.confirm_s / interval_s))
         self._half_effect = effect / 2.0
         self._row = 0
-        self._scaled = np.zeros(n)
+        # Sum and number of the valid readings of the block that is not complete yet.
+        self._total = np.zeros(n)
+        self._present = np.zeros(n)
         self._state = np.zeros(n)
+        self._node_state = 0.0
+        self._no, self._nowhere = np.zeros(n), np.zeros(n, bool)
         # Of the excursions: where they are, their band, their strength, and how long they have lasted and been calm.
         self._excursion = np.zeros(n, bool)
         self._band = np.zeros((2, n))
@@ -157,7 +161,8 @@ class UniversalWatch(Watch):
         self._silent_until = np.zeros(n)
         # Strength of the alarm that the silence is due to.
         self._alarm = np.zeros(n)
-        self._shown = np.zeros((2, n))
+        # Limits of the forecast error, float64[2, n]; of a channel on an excursion, those that it has left.
+        self._shown = self._limits()
         #: Readings that were there but could not be used, so far.
         self.invalid = 0
 
@@ -165,16 +170,15 @@ class UniversalWatch(Watch):
         """See `Watch.step`."""
         scaled, valid = self.scale.apply(frame.values)
         self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
-        self._scaled = scaled = np.where(valid, scaled, self._scaled)
         self._seen = self._seen + valid
         self._row += 1
         ready = self._seen > self._learning_rows
-        finest = self._stages[0]
-        outlook, limits = finest.stage.outlook, self._limits(finest.threshold)
-        due = [scored for scored in self._stages if scored.stage.push(scaled, valid)]
-        strength = self._judge(due, ready)
+        finest, limits = self._stages[0], self._shown
+        outlook = finest.stage.outlook
+        due = self._gather(scaled, valid)
+        strength = self._judge(due, ready) if due else self._no
         stuck = np.minimum(self._flat_line.step(scaled, valid), _LOUDEST) * ready
-        began = self._begin(strength, stuck)
+        began = self._begin(strength, stuck) if due or (stuck >= 1.0).any() else self._nowhere
         anomalous = self._follow(strength, stuck, valid)
         accepted = self._accept()
         anomalous &= ~accepted
@@ -182,6 +186,7 @@ class UniversalWatch(Watch):
         held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
         if due:
             self._learn(due, ~anomalous)
+            self._node_state = node_state(self._state[ready])
         return Verdict(
             value=frame.values,
             outlook=outlook,
@@ -195,15 +200,24 @@ class UniversalWatch(Watch):
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
             state=self._state * ready,
-            state_score=node_state(self._state[ready]),
-            errors=self._errors(),
+            state_score=self._node_state,
+            errors=finest.errors[:2],
         )
 
+    def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
+        """Take in a row; the stages that have a block complete with it."""
+        self._total += np.where(valid, scaled, 0.0)
+        self._present += valid
+        if self._row % self._rows:
+            return []
+        due = [scored for scored in self._stages if scored.stage.push(self._total, self._present)]
+        self._total[:] = 0.0
+        self._present[:] = 0.0
+        return due
+
     def _judge(self, due: list[_Scored], ready: BoolArray) -> Float64Array:
-        """Strength of all that the blocks completed with this row say; 0 between blocks and in silent times."""
-        squares = np.zeros(self._scaled.size)
-        if not due:
-            return squares
+        """Strength of all that the blocks completed with this row say; 0 in silent times."""
+        squares = np.zeros_like(self._state)
         for scored in due:
             squares += np.square(scored.judge(self._level.floor)).sum(axis=0)
         self._follow_state()
@@ -250,7 +264,9 @@ class UniversalWatch(Watch):
         """Which channels are anomalous at this row: on an excursion, and outside their band or not yet judged by it."""
         if not self._excursion.any():
             return np.zeros_like(self._excursion)
-        outside = ((self._scaled < self._band[0]) | (self._scaled > self._band[1])) & valid
+        # The band is that of blocks: single readings of a noisy channel leave it all the time.
+        values = self._stages[0].stage.values
+        outside = (values < self._band[0]) | (values > self._band[1])
         still = outside | (self._unconfirmed > 0) | (strength >= 1.0) | (stuck >= 1.0)
         anomalous: BoolArray = self._excursion & np.where(valid, still, self._anomalous)
         self._unconfirmed = np.maximum(self._unconfirmed - 1.0, 0.0)
@@ -272,17 +288,10 @@ class UniversalWatch(Watch):
             scored.learn(allowed, floor)
         self._readout.learn(finest.values, finest.insight(), allowed & finest.valid)
         self._recent.push(finest.values)
+        self._shown = np.where(self._excursion, self._shown, self._limits())
 
-    def _limits(self, threshold: Threshold) -> Float64Array:
-        """Limits of the forecast error, float64[2, n]; of a channel on an excursion, those that it has left."""
-        n = self._scaled.size
-        limits = np.stack([limit[:n] for limit in threshold.limits()])
-        self._shown = np.where(self._excursion, self._shown, limits)
-        return self._shown
-
-    def _errors(self) -> Float64Array:
-        """Errors of forecast and reconstruction at the finest scale, float64[2, n_channels]."""
-        return self._stages[0].errors[:2]
+    def _limits(self) -> Float64Array:
+        return np.stack([limit[: self._state.size] for limit in self._stages[0].threshold.limits()])
 
     def _in_units(self, scaled: Float64Array) -> Float64Array:
         """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""

@@ -23,27 +23,29 @@ ONE = np.array([True])
 
 
 def stage(bundle: Bundle, n: int = 1, rows: int = 4) -> Stage:
-    return Stage(bundle, np.zeros(n), rows=rows, interval_s=1.0, memory=300)
+    return Stage(bundle, np.zeros(n), scale=rows, block_s=float(rows), memory=300)
+
+
+def block(value: float, *valid: bool) -> tuple[Any, Any]:
+    present = np.array(valid, np.float64)
+    return value * present, present
 
 
 def test_a_block_is_the_mean_of_its_valid_readings(default_bundle: Bundle) -> None:
     four = stage(default_bundle, n=2)
-    done = [
-        four.push(np.array([value, value]), np.array([True, value < 3.0]))
-        for value in (1.0, 2.0, 3.0, 6.0, 1.0, 1.0, 1.0, 1.0)
-    ]
+    done = [four.push(*block(value, True, value < 3.0)) for value in (1.0, 2.0, 3.0, 6.0, 1.0, 1.0, 1.0, 1.0)]
     assert done == [False, False, False, True] * 2
     assert four.values.tolist() == [1.0, 1.0]
     first = stage(default_bundle, n=2)
     for value in (1.0, 2.0, 3.0, 6.0):
-        first.push(np.array([value, value]), np.array([True, value < 3.0]))
+        first.push(*block(value, True, value < 3.0))
     assert first.values.tolist() == [3.0, 1.5]
 
 
 def test_a_block_without_readings_says_nothing_and_keeps_the_value(default_bundle: Bundle) -> None:
     two = stage(default_bundle, rows=2)
     for value, valid in ((5.0, True), (7.0, True), (9.0, False), (9.0, False)):
-        if two.push(np.array([value]), np.array([valid])):
+        if two.push(*block(value, valid)):
             errors = two.errors()
             two.learn(np.array([True]))
     assert two.values[0] == 6.0
@@ -83,14 +85,14 @@ def test_levels_count_from_the_first_and_days_are_compared_where_they_are_known(
     watched = Stage(
         default_bundle,
         np.zeros(1),
-        rows=1,
-        interval_s=3600.0,
+        scale=1,
+        block_s=3600.0,
         memory=300,
         kinds=(Kind.FORECAST, Kind.LEVEL, Kind.SEASON),
     )
     found = []
     for row in range(30):
-        watched.push(np.array([100.0 + row]), ONE)
+        watched.push(*block(100.0 + row, True))
         found.append(watched.errors()[1:, 0])
         watched.learn(ONE)
     levels, seasons = np.array(found).T

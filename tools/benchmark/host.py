@@ -222,7 +222,7 @@ def _steps(recordings: Sequence[Recording], schedule: Schedule, false: int) -> l
     """Incidents of the rule without a model: the step of any channel over its usual size, most of all channels."""
     found: list[tuple[float, float, str]] = []
     for one in recordings:
-        relative = np.nan_to_num(relative_size(np.diff(one.values, axis=0, prepend=one.values[:1])))
+        relative = np.nan_to_num(relative_size(np.diff(one.values, axis=0, prepend=np.nan)))
         which = relative.argmax(axis=1)
         found += [
             (float(one.time[row]), float(relative[row, which[row]]), one.channels[which[row]].name)

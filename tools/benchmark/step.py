@@ -21,6 +21,7 @@ from agent.errors import EnvironmentFault
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.types import Channel, Frame
+from training.commands.arguments import natural
 
 if TYPE_CHECKING:
     import argparse
@@ -28,11 +29,9 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _LEARNING_ROWS = 100
-# Row by row: the most that a step can cost.
-_DETECTION = DetectionConfig(block_s=1.0)
-# Steps after which a coarse scale of the step looks ahead, too.
+# Blocks after which a coarse scale looks ahead, too.
 _COARSE = (12, 24, 48)
-_STEPS_A_ROUND = 336  # a multiple of these and of the autoencoder's stride: every round holds the same invokes
+_BLOCKS_A_ROUND = 96  # a multiple of these and of the autoencoder's stride: every round holds the same invokes
 _PREDICTS_A_ROUND = 3
 _REST_S = 0.5
 
@@ -41,18 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this benchmark's arguments."""
     parser.add_argument("--channels", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--block", type=natural, default=round(DetectionConfig().block_s), metavar="ROWS",
+        help="rows a block (default: those of the default configuration at 1 Hz); 1, row by row, costs most",
+    )  # fmt: skip
     parser.add_argument("--without-keras", action="store_true", help="leave out model.predict, which needs TensorFlow")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print; times in microseconds a step."""
-    step, invokes = _agent(options.channels)
+    step, invokes = _agent(options.channels, options.block)
+    steps = _BLOCKS_A_ROUND * options.block
     pairs: list[tuple[float, float]] = []
     predicts: list[float] = []
     with contextlib.ExitStack() as stack:
         predict = None if options.without_keras else stack.enter_context(_predicting(options.channels))
         for _ in range(options.rounds):
-            pairs.append((_time(step, _STEPS_A_ROUND), _time(invokes, _STEPS_A_ROUND)))
+            pairs.append((_time(step, steps), _time(invokes, steps)))
             if predict:
                 predicts.append(predict())
                 # TensorFlow's threads spin on for a moment, on the cores that the next round needs.
@@ -60,6 +64,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     step_us = statistics.median(pair[0] for pair in pairs)
     figures = {
         "channels": options.channels,
+        "rows_a_block": options.block,
         "step_us": round(step_us, 1),
         "invokes_us": round(statistics.median(pair[1] for pair in pairs), 1),
         "step_over_invokes": round(statistics.median(a / b for a, b in pairs), 2),
@@ -77,12 +82,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def _agent(n_channels: int) -> tuple[Callable[[], object], Callable[[], object]]:
+def _agent(n_channels: int, block: int) -> tuple[Callable[[], object], Callable[[], object]]:
     """The production step over noise, and the bare invokes of as many steps."""
     models = bundle.load_builtin()
     channels = [Channel(f"channel.{i}", log_reference=float(i % 3 == 0)) for i in range(n_channels)]
     alerts = AlertsConfig(learning_s=_LEARNING_ROWS)
-    monitor = Monitor(channels, models, _DETECTION, alerts, 1.0)
+    monitor = Monitor(channels, models, DetectionConfig(block_s=float(block)), alerts, 1.0)
     incidents = Incidents(channels, alerts, 1.0, node="benchmark", model=models.label, instance="0")
     rows = np.random.default_rng(0).normal(50.0, 5.0, (4096, n_channels)).astype(np.float32)
     seq = 0
@@ -100,15 +105,17 @@ def _agent(n_channels: int) -> tuple[Callable[[], object], Callable[[], object]]
 
     def invokes() -> None:
         nonlocal turn
-        forecaster.invoke()
-        for rows in _COARSE:
-            if turn % rows == 0:
-                forecaster.invoke()
-        if turn % spec.stride == 0:
-            autoencoder.invoke()
         turn += 1
+        if turn % block:
+            return
+        blocks = turn // block
+        for scale in (1, *_COARSE):
+            if blocks % scale == 0:
+                forecaster.invoke()
+        if blocks % spec.stride == 0:
+            autoencoder.invoke()
 
-    for _ in range(4 * _LEARNING_ROWS):
+    for _ in range(4 * _LEARNING_ROWS * block):
         step()
     return step, invokes
 
