@@ -44,6 +44,8 @@ _LEVEL_MEMORY_S = 30 * 86400.0
 # After an alarm a channel raises no other for so many blocks, unless it is so many times as strong.
 _REFRACTORY_BLOCKS = 90
 _BREAKS_SILENCE = 1.25
+# Limits learn the onset of an excursion, and what lasts for longer than this.
+_HELD_S = 600.0
 # A channel that was within its band for so many blocks is over its excursion.
 _CALM_BLOCKS = 3
 # Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
@@ -77,10 +79,9 @@ class _Scored:
         known = self.threshold.count.reshape(self.errors.shape) >= _FEWEST_BLOCKS
         return np.minimum(strength, _LOUDEST) * known
 
-    def learn(self, allowed: BoolArray, floor: Float64Array) -> None:
-        """Let limits learn from all channels, and everything else from those allowed."""
-        flat = self.errors.ravel()
-        self.threshold.learn(flat, np.isfinite(flat))
+    def learn(self, allowed: BoolArray, held: BoolArray, floor: Float64Array) -> None:
+        """Let limits learn from all channels that are not held, and everything else from those allowed."""
+        self.threshold.learn(self.errors.ravel(), (np.isfinite(self.errors) & ~held).ravel())
         size = np.abs(self.errors[0])
         self.usual.learn(size, np.isfinite(size) & allowed, floor)
         self.stage.learn(allowed)
@@ -91,7 +92,8 @@ class UniversalWatch(Watch):
 
     Learning is held back for a channel while it is anomalous: normalisation and network state stay as they were, so
     that the expectation remains what would be normal, until it is over or has lasted for ``accept_after_s`` and is the
-    new normal. Limits go on learning, each time by half of what is new to them, so that what recurs becomes usual.
+    new normal. Limits learn the onset by half of what is new to them, so that what recurs becomes usual after some
+    times, and again what has lasted for ten minutes.
 
     Parameters
     ----------
@@ -141,6 +143,7 @@ class UniversalWatch(Watch):
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._recent = Ring(n, _BAND_BLOCKS)
         self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
+        self._held_rows = _HELD_S / interval_s
         self._confirm_rows = max(1, round(alerts.confirm_s / interval_s))
         self._half_effect = effect / 2.0
         self._row = 0
@@ -179,13 +182,15 @@ class UniversalWatch(Watch):
         strength = self._judge(due, ready) if due else self._no
         stuck = np.minimum(self._flat_line.step(scaled, valid), _LOUDEST) * ready
         began = self._begin(strength, stuck) if due or (stuck >= 1.0).any() else self._nowhere
+        before = self._anomalous
         anomalous = self._follow(strength, stuck, valid)
         accepted = self._accept()
         anomalous &= ~accepted
         self._anomalous = anomalous
         held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
         if due:
-            self._learn(due, ~anomalous)
+            # The onset counts, and what lasts; else a short anomaly would teach its size at every block.
+            self._learn(due, ~anomalous, before & anomalous & (self._lasted < self._held_rows))
             self._node_state = node_state(self._state[ready])
         return Verdict(
             value=frame.values,
@@ -281,11 +286,11 @@ class UniversalWatch(Watch):
         self._excursion &= ~accepted
         return accepted
 
-    def _learn(self, due: list[_Scored], allowed: BoolArray) -> None:
+    def _learn(self, due: list[_Scored], allowed: BoolArray, held: BoolArray) -> None:
         finest = self._stages[0].stage
         floor = self._level.floor
         for scored in due:
-            scored.learn(allowed, floor)
+            scored.learn(allowed, held, floor)
         self._readout.learn(finest.values, finest.insight(), allowed & finest.valid)
         self._recent.push(finest.values)
         self._shown = np.where(self._excursion, self._shown, self._limits())
