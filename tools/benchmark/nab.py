@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from agent.errors import UserError
 from tools.benchmark import judging
 from tools.benchmark.nab_files import nab_files
 from tools.benchmark.opens import all_opens
 from tools.benchmark.results import Entry, Results, mean_of
 from training.baselines import range_novelty
 from training.metrics.nab import PROFILES, NabSweep, split_halves
-from training.readers import ReadOptions, read
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from agent.types import BoolArray, Float64Array, IntArray
+    from agent.types import Float64Array, IntArray
     from tools.benchmark.nab_files import NabFile
     from training.side_by_side import Judged
 
@@ -61,17 +59,14 @@ def run(options: argparse.Namespace) -> Results:
     """Judge all series, score ours and what to hold it against."""
     how = judging.setting(options)
     files = nab_files(options.data)
-    recordings = {f"{one.name}.csv": one for one in read([options.data], ReadOptions(format="nab"))}
-    missing = [file.name for file in files if file.name not in recordings]
-    if missing:
-        raise UserError(f"no series {missing[0]}", place=str(options.data), remedy="get the benchmark again")
+    recordings = [file.recording() for file in files]
     ours: dict[str, list[dict[str, float]]] = {"alert head": [], "state head": [], "alerts": [], _BUDGETED: []}
     series: dict[str, dict[str, Any]] = {}
     for bundle in how.bundles:
-        judged = judging.judge_all([recordings[file.name] for file in files], bundle, how)
+        judged = judging.judge_all(recordings, bundle, how)
         heads = {
-            "alert head": [on_file(file, one, one.score) for file, one in zip(files, judged, strict=True)],
-            "state head": [on_file(file, one, one.state_score) for file, one in zip(files, judged, strict=True)],
+            "alert head": [file.on_rows(one.score) for file, one in zip(files, judged, strict=True)],
+            "state head": [file.on_rows(one.state_score) for file, one in zip(files, judged, strict=True)],
         }
         for name, scores in heads.items():
             ours[name].append(score_of(files, scores))
@@ -93,11 +88,6 @@ def run(options: argparse.Namespace) -> Results:
     columns = dict.fromkeys((*_NAMES.values(), *(name + _OTHER_HALF for name in _NAMES.values())), 1)
     title = f"Numenta Anomaly Benchmark, {len(files)} series, {sum(len(file.time) for file in files):,} rows"
     return Results(title, columns, entries, {"alert head": series}, _CAPTION)
-
-
-def on_file(file: NabFile, judged: Judged, score: Float64Array) -> Float64Array:
-    """Scores of a recording's rows as scores of the rows of its file."""
-    return score[file.on_grid(judged.recording)]
 
 
 def score_of(files: Sequence[NabFile], scores: Sequence[Float64Array]) -> dict[str, float]:
@@ -131,16 +121,9 @@ def alerts_score(files: Sequence[NabFile], alerts: Mapping[str, IntArray]) -> di
     return {_NAMES[profile.name]: sweep.at(1.0, profile) for profile in PROFILES}
 
 
-def file_rows(file: NabFile, judged: Judged, which: BoolArray) -> IntArray:
-    """Rows of the file that lie on the chosen rows of the recording, the first of several; int64[n]."""
-    grid, first = np.unique(file.on_grid(judged.recording), return_index=True)
-    rows: IntArray = np.sort(first[which[grid]])
-    return rows
-
-
 def _of_alerts(files: Sequence[NabFile], judged: Sequence[Judged]) -> dict[str, float]:
     """Score of the rows in which a series begins to be flagged."""
-    onsets = {file.name: file_rows(file, one, one.onsets()) for file, one in zip(files, judged, strict=True)}
+    onsets = {file.name: file.forward[one.onsets()] for file, one in zip(files, judged, strict=True)}
     return alerts_score(files, onsets)
 
 
@@ -150,10 +133,7 @@ def _of_budget(
     """Score of the incidents that are sent when a series may send one a day."""
     one_a_day = replace(how, alerts=msgspec.structs.replace(how.alerts, budget_per_day=1.0))
     found = all_opens([one.recording for one in judged], bundle, one_a_day)
-    raised = {}
-    for file, one, rows in zip(files, judged, found, strict=True):
-        raised[file.name] = file_rows(file, one, np.isin(np.arange(one.recording.rows), rows))
-    return alerts_score(files, raised)
+    return alerts_score(files, {file.name: file.forward[rows] for file, rows in zip(files, found, strict=True)})
 
 
 def _novelty(file: NabFile) -> Float64Array:

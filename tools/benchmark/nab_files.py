@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.errors import UserError
+from agent.types import Channel
 from training.metrics.nab import NabSeries, probation_rows
+from training.recording import Recording
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.types import Float64Array, IntArray
-    from training.recording import Recording
 
 __all__ = ["NabFile", "nab_files"]
 
 _WINDOWS = "labels/combined_windows.json"
+# Between so many rows' time stamps the sampling interval is measured, as replay does.
+_DIFFERENCES = 10
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,25 @@ class NabFile:
         """Scores of its own rows, float64[rows], as the benchmark counts them."""
         return NabSeries(self.name, score, self.windows, probation_rows(len(self.time)))
 
-    def on_grid(self, recording: Recording) -> IntArray:
-        """For each row of the file the row of the recording read from it on which it lies, int64[rows]."""
-        later = np.clip(np.searchsorted(recording.time, self.time), 1, recording.rows - 1)
-        nearer: IntArray = later - (self.time - recording.time[later - 1] < recording.time[later] - self.time)
-        return nearer
+    @cached_property
+    def forward(self) -> IntArray:
+        """Rows whose time stamp is later than all before, int64[n]: those that replay does not skip."""
+        latest = np.maximum.accumulate(self.time)
+        return np.flatnonzero(np.append(True, self.time[1:] > latest[:-1]))
+
+    def recording(self) -> Recording:
+        """Its rows as `edgewatch replay` takes them: one step each, however far apart in time."""
+        time = self.time[self.forward]
+        interval_s = float(np.median(np.diff(time[: _DIFFERENCES + 1])))
+        steps = interval_s * np.arange(len(time), dtype=np.float64)
+        values = self.value[self.forward, None].astype(np.float32)
+        return Recording(self.name, (Channel("value"),), interval_s, steps, values, timed=False)
+
+    def on_rows(self, score: Float64Array) -> Float64Array:
+        """Scores of its recording's rows as scores of its own, 0 for those that were skipped."""
+        own = np.zeros(len(self.time))
+        own[self.forward] = score
+        return own
 
 
 def nab_files(folder: Path) -> list[NabFile]:
