@@ -29,8 +29,8 @@ class Budget:
     ----------
     per_day
         N > 0; so large that the level is back at 0 by the next row is no budget.
-    level
-        To begin with; ln(strength).
+    begin_s
+        When the level begins to sink, on the clock of ``now_s``: not before there is anything to send.
 
     Examples
     --------
@@ -41,10 +41,10 @@ class Budget:
     True
     """
 
-    def __init__(self, per_day: float, level: float = math.log(_FIRST)) -> None:
-        self.level = level
+    def __init__(self, per_day: float, begin_s: float = 0.0) -> None:
+        self.level = math.log(_FIRST)
         #: Seconds, of the clock of ``now_s``, up to which the level has sunk.
-        self.at_s = 0.0
+        self.at_s = begin_s
         self._leak = _DOUBLING * per_day / _DAY_S
 
     def needed(self, now_s: float) -> float:

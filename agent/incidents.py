@@ -35,6 +35,8 @@ __all__ = ["Incidents"]
 _CONTRIBUTORS = 5
 # A channel is quiet again below this share of its limit: less than 1, so that an incident does not flicker.
 _QUIET = 0.8
+# Quiet readings that end an incident where they come more slowly than the time asked for: one alone says little.
+_CLEAR_READINGS = 3
 _CONFIRMED_SHARE = 0.8
 _CRITICAL = 4.0
 _WARNING = 1.5
@@ -132,7 +134,7 @@ class Incidents:
         self._clock_synced = clock_synced
         confirm_rows = max(1, round(config.confirm_s / interval_s))
         self._needed = max(1, math.ceil(_CONFIRMED_SHARE * confirm_rows))
-        self._clear_rows = max(1, round(config.clear_s / interval_s))
+        self._clear_rows = round(config.clear_s / interval_s) if interval_s <= config.clear_s else _CLEAR_READINGS
         self._merge_rows = round(config.merge_s / interval_s)
         self._cooldown_rows = round(config.cooldown_s / interval_s)
         self._missing_rows = max(1, round(_MISSING_S / interval_s))
@@ -153,7 +155,7 @@ class Incidents:
         self._member = np.zeros((2, n), bool)
         self._open: list[_Incident] = []
         self._held: list[HeldBack] = []
-        self.budget = Budget(config.budget_per_day)
+        self.budget = Budget(config.budget_per_day, config.learning_rows(interval_s) * interval_s)
         #: Incidents so far, sent or held back.
         self.count = 0
 

@@ -80,7 +80,8 @@ def replay(
         if table:
             table.write(_header(channels))
         opened = 0
-        trials = [_Trial(per_day) for per_day in _BUDGETS]
+        begin_s = config.alerts.learning_rows(reader.interval_s) * reader.interval_s
+        trials = [_Trial(per_day, begin_s) for per_day in _BUDGETS]
         steps = 0
         begin = time.perf_counter()
         for frame in reader:
@@ -108,9 +109,9 @@ def replay(
 class _Trial:
     """Another budget, run beside the config's over the same incidents."""
 
-    def __init__(self, per_day: float) -> None:
+    def __init__(self, per_day: float, begin_s: float) -> None:
         self.per_day = per_day
-        self._budget = Budget(per_day)
+        self._budget = Budget(per_day, begin_s)
         self.sent: set[int] = set()
 
     def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
