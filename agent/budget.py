@@ -29,8 +29,6 @@ class Budget:
     ----------
     per_day
         N > 0; so large that the level is back at 0 by the next row is no budget.
-    begin_s
-        When the level begins to sink, on the clock of ``now_s``: not before there is anything to send.
 
     Examples
     --------
@@ -41,11 +39,15 @@ class Budget:
     True
     """
 
-    def __init__(self, per_day: float, begin_s: float = 0.0) -> None:
+    def __init__(self, per_day: float) -> None:
         self.level = math.log(_FIRST)
         #: Seconds, of the clock of ``now_s``, up to which the level has sunk.
-        self.at_s = begin_s
+        self.at_s = 0.0
         self._leak = _DOUBLING * per_day / _DAY_S
+
+    def hold(self, now_s: float) -> None:
+        """Let the level not sink until now: there is nothing to send while everything is still learned."""
+        self.at_s = now_s
 
     def needed(self, now_s: float) -> float:
         """Strength that an incident must have to pass now, at least 1; above ``LOUDEST`` none does."""

@@ -7,7 +7,6 @@ anchors, aliases, tags and duplicate keys are refused, and the size is capped.
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 import socket
@@ -135,10 +134,6 @@ class DetectionConfig(_Section, frozen=True):
     block_s: _Positive = 5.0
 
 
-# Fewer readings than this tell nothing about a range.
-_LEAST_LEARNED = 100
-
-
 class AlertsConfig(_Section, frozen=True):
     """When an anomaly becomes an incident, and when it ends.
 
@@ -167,10 +162,6 @@ class AlertsConfig(_Section, frozen=True):
     merge_s: _NotNegative = 30.0
     cooldown_s: _NotNegative = 60.0
     budget_per_day: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 3.0
-
-    def learning_rows(self, interval_s: float) -> int:
-        """Readings of a channel that are only learned from, so many seconds apart."""
-        return max(_LEAST_LEARNED, math.ceil(self.learning_s / interval_s))
 
 
 class HistoryConfig(_Section, frozen=True):

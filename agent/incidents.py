@@ -155,7 +155,9 @@ class Incidents:
         self._member = np.zeros((2, n), bool)
         self._open: list[_Incident] = []
         self._held: list[HeldBack] = []
-        self.budget = Budget(config.budget_per_day, config.learning_rows(interval_s) * interval_s)
+        self.budget = Budget(config.budget_per_day)
+        #: Whether no channel has been learned yet.
+        self.learning = True
         #: Incidents so far, sent or held back.
         self.count = 0
 
@@ -176,6 +178,9 @@ class Incidents:
     def step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
         self._kinds.push(frame.values)
+        if self.learning:
+            self.learning = not (verdict.progress() >= 1.0).any()
+            self.budget.hold(frame.seq * self._interval_s)
         beyond = self._limits.reached(frame.values)
         if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)):
             return []  # what would be written down is there already

@@ -80,8 +80,7 @@ def replay(
         if table:
             table.write(_header(channels))
         opened = 0
-        begin_s = config.alerts.learning_rows(reader.interval_s) * reader.interval_s
-        trials = [_Trial(per_day, begin_s) for per_day in _BUDGETS]
+        trials = [_Trial(per_day) for per_day in _BUDGETS]
         steps = 0
         begin = time.perf_counter()
         for frame in reader:
@@ -90,8 +89,11 @@ def replay(
             opened += sum(alert.phase == "open" for alert in alerts)
             steps = frame.seq + 1
             candidates = ledger.candidates()
+            now_s = frame.seq * reader.interval_s
+            for trial in trials if ledger.learning else ():
+                trial.hold(now_s)
             for trial in trials if candidates else ():
-                trial.offer(candidates, frame.seq * reader.interval_s)
+                trial.offer(candidates, now_s)
             if lines:
                 _write_lines(lines, alerts, ledger.take_held() if held else ())
             if table:
@@ -109,10 +111,14 @@ def replay(
 class _Trial:
     """Another budget, run beside the config's over the same incidents."""
 
-    def __init__(self, per_day: float, begin_s: float) -> None:
+    def __init__(self, per_day: float) -> None:
         self.per_day = per_day
-        self._budget = Budget(per_day, begin_s)
+        self._budget = Budget(per_day)
         self.sent: set[int] = set()
+
+    def hold(self, now_s: float) -> None:
+        """See `Budget.hold`."""
+        self._budget.hold(now_s)
 
     def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
         """Send what it admits and what is beyond a hard limit; see `Incidents.candidates`."""

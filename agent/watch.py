@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from agent.types import Channel, Frame, Verdict
 
 __all__ = ["Watch"]
+
+# Fewer readings than this tell nothing about a range.
+_MIN_LEARNING_ROWS = 100
 
 
 class Watch(ABC):
@@ -33,7 +37,7 @@ class Watch(ABC):
     invalid: int
 
     def __init__(self, channels: Sequence[Channel], alerts: AlertsConfig, interval_s: float) -> None:
-        self._learning_rows = alerts.learning_rows(interval_s)
+        self._learning_rows = max(_MIN_LEARNING_ROWS, math.ceil(alerts.learning_s / interval_s))
         self._provisional_rows = alerts.provisional_s / interval_s
         self._seen = np.zeros(len(channels))
 

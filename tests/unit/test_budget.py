@@ -44,6 +44,13 @@ def test_it_is_the_strongest_that_pass() -> None:
     assert min(passed[5:]) > np.quantile(strengths, 0.9)
 
 
+def test_the_bar_does_not_sink_before_there_is_anything_to_send() -> None:
+    budget = Budget(3.0)
+    budget.hold(DAY_S)
+    assert budget.needed(DAY_S) == pytest.approx(4.0)
+    assert budget.needed(DAY_S + 8 * 3600.0) == pytest.approx(2.0)
+
+
 def test_after_a_storm_the_strongest_waits_for_no_longer_than_one_of_the_days_share() -> None:
     budget = Budget(3.0)
     for second in range(3600):

@@ -110,6 +110,15 @@ def test_a_midday_that_does_not_come_is_seen_though_its_values_are_usual(default
     assert strength[10 * 288 + 96 : 10 * 288 + 100].max() >= 1.0
 
 
+def test_a_fault_that_comes_again_is_raised_again(default_bundle: Bundle) -> None:
+    values = np.random.default_rng(0).normal(50.0, 1.0, 1300)
+    onsets = [500, 700, 900, 1100]
+    for onset in onsets:
+        values[onset : onset + 6] += 20.0
+    strength, _ = scores(default_bundle, values[:, None])
+    assert [bool(strength[onset : onset + 6].max() >= 1.0) for onset in onsets[:3]] == [True] * 3
+
+
 def test_a_day_of_no_rows_is_never_known() -> None:
     seasons = Seasons(np.array([0]))
     for row in range(10):

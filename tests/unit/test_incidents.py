@@ -189,6 +189,13 @@ def test_with_a_long_interval_one_bad_tick_is_enough() -> None:
     assert [a.phase for a in incidents.step(frame, verdict([4, 0, 0]))] == ["open"]
 
 
+def test_with_a_long_interval_it_takes_three_quiet_readings_to_end_it() -> None:
+    feed = Feed(Incidents(CHANNELS, AlertsConfig(), 300.0, node="n", model="m", instance="i"))
+    assert [alert.phase for alert in feed(4, 0, 0)] == ["open"]
+    assert feed(0, 0, 0, times=2) == []
+    assert [alert.phase for alert in feed(0, 0, 0)] == ["close"]
+
+
 class TestBudget:
     """What the budget holds back is never half told."""
 
