@@ -22,10 +22,8 @@ from rich.progress import Progress
 from agent import bundle as agent_bundle
 from agent.budget import LOUDEST, Budget
 from agent.errors import EnvironmentFault, UserError
-from agent.incidents import Incidents
-from agent.monitor import Monitor
-from agent.types import Frame
 from tools.benchmark import judging
+from tools.benchmark.opens import messages
 from tools.benchmark.results import Results, mean_of
 from tools.listener import listening
 from training.baselines import relative_size
@@ -201,17 +199,12 @@ def figures(opened: Sequence[Opened], schedule: Schedule, per_day: float) -> dic
 def _opened(recording: Recording, bundle: Bundle, how: judging.Setting) -> list[Opened]:
     """All incidents, whatever the budget, by the step of the agent."""
     alerts = msgspec.structs.replace(how.alerts, budget_per_day=1e9)
-    step = recording.interval_s
-    monitor = Monitor(recording.channels, bundle, how.detection, alerts, step)
-    ledger = Incidents(recording.channels, alerts, step, node="benchmark", model=bundle.label, instance="0")
     found: dict[str, Opened] = {}
     with Progress(*COLUMNS, console=console(), transient=True) as progress:
         bar = progress.add_task(f"rows by {bundle.label}", total=recording.rows)
-        for row, values in enumerate(np.asarray(recording.values)):
-            wall = float(recording.time[row])
-            frame = Frame(row, round(row * step * 1e9), wall, values)
-            for alert in ledger.step(frame, monitor.step(frame)):
-                one = found.setdefault(alert.incident, Opened(wall, set(), 0.0))
+        for row, raised in enumerate(messages(recording, bundle, how.detection, alerts)):
+            for alert in raised:
+                one = found.setdefault(alert.incident, Opened(float(recording.time[row]), set(), 0.0))
                 one.strength = max(one.strength, min(alert.strength, LOUDEST))
                 one.channels.update(contributor.channel for contributor in alert.contributors)
             progress.advance(bar)

@@ -13,15 +13,15 @@ from tools.benchmark import judging
 from tools.benchmark.cores import on_all_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from agent.bundle import Bundle
     from agent.config import AlertsConfig, DetectionConfig
-    from agent.types import IntArray
+    from agent.types import Alert, IntArray
     from training.recording import Recording
 
-__all__ = ["all_opens", "opens"]
+__all__ = ["all_opens", "messages", "opens"]
 
 
 def all_opens(recordings: Sequence[Recording], directory: Path, how: judging.Setting) -> list[IntArray]:
@@ -49,13 +49,17 @@ def _opens(
 
 def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig) -> IntArray:
     """Rows in which an incident opens, int64[n]; of a recording without breaks."""
+    raised = enumerate(messages(recording, bundle, detection, alerts))
+    return np.array([row for row, found in raised if any(alert.phase == "open" for alert in found)], np.int64)
+
+
+def messages(
+    recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig
+) -> Iterator[list[Alert]]:
+    """Messages of each row; of a recording without breaks."""
     step = recording.interval_s
     monitor = Monitor(recording.channels, bundle, detection, alerts, step)
     incidents = Incidents(recording.channels, alerts, step, node="benchmark", model=bundle.label, instance="0")
-    rows = []
     for row, values in enumerate(np.asarray(recording.values)):
         frame = Frame(row, round(row * step * 1e9), float(recording.time[row]), values)
-        raised = incidents.step(frame, monitor.step(frame))
-        if any(alert.phase == "open" for alert in raised):
-            rows.append(row)
-    return np.array(rows, np.int64)
+        yield incidents.step(frame, monitor.step(frame))
