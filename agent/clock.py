@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 import time
+from pathlib import Path
 from typing import Protocol
 
 __all__ = ["Clock", "ManualClock", "SystemClock"]
 
+_LOG = logging.getLogger(__name__)
+
 _STA_UNSYNC = 0x0040
 _JUMP_S = 1.0
+_DOUBT_NS = 600 * 10**9
+# A suspended machine has missed what happened meanwhile, and its sleep must be seen.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
     """What the sampler and the daemon need of time."""
+
+    def boot(self) -> str:
+        """Which run of the machine this is; monotonic times of the same run can be compared."""
 
     def monotonic_ns(self) -> int:
         """Nanoseconds that never go back."""
@@ -37,12 +47,19 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
-        self._offset = time.time() - time.monotonic()
-        self._jumped = False
+        self._offset = time.time() - self.monotonic_ns() / 1e9
+        self._jumped_ns = -_DOUBT_NS
+
+    def boot(self) -> str:
+        """The kernel's own name for the time since it was started; empty where it gives none."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that never go back."""
-        return time.monotonic_ns()
+        """Nanoseconds that never go back; they go on while the machine is suspended."""
+        return time.clock_gettime_ns(_CLOCK)
 
     def wall(self) -> float:
         """Seconds since 1970, as the machine believes."""
@@ -50,7 +67,7 @@ class SystemClock:
 
     def sleep_until(self, deadline_ns: int) -> bool:
         """Sleep until the monotonic deadline; False when woken by `stop` instead."""
-        remaining = (deadline_ns - time.monotonic_ns()) / 1e9
+        remaining = (deadline_ns - self.monotonic_ns()) / 1e9
         return not self._stopped.wait(max(remaining, 0.0))
 
     def stop(self) -> None:
@@ -58,11 +75,13 @@ class SystemClock:
         self._stopped.set()
 
     def synchronised(self) -> bool:
-        """Whether the kernel calls its clock synchronised and it has not jumped since start."""
-        offset = time.time() - time.monotonic()
+        """Whether the kernel calls its clock synchronised and it has not jumped in the last ten minutes."""
+        now_ns = self.monotonic_ns()
+        offset = time.time() - now_ns / 1e9
         if abs(offset - self._offset) > _JUMP_S:
-            self._jumped = True
-        return not self._jumped and _kernel_synchronised()
+            _LOG.warning("the wall clock jumped by %.0f s", offset - self._offset)
+            self._offset, self._jumped_ns = offset, now_ns
+        return now_ns - self._jumped_ns >= _DOUBT_NS and _kernel_synchronised()
 
 
 class ManualClock:
@@ -72,6 +91,10 @@ class ManualClock:
         self.now_ns = 0
         self.start_wall = wall
         self._stopped = False
+
+    def boot(self) -> str:
+        """Always the same: each such clock begins at 0."""
+        return ""
 
     def monotonic_ns(self) -> int:
         """Nanoseconds slept so far."""

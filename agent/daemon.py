@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__, bundle
+from agent.continuity import Continuity, identity
+from agent.delivery import Delivery
 from agent.digest import Held
 from agent.errors import EdgewatchError
 from agent.health import StepTimes, rss_mib
@@ -59,9 +61,9 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
 
 
 class _Watch:
-    """What depends on the channels: sources, sampler, monitor and incidents."""
+    """What depends on the channels: sources, sampler, monitor and incidents, and what is kept of them."""
 
-    def __init__(self, config: Config, clock: Clock, outbox: Outbox) -> None:
+    def __init__(self, config: Config, clock: Clock, outbox: Outbox, delivery: Delivery) -> None:
         models = load_bundles(config)
         self.sampler = Sampler(open_sources(config), config.interval_s, clock)
         self.model = bundle.labels(models)
@@ -73,9 +75,27 @@ class _Watch:
             node=config.node,
             model=self.model,
             instance=outbox.instance,
-            next_seq=outbox.next_seq,
             clock_synced=clock.synchronised,
         )
+        belongs_to = identity(config, models, self.sampler.channels)
+        self._continuity = Continuity(Path(config.state_dir), belongs_to, outbox.instance, clock, delivery.do)
+
+    def resume(self, next_seq: int, raised: bytes | None) -> None:
+        """Go on where an earlier run, or the watch before this one, has stopped."""
+        self.incidents.continue_from(next_seq)
+        self.sampler.first_seq = self._continuity.resume(self.monitor, self.incidents, raised)
+
+    def packed(self) -> bytes:
+        """The incidents' state, to be committed along with their alerts."""
+        return self.incidents.packed(self._continuity.name)
+
+    def keep(self, seq: int, *, hurry: bool) -> None:
+        """Take a snapshot if one is due."""
+        self._continuity.tend(self.monitor, self.incidents, seq, hurry=hurry)
+
+    def keep_all(self, seq: int) -> None:
+        """Take a whole snapshot now."""
+        self._continuity.take(self.monitor, self.incidents, seq, whole=True)
 
 
 def _open_history(config: Config, channels: Sequence[Channel]) -> History | None:
@@ -111,7 +131,9 @@ class Daemon:
         self._reload_requested = False
         self._outbox = Outbox(Path(config.state_dir))
         self._publisher = Publisher(config.mqtt, config.node, self._outbox.instance)
-        self._watch = _Watch(config, clock, self._outbox)
+        self._delivery = Delivery(self._outbox, self._publisher)
+        self._watch = _Watch(config, clock, self._outbox, self._delivery)
+        self._watch.resume(self._outbox.next_seq, self._outbox.incidents)
         self._history = _open_history(config, self._watch.sampler.channels)
         self._times = StepTimes()
         self._started_ns = clock.monotonic_ns()
@@ -128,20 +150,19 @@ class Daemon:
         self._reload_requested = True
 
     def run(self) -> None:
-        """Sample, judge and publish until told to stop; then close what is open and say `offline`."""
-        self._publisher.start()
+        """Sample, judge and publish until told to stop; then keep what was learned and say `offline`."""
+        self._delivery.start()
         channels = len(self._watch.sampler.channels)
         _LOG.info("watching %d channels every %g s with %s", channels, self._config.interval_s, self._watch.model)
         try:
             while self._run_watch():
                 pass
         finally:
-            self._close_incidents()
-            self._publisher.stop(self._outbox)
+            self._keep_or_close()
             self._watch.sampler.close()
             if self._history is not None:
                 self._history.flush()
-            self._outbox.close()
+            self._delivery.stop()
             _LOG.info("stopped after %d steps", self._times.count)
 
     def _run_watch(self) -> bool:
@@ -153,9 +174,10 @@ class Daemon:
                 self._history.add(frame)
             verdict = self._watch.monitor.step(frame)
             self._times.add(time.perf_counter() - begin)
-            self._raise(self._watch.incidents.step(frame, verdict))
+            alerts = self._watch.incidents.step(frame, verdict)
+            self._raise(alerts)
             self._hold_back()
-            self._publisher.pump(self._outbox)
+            self._watch.keep(frame.seq, hurry=any(alert.phase != "update" for alert in alerts))
             self._publish(frame, verdict)
             if self._reload_requested:
                 self._reload_requested = False
@@ -164,12 +186,10 @@ class Daemon:
         return False
 
     def _raise(self, alerts: list[Alert]) -> None:
-        """Commit alerts to the outbox; from here on they are not lost."""
+        """Hand alerts over; once they are in the outbox they are not lost."""
         if not alerts:
             return
-        self._outbox.append(alerts)
-        if not self._publisher.connected:
-            self._outbox.mark_late()
+        self._delivery.put(alerts, self._watch.packed())
         for alert in alerts:
             _LOG.info("%s %s %s: %s", alert.phase, alert.severity, alert.id, alert.summary)
 
@@ -184,6 +204,13 @@ class Daemon:
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9
+
+    def _keep_or_close(self) -> None:
+        """Before the end: the next run goes on with what is open, unless nothing survives this one."""
+        if self._frame is not None and self._outbox.durable:
+            self._watch.keep_all(self._frame.seq)
+        else:
+            self._close_incidents()
 
     def _close_incidents(self) -> None:
         if self._frame is not None:
@@ -287,7 +314,7 @@ class Daemon:
             step_ms_p99=high_ms,
             invalid_readings=self._watch.monitor.invalid,
             source_failures=sampler.failures,
-            outbox_depth=self._outbox.depth,
+            outbox_depth=self._delivery.depth,
             outbox_durable=self._outbox.durable,
             dropped=self._outbox.dropped,
             reconnects=self._publisher.reconnects,
@@ -302,12 +329,7 @@ class Daemon:
         old = self._config
         try:
             new = self._reload()
-            publisher = None
-            if (new.mqtt, new.node) != (old.mqtt, old.node):
-                publisher = Publisher(new.mqtt, new.node, self._outbox.instance)
-            watch = None
-            if _watch_part(new) != _watch_part(old):
-                watch = _Watch(new, self._clock, self._outbox)
+            publisher, watch = self._made_for(new)
         except EdgewatchError as error:
             _LOG.error("reload: %s", error)
             _LOG.error("reload: nothing was changed")
@@ -315,15 +337,12 @@ class Daemon:
         if new.state_dir != old.state_dir:
             _LOG.warning("reload: a new state_dir takes effect at the next start")
         if watch is not None:
-            self._close_incidents()
-            self._frame = None
-            self._watch.sampler.close()
-            watch.incidents.continue_from(self._outbox.next_seq)
-            self._watch = watch
+            self._change_watch(watch)
+        elif self._frame is not None:
+            self._watch.keep_all(self._frame.seq)
         if publisher is not None:
-            self._publisher.stop(self._outbox)
+            self._delivery.change_publisher(publisher)
             self._publisher = publisher
-            publisher.start()
         if watch is not None or new.history != old.history:
             if self._history is not None:
                 self._history.flush()
@@ -331,6 +350,23 @@ class Daemon:
         self._config = new
         _LOG.info("reload: done; channels %s", "start afresh" if watch else "go on as they were")
         return watch is not None
+
+    def _made_for(self, new: Config) -> tuple[Publisher | None, _Watch | None]:
+        """What another configuration needs anew."""
+        old, publisher, watch = self._config, None, None
+        if (new.mqtt, new.node) != (old.mqtt, old.node):
+            publisher = Publisher(new.mqtt, new.node, self._outbox.instance)
+        if _watch_part(new) != _watch_part(old):
+            watch = _Watch(new, self._clock, self._outbox, self._delivery)
+        return publisher, watch
+
+    def _change_watch(self, watch: _Watch) -> None:
+        """Go on with other channels or another way to watch them."""
+        self._close_incidents()
+        watch.incidents.continue_from(self._watch.incidents.next_seq)
+        self._frame = None
+        self._watch.sampler.close()
+        self._watch = watch
 
 
 def _watch_part(config: Config) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ The arithmetic here is the same in training and on the device; it exists once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Scale:
 
 
 class Seasons:
-    """What each channel was a day and a week before the row that is to come.
+    """What each channel was a day and a week before the row that is to come, where that is known.
 
     Parameters
     ----------
@@ -116,14 +116,23 @@ class Seasons:
     [[0.88, 0.88, 1.0, 0.0, 0.0]]
     """
 
+    _SLOW: ClassVar[bool] = True
+
     def __init__(self, day: IntArray) -> None:
         self._lags = np.stack((day, day + 1, 7 * day))
         self._capacity = int(self._lags.max()) + 1
         self._none = not day.any()
-        self._values = np.zeros((self._capacity, day.size), np.float32)
+        self._values = np.full((self._capacity, day.size), np.nan, np.float32)
         self._columns = np.arange(day.size)
-        #: Rows pushed so far.
+        #: Rows so far, pushed or skipped.
         self.rows = 0
+
+    def skip_to(self, row: int) -> None:
+        """Go on with the row of that number, from 0; what was between is not known."""
+        if not self._none:
+            missed = np.arange(max(self.rows, row - self._capacity), row)
+            self._values[missed % self._capacity] = np.nan
+        self.rows = row
 
     def push(self, scaled: Float64Array) -> None:
         """Take in a row, float64[n_channels] on the channels' scale."""
@@ -168,8 +177,10 @@ class Seasons:
 
     def _then(self) -> tuple[BoolArray, Float64Array]:
         """Whether day and week are known, bool[2, n]; values a day, a day and a row, a week before, float64[3, n]."""
-        known = (self._lags[1:] <= self.rows) & (self._lags[0] > 0)
-        return known, self._values[(self.rows - self._lags) % self._capacity, self._columns].astype(np.float64)
+        then = self._values[(self.rows - self._lags) % self._capacity, self._columns].astype(np.float64)
+        there = np.isfinite(then)
+        known = (self._lags[0] > 0) & np.stack((there[0] & there[1], there[2]))
+        return known, np.where(there, then, 0.0)
 
 
 def time_features(wall: Float64Array | float, names: Sequence[str]) -> Float32Array:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 import numpy as np
 
+from agent import snapshot
 from agent.budget import Budget
 from agent.kinds import Kinds
 from agent.limits import HardLimits
-from agent.types import Alert, Contributor, HeldBack, bounded_score
+from agent.types import Alert, Contributor, HeldBack, Kind, Severity, bounded_score
 from agent.wording import quantity, range_text
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
         Float64Array,
         Frame,
         IntArray,
-        Kind,
         Phase,
-        Severity,
         Verdict,
     )
 
@@ -47,30 +46,29 @@ _MISSING_S = 60.0
 _UNUSUAL, _BEYOND = 0, 1
 
 
-class _Incident:
+class _Incident(msgspec.Struct):
     """An incident that is not over: its channels and how each looked at its worst."""
 
-    def __init__(self, number: int, frame: Frame, started_seq: int, interval_s: float, threshold: float) -> None:
-        self.number = number
-        # Given when it is sent; until then it is held back.
-        self.stem = ""
-        self.threshold = threshold
-        self.started_seq = started_seq
-        self.opened_seq = frame.seq
-        self.started = frame.wall - (frame.seq - started_seq) * interval_s
-        self.worst: dict[int, tuple[float, Contributor]] = {}
-        # Of each channel: tick of its onset, what it looks like, and the tick at which that is looked at again.
-        self.onset: dict[int, int] = {}
-        self.kinds: dict[int, Kind | Literal[""]] = {}
-        self.revision: dict[int, int] = {}
-        self.severity: Severity = "info"
-        self.messages = 0
-        self.last_message_seq = frame.seq
-        self.pending = ""
-        self.provisional = True
-        self.accepted = False
-        self.limit = False
-        self.needed = math.inf
+    number: int
+    threshold: float
+    started_seq: int
+    opened_seq: int
+    started: float
+    last_message_seq: int
+    # Given when it is sent; until then it is held back.
+    stem: str = ""
+    worst: dict[int, tuple[float, Contributor]] = {}
+    # Of each channel: tick of its onset, what it looks like, and the tick at which that is looked at again.
+    onset: dict[int, int] = {}
+    kinds: dict[int, Kind | Literal[""]] = {}
+    revision: dict[int, int] = {}
+    severity: Severity = "info"
+    messages: int = 0
+    pending: str = ""
+    provisional: bool = True
+    accepted: bool = False
+    limit: bool = False
+    needed: float = math.inf
 
     @property
     def strength(self) -> float:
@@ -80,6 +78,14 @@ class _Incident:
     def ranked(self) -> list[int]:
         """Channels, the strongest first."""
         return sorted(self.worst, key=lambda channel: -self.worst[channel][0])
+
+
+class _State(msgspec.Struct):
+    """What `Incidents.packed` gives."""
+
+    belongs_to: str
+    arrays: bytes
+    open: list[_Incident]
 
 
 class Incidents:
@@ -112,6 +118,9 @@ class Incidents:
         Whether the wall clock can be believed; asked only when there is a message to write.
     """
 
+    #: Kept with what was learned, not with every alert: it is large.
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("kinds",)
+
     def __init__(
         self,
         channels: Sequence[Channel],
@@ -140,7 +149,8 @@ class Incidents:
         self._missing_rows = max(1, round(_MISSING_S / interval_s))
         self._pause_rows = round(_UPDATE_PAUSE_S / interval_s)
         self._limits = HardLimits(channels)
-        self._kinds = Kinds(channels, interval_s)
+        #: Recent values, by which anomalies are named.
+        self.kinds = Kinds(channels, interval_s)
         self._history = np.zeros((2, n, confirm_rows), bool)
         self._any_history = False
         # Tick of the first bad reading of each channel's present history.
@@ -154,6 +164,8 @@ class Incidents:
         # Whether a channel is part of an incident, and of one because of a hard limit.
         self._member = np.zeros((2, n), bool)
         self._open: list[_Incident] = []
+        # Of an earlier run with other channels or another configuration.
+        self._strangers: list[_Incident] = []
         self._held: list[HeldBack] = []
         self.budget = Budget(config.budget_per_day)
         #: Whether no channel has been learned yet.
@@ -177,7 +189,13 @@ class Incidents:
 
     def step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
         """Take in a verdict; give the messages that it calls for, in the order to be sent."""
-        self._kinds.push(frame.values)
+        strangers, self._strangers = self._strangers, []
+        return [self._message(stranger, frame, "close", "stopped") for stranger in strangers] + self._step(
+            frame, verdict
+        )
+
+    def _step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
+        self.kinds.push(frame.values)
         if self.learning:
             self.learning = not (verdict.progress() >= 1.0).any()
             self.budget.hold(frame.seq * self._interval_s)
@@ -218,6 +236,44 @@ class Incidents:
         """Number alerts from here on, before the first `step`."""
         self._next_seq = next_seq
 
+    @property
+    def next_seq(self) -> int:
+        """Number of the next alert."""
+        return self._next_seq
+
+    def packed(self, belongs_to: str) -> bytes:
+        """All that is needed to go on with these incidents after a restart, but for `kinds`.
+
+        Parameters
+        ----------
+        belongs_to
+            Tells channels and configuration apart.
+        """
+        state = _State(belongs_to, snapshot.pack(snapshot.capture(self)), self._open)
+        return msgspec.msgpack.encode(state)
+
+    def resume(self, packed: bytes, belongs_to: str) -> None:
+        """Go on with the incidents of an earlier run, before the first `step`.
+
+        Those of other channels or another configuration cannot be followed; the next `step` closes them.
+
+        Raises
+        ------
+        Unusable
+            The state cannot be read; nothing was changed.
+        """
+        try:
+            state = msgspec.msgpack.decode(packed, type=_State)
+        except msgspec.MsgspecError as error:
+            raise snapshot.Unusable(f"damaged: {error}") from error
+        if state.belongs_to != belongs_to:
+            self._strangers = [incident for incident in state.open if incident.stem]
+            return
+        next_seq = self._next_seq
+        snapshot.put_back(self, snapshot.unpack(state.arrays))
+        self._next_seq = max(next_seq, self._next_seq)
+        self._open = state.open
+
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
         return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, "stopped")]
@@ -237,7 +293,15 @@ class Incidents:
         joined = next((i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows), None)
         if joined is None:
             self.count += 1
-            incident = _Incident(self.count, frame, int(began[new].min()), self._interval_s, verdict.threshold)
+            started = int(began[new].min())
+            incident = _Incident(
+                number=self.count,
+                threshold=verdict.threshold,
+                started_seq=started,
+                opened_seq=frame.seq,
+                started=frame.wall - (frame.seq - started) * self._interval_s,
+                last_message_seq=frame.seq,
+            )
             self._open.append(incident)
         else:
             incident = joined
@@ -247,8 +311,8 @@ class Incidents:
             incident.worst[channel] = look
             same = self._same_until[channel] >= began[channel]
             incident.onset[channel] = int(self._last_onset[channel] if same else began[channel])
-            incident.kinds[channel] = self._kinds.name(channel, frame.seq - incident.onset[channel] + 1)
-            incident.revision[channel] = frame.seq + self._kinds.look_rows
+            incident.kinds[channel] = self.kinds.name(channel, frame.seq - incident.onset[channel] + 1)
+            incident.revision[channel] = frame.seq + self.kinds.look_rows
         incident.provisional &= bool(verdict.provisional()[new].all())
         if self._member[_BEYOND, new].any():
             incident.limit = True
@@ -294,7 +358,7 @@ class Incidents:
         revised = False
         for channel in channels:
             del incident.revision[channel]
-            kind = self._kinds.name(channel, frame.seq - incident.onset[channel] + 1)
+            kind = self.kinds.name(channel, frame.seq - incident.onset[channel] + 1)
             if kind and kind != incident.kinds[channel]:
                 incident.kinds[channel] = kind
                 revised |= channel == incident.ranked()[0]
@@ -310,8 +374,8 @@ class Incidents:
             self._member[:, channel] = False
             self._last_onset[channel] = incident.onset[channel]
             # Not for ever: what came before the onset must still be remembered.
-            self._same_until[channel] = min(frame.seq, incident.onset[channel] + self._kinds.look_rows) + (
-                self._kinds.look_rows
+            self._same_until[channel] = min(frame.seq, incident.onset[channel] + self.kinds.look_rows) + (
+                self.kinds.look_rows
             )
         if incident.stem:
             return [self._message(incident, frame, "close", reason)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -194,6 +194,9 @@ class WindowNetwork(_Network):
     UserError, EnvironmentFault
         As for `StepNetwork`.
     """
+
+    #: Nothing in it outlasts an invoke.
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("_input", "_flat")
 
     def __init__(
         self, model: bytes, batch: int, shape: tuple[int, int], state_tensors: Sequence[int], place: str

@@ -47,7 +47,11 @@ class Monitor:
         alerts: AlertsConfig,
         interval_s: float,
     ) -> None:
+        #: Seconds between frames.
+        self.interval_s = interval_s
         self._watches: list[Watch] = []
+        # Number of the frame that comes next unless some are missed; -1 before the first.
+        self._next_seq = -1
         for bundle in [bundles] if isinstance(bundles, Bundle) else bundles:
             kind = TrainedWatch if isinstance(bundle.manifest.scaling, FixedScaling) else UniversalWatch
             self._watches.append(kind(channels, bundle, detection, alerts, interval_s))
@@ -59,6 +63,10 @@ class Monitor:
 
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""
+        if frame.seq > self._next_seq >= 0:
+            for watch in self._watches:
+                watch.skip(frame.seq - self._next_seq)
+        self._next_seq = frame.seq + 1
         verdicts = [watch.step(frame) for watch in self._watches]
         return verdicts[0] if len(verdicts) == 1 else _joined(verdicts)
 

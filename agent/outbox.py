@@ -1,42 +1,45 @@
-"""Alerts wait here, on disk, until the broker has acknowledged them.
+"""Alerts wait here until the broker has acknowledged them: on disk, or in memory for as long as the disk fails.
 
-An alert is committed before it counts as raised and deleted after its PUBACK, so that neither a crash nor a broker
-that is away loses one. The numbering of alerts lives in the same database and advances in the same transaction.
+An alert counts as raised once it is committed, and is deleted after its PUBACK, so that neither a crash nor a broker
+that is away loses one. Along with alerts, in the same transaction, goes the state of the incidents that they tell of:
+after a crash the two are never at odds. One thread at a time may use an outbox.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
-import sqlite3
-from pathlib import Path
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.store import Damaged, Row, Store
 from agent.types import Alert
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 __all__ = ["Outbox"]
 
 _LOG = logging.getLogger(__name__)
-_FILE = "outbox.db"
-_MAX_BYTES = 16 << 20
+_MAX_BYTES = 128 << 20
+_MAX_AGE_S = 30 * 86400.0
+# Payload bytes kept in memory while the disk fails.
+_MAX_MEMORY = 4 << 20
 # Dropped first when full: info before warning before critical, oldest first.
 _RANK = {"info": 0, "warning": 1, "critical": 2}
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS alert (seq INTEGER PRIMARY KEY, rank INTEGER NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
+# Dropping makes room for some more, since it has to look at all that waits.
+_ROOM = 0.02
+# A disk that failed is tried again this often, and what is too old is looked for.
+_RETRY_S = 30.0
+_AGE_CHECK_S = 3600.0
 
 
 class Outbox:
     """A bounded, durable queue of alerts in order of ``seq``.
-
-    Where the directory cannot be written, or the database is damaged beyond opening, the queue lives in memory, and
-    says so once; a damaged file is put aside, not deleted.
 
     Parameters
     ----------
@@ -44,154 +47,197 @@ class Outbox:
         The state directory; created when missing. None keeps everything in memory.
     max_bytes
         Payload bytes held at most; beyond that the oldest alerts of the lowest severity are dropped and counted.
+    max_age_s
+        Alerts older than this are dropped and counted; those raised while the clock could not be believed have no age.
     """
 
-    def __init__(self, directory: Path | None, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, directory: Path | None, max_bytes: int = _MAX_BYTES, max_age_s: float = _MAX_AGE_S) -> None:
+        self._directory = directory
         self._max_bytes = max_bytes
-        #: Whether alerts survive this process.
-        self.durable = directory is not None
-        #: Alerts dropped because the queue was full.
+        self._max_age_s = max_age_s
+        #: Alerts dropped because the queue was full or they were too old.
         self.dropped = 0
-        self._connection = _memory() if directory is None else self._open(directory)
-        with self._connection:  # an open transaction would keep the file locked until the first alert
-            self.instance = self._meta("instance") or self._set_meta("instance", secrets.token_hex(2))
-        #: Alerts waiting.
-        self.depth = 0
-        self._bytes = 0
-        self._recount()
+        #: Distinguishes this installation's incidents and connections from another's of the same name.
+        self.instance = ""
+        #: Number of the next alert.
+        self.next_seq = 1
+        #: State of the incidents as of the alert before that, None when there is none.
+        self.incidents: bytes | None = None
+        # Rows that could not be written yet, in order of their places.
+        self._memory: dict[int, Row] = {}
+        self._unsaved = False
+        self._store: Store | None = None
+        self._failing = ""
+        self._retry_at = self._age_check_at = time.monotonic()
+        # Of what lies on disk.
+        self._count = self._bytes = 0
+        self._last_place = 0
+        self._open()
+        self.instance = self.instance or secrets.token_hex(2)
+        # Over all runs: the clock tells, where the disk cannot, what came after an earlier run.
+        self._last_place = max(self._last_place, time.time_ns() // 1000)
+        self._save()
         # Whatever an earlier run left behind will arrive late.
-        self._recovered_up_to = self.next_seq - 1
+        self._late_up_to = self._last_place
 
     @property
-    def next_seq(self) -> int:
-        """Number of the next alert."""
-        return int(self._meta("next_seq") or 1)
+    def durable(self) -> bool:
+        """Whether all alerts so far survive this process."""
+        return self._store is not None and not self._unsaved
 
-    def append(self, alerts: Sequence[Alert]) -> None:
-        """Commit alerts; when this returns they are raised.
+    @property
+    def depth(self) -> int:
+        """Alerts waiting."""
+        return self._count + len(self._memory)
 
-        A disk that cannot be written turns the queue into one in memory, with what it still can be read of the old.
+    def append(self, alerts: Sequence[Alert], incidents: bytes = b"") -> None:
+        """Commit alerts and the state of their incidents; when this returns they are raised.
+
+        A disk that cannot be written leaves them in memory, and is tried again later.
         """
-        try:
-            self._insert(alerts)
-        except sqlite3.Error as error:
-            _LOG.error("outbox: cannot write (%s); alerts are kept in memory from now on", error)
-            self._move_to_memory()
-            self._insert(alerts)
+        for alert in alerts:
+            self._last_place += 1
+            at = alert.ts if alert.clock_synced else 0.0
+            row = Row(self._last_place, alert.seq, _RANK[alert.severity], at, msgspec.json.encode(alert))
+            self._memory[row.place] = row
+        self.next_seq = alerts[-1].seq + 1
+        self.incidents = incidents
+        self._save()
+        if self._bytes > self._max_bytes:
+            self._make_room()
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Waiting alerts with a ``seq`` above ``after``, at most ``limit``, as they are to be published."""
-        rows = self._connection.execute(
-            "SELECT seq, payload FROM alert WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-        ).fetchall()
-        return [(seq, self._as_replayed(payload) if seq <= self._recovered_up_to else payload) for seq, payload in rows]
+        """Place in the queue and payload of the oldest alerts that wait behind the place ``after``."""
+        rows = self._read(after, limit)
+        rows += [row for place, row in self._memory.items() if place > after][: limit - len(rows)]
+        return [(row.place, _as_replayed(row) if row.place <= self._late_up_to else row.payload) for row in rows]
 
     def mark_late(self) -> None:
         """Say that whatever waits now will be published late: the broker was away."""
-        self._recovered_up_to = self.next_seq - 1
+        self._late_up_to = self._last_place
 
     def acknowledge(self, delivered: Iterable[int]) -> None:
-        """Delete alerts that the broker has taken, in one transaction."""
-        seqs = [(seq,) for seq in delivered]
-        if not seqs:
-            return
-        try:
-            with self._connection:
-                self._connection.executemany("DELETE FROM alert WHERE seq = ?", seqs)
-        except sqlite3.Error as error:
-            # They will be published again; receivers drop them by their id.
-            _LOG.warning("outbox: cannot delete delivered alerts (%s)", error)
-        self._recount()
+        """Delete alerts that the broker has taken, by their places, in one transaction."""
+        self._delete([place for place in delivered if self._memory.pop(place, None) is None])
+
+    def tend(self) -> None:
+        """Do what is due from time to time: try a failing disk again, drop what is too old."""
+        now = time.monotonic()
+        if not self.durable and self._directory is not None and now >= self._retry_at:
+            self._open()
+            self._save()
+        if now >= self._age_check_at and self._store is not None:
+            self._age_check_at = now + _AGE_CHECK_S
+            with self._minding():
+                self._drop(self._store.oldest(before=time.time() - self._max_age_s), "too old")
 
     def close(self) -> None:
         """Close the database."""
-        self._connection.close()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
-    def _insert(self, alerts: Sequence[Alert]) -> None:
-        rows = [(alert.seq, _RANK[alert.severity], msgspec.json.encode(alert)) for alert in alerts]
-        with self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO alert VALUES (?, ?, ?)", rows)
-            self._set_meta("next_seq", str(alerts[-1].seq + 1))
-        self.depth += len(rows)
-        self._bytes += sum(len(payload) for _, _, payload in rows)
-        if self._bytes > self._max_bytes:
-            self._drop()
+    def _open(self) -> None:
+        """Open the database, or leave everything in memory for now."""
+        if self._store is not None or self._directory is None:
+            return
+        with self._minding():
+            store = Store(self._directory)
+            stands = store.stands
+            if stands is not None and not self.instance:
+                # Otherwise this run has an identity already, and numbers of its own.
+                self.next_seq, state = stands
+                instance, _, self.incidents = state.partition(b"\n")
+                self.instance = instance.decode("ascii", "replace")
+            dropped = store.meta("dropped") or b""
+            self.dropped = max(self.dropped, int(dropped) if dropped.isdigit() else 0)
+            self._last_place = max(self._last_place, store.newest())
+            self._count, self._bytes = store.totals()
+            self._store = store
 
-    def _drop(self) -> None:
-        excess = self._bytes - self._max_bytes
-        victims = []
-        for seq, size in self._connection.execute("SELECT seq, length(payload) FROM alert ORDER BY rank, seq"):
-            if excess <= 0:
-                break
-            victims.append((seq,))
-            excess -= size
-        with self._connection:
-            self._connection.executemany("DELETE FROM alert WHERE seq = ?", victims)
-        self.dropped += len(victims)
-        _LOG.warning("outbox: full, %d oldest alerts of the lowest severity dropped", len(victims))
-        self._recount()
+    def _save(self) -> None:
+        """Commit what is in memory only; a full disk is given its reserve, and one more try."""
+        if self._store is not None:
+            rows = list(self._memory.values())
+            state = self.instance.encode() + b"\n" + (self.incidents or b"")
+            meta = {"dropped": str(self.dropped).encode(), **self._store.standing(self.next_seq, state)}
+            self._unsaved = True
+            with self._minding():
+                try:
+                    self._store.insert(rows, meta)
+                except OSError:
+                    if not self._store.free_ballast():
+                        raise
+                    self._store.insert(rows, meta)
+                self._unsaved = False
+                self._count += len(rows)
+                self._bytes += sum(len(row.payload) for row in rows)
+                self._memory.clear()
+                if self._failing:
+                    self._failing = ""
+                    _LOG.warning("outbox: the disk can be written again; %d alerts saved", len(rows))
+        self._bound_memory()
 
-    def _recount(self) -> None:
-        self.depth, self._bytes = self._connection.execute(
-            "SELECT count(*), coalesce(sum(length(payload)), 0) FROM alert"
-        ).fetchone()
+    def _read(self, after: int, limit: int) -> list[Row]:
+        rows: list[Row] = []
+        if self._store is not None and self._count:
+            with self._minding():
+                rows = self._store.rows(after, limit)
+                if self._store.lost:
+                    self.dropped += self._store.lost
+                    self._store.lost = 0
+                    self._count, self._bytes = self._store.totals()
+        return rows
 
-    def _open(self, directory: Path) -> sqlite3.Connection:
-        path = directory / _FILE
+    def _delete(self, places: Sequence[int]) -> None:
+        # Where this fails they will be published again; receivers drop them by their id.
+        if places and self._store is not None:
+            with self._minding():
+                count, size = self._store.delete(places)
+                self._count -= count
+                self._bytes -= size
+
+    def _make_room(self) -> None:
+        if self._store is not None:
+            with self._minding():
+                excess = self._bytes - self._max_bytes + round(_ROOM * self._max_bytes)
+                self._drop(self._store.lowest(excess), "full, the oldest of the lowest severity go")
+
+    def _drop(self, victims: Sequence[int], why: str) -> None:
+        if victims:
+            before = self._count
+            self._delete(victims)
+            self.dropped += before - self._count
+            self._save()  # how many were dropped is known also after a restart
+            _LOG.error("outbox: %d alerts dropped: %s", before - self._count, why)
+
+    def _bound_memory(self) -> None:
+        """Drop the oldest of the lowest severity while more is in memory than should be."""
+        excess = sum(len(row.payload) for row in self._memory.values()) - _MAX_MEMORY
+        if excess > 0:
+            for row in sorted(self._memory.values(), key=lambda r: (r.rank, r.place)):
+                del self._memory[row.place]
+                self.dropped += 1
+                excess -= len(row.payload)
+                if excess <= 0:
+                    break
+
+    @contextlib.contextmanager
+    def _minding(self) -> Iterator[None]:
+        """Errors of the disk are said once; a database found damaged is opened anew with the next try."""
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                return _durable(path)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                aside = path.with_suffix(".damaged")
-                path.replace(aside)
-                for tail in ("-wal", "-shm"):
-                    Path(f"{path}{tail}").unlink(missing_ok=True)
-                _LOG.error("outbox: %s is damaged (%s); put aside as %s, starting afresh", path, error, aside.name)
-                return _durable(path)
-        except (OSError, sqlite3.Error) as error:
-            _LOG.error("outbox: cannot use %s (%s); alerts are kept in memory only", path, error)
-            self.durable = False
-            return _memory()
-
-    def _move_to_memory(self) -> None:
-        old, self._connection = self._connection, _memory()
-        self.durable = False
-        try:
-            rows = old.execute("SELECT seq, rank, payload FROM alert").fetchall()
-            meta = old.execute("SELECT key, value FROM meta").fetchall()
-            old.close()
-        except sqlite3.Error as error:
-            _LOG.error("outbox: what waited on disk cannot be read now (%s); it stays there", error)
-            rows, meta = [], [("instance", self.instance)]
-        with self._connection:
-            self._connection.executemany("INSERT INTO alert VALUES (?, ?, ?)", rows)
-            self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
-
-    def _meta(self, key: str) -> str | None:
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
-
-    def _set_meta(self, key: str, value: str) -> str:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-        return value
-
-    @staticmethod
-    def _as_replayed(payload: bytes) -> bytes:
-        return msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(payload, type=Alert), replayed=True))
+            yield
+        except (OSError, Damaged) as error:
+            text = str(error)
+            if text != self._failing:
+                self._failing = text
+                _LOG.error("outbox: cannot use %s (%s); alerts are kept in memory meanwhile", self._directory, text)
+            self._retry_at = time.monotonic() + _RETRY_S
+            if isinstance(error, Damaged) and self._store is not None:
+                self._retry_at = time.monotonic()
+                self.close()
+                self._count = self._bytes = 0
 
 
-def _durable(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level="IMMEDIATE", timeout=2.0)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.executescript(_SCHEMA)
-    return connection
-
-
-def _memory() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:")
-    connection.executescript(_SCHEMA)
-    return connection
+def _as_replayed(row: Row) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(row.payload, type=Alert), replayed=True))

@@ -10,6 +10,7 @@ import logging
 import random
 import ssl
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,12 @@ _ANSWER_TIMEOUT_S = 3.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _IN_FLIGHT = 20
+_READ_AHEAD = 200
+# The outbox is told of deliveries when so many have come together, after so long, or when none is under way.
+_TOLD_AT_ONCE = 256
+_TELL_S = 1.0
+# What the broker refused is offered again after this time.
+_REFUSED_PAUSE_S = 60.0
 _FAREWELL_S = 0.7
 _VERSIONS = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 _UNSUPPORTED_VERSION = "Unsupported protocol version"
@@ -212,6 +219,10 @@ def _remedy(config: MqttConfig, failure: str) -> str:
     return "is a broker running there? Set $.mqtt.host and $.mqtt.port"
 
 
+def _nothing() -> None:
+    """Nobody waits for news."""
+
+
 class Publisher:
     """Publishes what the daemon says; the network runs in a thread of its own.
 
@@ -243,10 +254,19 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         # Filled by the network thread, emptied by the loop: session, message id, and why it was refused if it was.
         self._outcomes: deque[tuple[_Session, int, str]] = deque()
-        # Of the session that alerts go to: message id → seq, and the newest seq sent.
+        # Of the session that alerts go to: message id → place in the outbox, what is to be sent next, the last place
+        # read; places that the broker has taken since the outbox was last told, and when it last refused one.
         self._pumped: _Session | None = None
         self._in_flight: dict[int, int] = {}
-        self._last_sent = 0
+        self._next: deque[tuple[int, bytes]] = deque()
+        self._last_read = 0
+        self._delivered: list[int] = []
+        self._told_at = 0.0
+        self._refused_at = 0.0
+        #: Called, in any thread, when there may be something for `pump` to do.
+        self.on_progress: Callable[[], None] = _nothing
+        #: Alerts that the broker refused to take, so far.
+        self.refused = 0
         self._greeted: _Session | None = None
         #: Connections made so far.
         self.sessions = 0
@@ -285,16 +305,19 @@ class Publisher:
         if session is None or not self.connected:
             return
         if session is not self._pumped:
-            # What was on its way over the last connection is sent again.
             self._pumped = session
             self._in_flight.clear()
-            self._last_sent = 0
-        free = _IN_FLIGHT - len(self._in_flight)
-        if free <= 0 or not outbox.depth:
-            return
-        for seq, payload in outbox.pending(self._last_sent, free):
-            self._in_flight[self._send(session, "alert", payload, qos=1, expiry_s=self.config.alert_expiry_s)] = seq
-            self._last_sent = seq
+            self._rewind()
+        elif self._refused_at and not self._in_flight and time.monotonic() >= self._refused_at + _REFUSED_PAUSE_S:
+            self._rewind()
+        while len(self._in_flight) < _IN_FLIGHT:
+            if not self._next and outbox.depth:
+                self._next.extend(outbox.pending(self._last_read, _READ_AHEAD))
+            if not self._next:
+                return
+            place, payload = self._next.popleft()
+            self._last_read = max(self._last_read, place)
+            self._in_flight[self._send(session, "alert", payload, qos=1, expiry_s=self.config.alert_expiry_s)] = place
 
     def stop(self, outbox: Outbox) -> None:
         """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
@@ -306,26 +329,44 @@ class Publisher:
                 info.wait_for_publish(_FAREWELL_S)
             except (ValueError, RuntimeError) as error:
                 _LOG.warning("mqtt: could not say goodbye: %s", error)
-            self._settle(outbox)
+        self._settle(outbox)
+        self._tell(outbox)
         self._stopping.set()
         if session is not None:
             session.hang_up()
         if self._thread.is_alive():
             self._thread.join(0.5)
 
+    def _rewind(self) -> None:
+        """Begin again with the oldest alert that waits: what was under way, or refused, is sent again."""
+        self._next.clear()
+        self._last_read = 0
+        self._refused_at = 0.0
+
     def _settle(self, outbox: Outbox) -> None:
         """Work through what the network thread reported."""
-        delivered = []
         while self._outcomes:
             session, mid, refusal = self._outcomes.popleft()
-            seq = self._in_flight.pop(mid, None) if session is self._pumped else None
-            if seq is None:
+            place = self._in_flight.pop(mid, None) if session is self._pumped else None
+            if place is None:
                 continue
             if refusal:
+                self.refused += 1
+                self._refused_at = time.monotonic()
                 _LOG.error("mqtt: the broker refused an alert (%s); it stays in the outbox – check its ACL", refusal)
             else:
-                delivered.append(seq)
-        outbox.acknowledge(delivered)
+                self._delivered.append(place)
+        # Few transactions wear a disk less than many.
+        if self._delivered and (
+            not self._in_flight or len(self._delivered) >= _TOLD_AT_ONCE or time.monotonic() >= self._told_at + _TELL_S
+        ):
+            self._tell(outbox)
+
+    def _tell(self, outbox: Outbox) -> None:
+        """Have the outbox forget what the broker has."""
+        outbox.acknowledge(self._delivered)
+        self._delivered = []
+        self._told_at = time.monotonic()
 
     def _send(
         self, session: _Session, leaf: str, payload: bytes, *, qos: int, retain: bool = False, expiry_s: int = 0
@@ -373,6 +414,7 @@ class Publisher:
         def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
             del client, userdata, properties
             self._outcomes.append((session, mid, str(reason) if reason.is_failure else ""))
+            self.on_progress()
 
         session.client.on_publish = published
         return session
@@ -382,4 +424,5 @@ class Publisher:
         self.sessions += 1
         self._session = session
         self._connected.set()
+        self.on_progress()
         _LOG.info("mqtt: connected to %s with %s", _place(self.config), _spoken(session.version))

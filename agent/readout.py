@@ -8,7 +8,7 @@ equations are solved anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Readout:
     >>> bool(abs(readout.forecast[0] - np.sin(400 / 5.0)) < 0.05)
     True
     """
+
+    _SLOW: ClassVar[bool] = True
 
     def __init__(self, n_channels: int, n_inputs: int) -> None:
         #: float64[n_channels], NaN until enough is known.

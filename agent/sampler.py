@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 # How long a tick waits for its sources before it goes on without the slow ones.
 _GRACE_S = 0.25
 _GRACE_SHARE = 0.25
+# A gap that is worth a word.
+_SUSPENDED_NS = 30 * 10**9
 
 
 class _Slot:
@@ -157,6 +159,8 @@ class Sampler:
         self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
         #: Ticks that could not be held.
         self.missed = 0
+        #: Number of the first frame: where another run of the agent stopped.
+        self.first_seq = 0
 
     @property
     def failures(self) -> dict[str, int]:
@@ -172,10 +176,13 @@ class Sampler:
                 values = self._read()
             except EndOfInputError:
                 return
-            yield Frame(seq, deadline_ns, self._clock.wall(), values)
+            yield Frame(self.first_seq + seq, deadline_ns, self._clock.wall(), values)
             behind = (self._clock.monotonic_ns() - start_ns) // self._interval_ns
             if behind > seq + 1:
                 self.missed += behind - seq - 1
+                gap_ns = (behind - seq) * self._interval_ns
+                if gap_ns > _SUSPENDED_NS:
+                    _LOG.warning("nothing was read for %.0f s: suspended, or held up", gap_ns / 1e9)
                 seq = behind
             else:
                 seq += 1

@@ -134,6 +134,8 @@ class Stage:
         """How far the newest block is from what was expected, float64[kinds, n]; NaN where nothing can be said."""
         if self._patterns:
             self._ring.push(self.values)
+        if self._seasons.rows != self._blocks:
+            self._seasons.skip_to(self._blocks)
         errors = np.stack([measure() for measure in self._measures])
         errors[:, ~self.valid] = np.nan
         self._blocks += 1
@@ -161,6 +163,10 @@ class Stage:
             next_c = np.where(learn[:, None], next_c, network.c)
             outlook = np.where(learn, outlook, self.outlook)
         network.h, network.c, self.outlook = next_h, next_c, outlook
+
+    def skip(self, blocks: int) -> None:
+        """Go on as many blocks of this stage later; nothing is known of those between."""
+        self._blocks += blocks
 
     def insight(self) -> Float32Array:
         """What the forecaster knows of the blocks learned, in the values' unit: float32[n, units + 1]."""

@@ -147,6 +147,8 @@ class UniversalWatch(Watch):
         self._confirm_rows = max(1, round(alerts.confirm_s / interval_s))
         self._half_effect = effect / 2.0
         self._row = 0
+        # Rows that were skipped and did not make up a block yet.
+        self._skipped = 0
         # Sum and number of the valid readings of the block that is not complete yet.
         self._total = np.zeros(n)
         self._present = np.zeros(n)
@@ -208,6 +210,14 @@ class UniversalWatch(Watch):
             state_score=self._node_state,
             errors=finest.errors[:2],
         )
+
+    def skip(self, rows: int) -> None:
+        """See `Watch.skip`: days stay days; a block that is not complete waits for the rest of its rows."""
+        blocks, self._skipped = divmod(self._skipped + rows, self._rows)
+        before = self._row // self._rows
+        self._row += blocks * self._rows
+        for scale, scored in zip(_SCALES, self._stages, strict=True):
+            scored.stage.skip((before + blocks) // scale - before // scale)
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
         """Take in a row; the stages that have a block complete with it."""

@@ -41,6 +41,10 @@ class Watch(ABC):
         self._provisional_rows = alerts.provisional_s / interval_s
         self._seen = np.zeros(len(channels))
 
+    def skip(self, rows: int) -> None:
+        """Go on so many rows later; nothing was read in between."""
+        del rows
+
     @abstractmethod
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""

@@ -12,6 +12,7 @@ pytest.importorskip("tensorflow", reason="exporting needs the training extra")
 import keras
 
 from agent import bundle as agent_bundle
+from agent import snapshot
 from agent.bundle import AutoencoderSpec, Bundle, FixedScaling, ForecasterSpec, Golden, Manifest, Start
 from agent.config import AlertsConfig, DetectionConfig
 from agent.errors import UserError
@@ -318,6 +319,20 @@ class TestMissing:
         for row in np.flatnonzero(due):
             missing = np.isnan(values[row + 1 - length : row + 1, 1]).mean()
             assert np.isnan(errors[row, 1, 1]) == (missing > 0.5), row
+
+
+def test_a_trained_watch_goes_on_from_a_snapshot(trained: Trained) -> None:
+    settings = (DetectionConfig(), AlertsConfig(), 60.0)
+    one = TrainedWatch(CHANNELS, trained.bundle, *settings)
+    frames = [Frame(row, 0, MONDAY + 60.0 * row, values) for row, values in enumerate(readings())]
+    for frame in frames[:45]:
+        one.step(frame)
+    other = TrainedWatch(CHANNELS, trained.bundle, *settings)
+    snapshot.put_back(other, snapshot.unpack(snapshot.pack(snapshot.capture(one))))
+    for frame in frames[45:]:
+        expected, same = one.step(frame), other.step(frame)
+        for name in ("strength", "state", "errors"):
+            assert getattr(same, name).tobytes() == getattr(expected, name).tobytes()
 
 
 class TestRefused:

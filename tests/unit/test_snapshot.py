@@ -1,0 +1,295 @@
+"""What was learned goes on after a restart as if there had been none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from agent import snapshot
+from agent.clock import ManualClock
+from agent.config import (
+    AlertsConfig,
+    Config,
+    DetectionConfig,
+    DspotThreshold,
+    LikelihoodThreshold,
+    MadThreshold,
+    MeanStdThreshold,
+    MqttConfig,
+    PercentileThreshold,
+    RangeThreshold,
+    SpotThreshold,
+)
+from agent.continuity import Continuity, identity
+from agent.incidents import Incidents
+from agent.monitor import Monitor
+from agent.snapshot import FORMAT, Moment, Saved, Unusable
+from agent.types import Alert, Channel, Frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.bundle import Bundle
+
+CHANNELS = (Channel("a", "%", effect=1.0), Channel("b", "B/s", log_reference=1000.0, effect=1.5), Channel("c"))
+ALERTS = AlertsConfig(learning_s=60, confirm_s=3, clear_s=5, merge_s=10, cooldown_s=20, budget_per_day=1e9)
+SAVED = Saved(FORMAT, "1", {"models": "m"}, Moment("boot", 1, 2.0), 3, 4, "7f3a")
+
+
+def config(**detection: Any) -> Config:
+    return Config(node="pi4", detection=DetectionConfig(block_s=1.0, **detection), alerts=ALERTS)
+
+
+class Run:
+    """One run of what the daemon runs, without its threads."""
+
+    def __init__(self, settings: Config, bundle: Bundle, directory: Path, clock: Any, channels: Any = CHANNELS) -> None:
+        self.monitor = Monitor(channels, bundle, settings.detection, settings.alerts, 1.0)
+        self.incidents = Incidents(channels, settings.alerts, 1.0, node="pi4", model="m", instance="7f3a")
+        belongs_to = identity(settings, [bundle], channels)
+        self.continuity = Continuity(directory, belongs_to, "7f3a", clock, lambda job: job())
+        self.first = 0
+
+    def resume(self, raised: bytes | None = None, next_seq: int = 1) -> int:
+        self.incidents.continue_from(next_seq)
+        self.first = self.continuity.resume(self.monitor, self.incidents, raised)
+        return self.first
+
+    def step(self, seq: int, row: Any) -> tuple[Any, list[Alert]]:
+        frame = Frame(seq, 0, 1_700_000_000.0 + seq, row)
+        verdict = self.monitor.step(frame)
+        return verdict, self.incidents.step(frame, verdict)
+
+
+def rows(n: int = 700) -> Any:
+    rng = np.random.default_rng(5)
+    values = rng.normal((50, 5000, 3), (1, 300, 0.2), (n, 3)).astype(np.float32)
+    values[rng.random((n, 3)) < 0.02] = np.nan
+    values[400:440, 0] += 40
+    values[520:, 1] *= 8
+    values[600:, 2] = 3.0
+    return values
+
+
+def told(verdict: Any) -> list[Any]:
+    arrays = (verdict.strength, verdict.held, verdict.anomalous, verdict.accepted, verdict.state, verdict.bounds())
+    return [np.asarray(array).tobytes() for array in arrays] + [verdict.state_score]
+
+
+@pytest.mark.parametrize("cut", [50, 399, 405, 438, 523, 640])
+def test_a_run_cut_in_two_says_just_what_an_uncut_one_says(tmp_path: Path, default_bundle: Bundle, cut: int) -> None:
+    clock, settings, data = ManualClock(), config(), rows()
+    whole = Run(settings, default_bundle, tmp_path / "none", clock)
+    first = Run(settings, default_bundle, tmp_path, clock)
+    for seq in range(cut):
+        clock.now_ns = seq * 10**9
+        expected, alerts = whole.step(seq, data[seq])
+        verdict, same = first.step(seq, data[seq])
+    first.continuity.take(first.monitor, first.incidents, cut - 1, whole=True)
+    clock.now_ns = cut * 10**9
+    second = Run(settings, default_bundle, tmp_path, clock)
+    assert second.resume() == cut
+    for seq in range(cut, len(data)):
+        expected, alerts = whole.step(seq, data[seq])
+        verdict, same = second.step(seq, data[seq])
+        assert told(verdict) == told(expected), seq
+        assert same == alerts
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        RangeThreshold(),
+        MeanStdThreshold(),
+        PercentileThreshold(),
+        MadThreshold(),
+        LikelihoodThreshold(),
+        SpotThreshold(calibration_rows=100),
+        DspotThreshold(calibration_rows=100),
+    ],
+    ids=lambda threshold: type(threshold).__name__,
+)
+def test_every_threshold_goes_on_where_it_was(tmp_path: Path, default_bundle: Bundle, threshold: Any) -> None:
+    clock, settings, data = ManualClock(), config(threshold=threshold), rows(500)
+    one = Run(settings, default_bundle, tmp_path, clock)
+    for seq in range(300):
+        one.step(seq, data[seq])
+    one.continuity.take(one.monitor, one.incidents, 299, whole=True)
+    other = Run(settings, default_bundle, tmp_path, clock)
+    other.resume()
+    for seq in range(300, 500):
+        assert told(other.step(seq, data[seq])[0]) == told(one.step(seq, data[seq])[0])
+
+
+def test_after_a_kill_the_newest_snapshot_and_the_last_alert_are_gone_on_from(
+    tmp_path: Path, default_bundle: Bundle
+) -> None:
+    clock, settings, data = ManualClock(), config(), rows()
+    one = Run(settings, default_bundle, tmp_path, clock)
+    raised: list[Alert] = []
+    packed = b""
+    for seq in range(430):
+        clock.now_ns = seq * 10**9
+        _, alerts = one.step(seq, data[seq])
+        if alerts:
+            raised, packed = raised + alerts, one.incidents.packed(one.continuity.name)
+        if seq == 100:
+            one.continuity.take(one.monitor, one.incidents, seq, whole=True)
+        if seq == 380:  # before the incident
+            one.continuity.take(one.monitor, one.incidents, seq, whole=False)
+    assert [alert.phase for alert in raised][:1] == ["open"]
+    two = Run(settings, default_bundle, tmp_path, clock)
+    clock.now_ns = 433 * 10**9
+    assert two.resume(packed, raised[-1].seq + 1) == 433
+    for seq in range(433, 520):
+        raised += two.step(seq, data[seq])[1]
+    assert [alert.phase for alert in raised if alert.phase != "update"] == ["open", "close"]
+    assert [alert.seq for alert in raised] == list(range(1, len(raised) + 1))
+    assert len({alert.incident for alert in raised}) == 1
+    assert raised[-1].reason == "recovered"
+
+
+def test_incidents_of_another_configuration_are_closed_with_the_first_frame(
+    tmp_path: Path, default_bundle: Bundle
+) -> None:
+    clock, data = ManualClock(), rows()
+    one = Run(config(), default_bundle, tmp_path, clock)
+    alerts: list[Alert] = []
+    for seq in range(420):
+        alerts += one.step(seq, data[seq])[1]
+    packed = one.incidents.packed(one.continuity.name)
+    two = Run(config(), default_bundle, tmp_path, clock, channels=CHANNELS[:1])
+    two.resume(packed, alerts[-1].seq + 1)
+    _, (closed,) = two.step(0, data[420][:1])
+    assert (closed.phase, closed.reason, closed.incident) == ("close", "stopped", alerts[0].incident)
+    assert closed.seq == alerts[-1].seq + 1
+    assert two.step(1, data[421][:1])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"interval_s": 2.0}, "interval_s"),
+        ({"detection": DetectionConfig(block_s=2.0)}, "detection"),
+        ({"alerts": AlertsConfig(learning_s=61)}, "alerts"),
+    ],
+)
+def test_what_was_learned_for_something_else_is_refused_and_said(
+    tmp_path: Path, default_bundle: Bundle, changed: Any, named: str, caplog: Any
+) -> None:
+    clock, settings, data = ManualClock(), config(), rows(200)
+    one = Run(settings, default_bundle, tmp_path, clock)
+    for seq in range(200):
+        one.step(seq, data[seq])
+    one.continuity.take(one.monitor, one.incidents, 199, whole=True)
+    two = Run(msgspec.structs.replace(settings, **changed), default_bundle, tmp_path, clock)
+    assert two.resume() == 0
+    assert f"{named} changed" in caplog.text
+    assert two.step(0, data[0])[0].progress().max() < 0.1
+
+
+def test_what_does_not_concern_learning_may_change(tmp_path: Path, default_bundle: Bundle) -> None:
+    settings = config()
+    other = msgspec.structs.replace(settings, mqtt=MqttConfig(host="elsewhere"), node="another")
+    assert identity(settings, [default_bundle], CHANNELS) == identity(other, [default_bundle], CHANNELS)
+
+
+def test_days_are_still_days_after_hours_without_the_agent(default_bundle: Bundle) -> None:
+    # Five minutes a row: 288 rows a day. A day with a shape of its own, hours missing, and the same shape again.
+    def value(row: int) -> Any:
+        return np.array([10.0 + 5.0 * np.sin(2 * np.pi * row / 288) + (40.0 if row % 288 == 100 else 0.0)], np.float32)
+
+    def departures(missing: range, *, skip: bool) -> float:
+        monitor = Monitor([Channel("a")], default_bundle, DetectionConfig(), AlertsConfig(learning_s=0), 300.0)
+        seq, worst = 0, 0.0
+        for row in range(288 * 3):
+            if row in missing:
+                seq += skip
+                continue
+            verdict = monitor.step(Frame(seq, 0, 300.0 * row, value(row)))
+            seq += 1
+            if row >= missing.stop:
+                worst = max(worst, float(verdict.strength[0]))
+        return worst
+
+    hours = range(288 + 150, 288 + 186)
+    assert departures(hours, skip=True) < 0.5 * departures(hours, skip=False)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_snapshot_is_refused_and_said(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "s"
+    snapshot.write(path, SAVED, {"array": rng.normal(size=(3, 40)), "deep": {"list": [{"x": 1}], "text": "t"}})
+    body = bytearray(path.read_bytes())
+    if seed % 3:
+        body[int(rng.integers(len(body)))] ^= int(rng.integers(1, 256))
+    else:
+        del body[int(rng.integers(len(body))) :]
+    path.write_bytes(body)
+    with pytest.raises(Unusable):
+        snapshot.read(path)
+
+
+def test_a_snapshot_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    content = {
+        "arrays": {
+            "f8": np.array([[np.nan, -0.0], [np.inf, 1e-300]]),
+            "f4": np.zeros((2, 0), np.float32),
+            "b": np.array([True, False]),
+            "i8": np.arange(-2, 3),
+        },
+        "values": [{"none": None, "true": True, "int": 2**40, "inf": float("inf"), "text": "ü"}],
+    }
+    snapshot.write(tmp_path / "s", SAVED, content)
+    saved, again = snapshot.read(tmp_path / "s")
+    assert saved == SAVED
+    assert again["values"] == content["values"]
+    for name, array in content["arrays"].items():  # type: ignore[attr-defined]
+        assert again["arrays"][name].dtype == array.dtype
+        assert again["arrays"][name].tobytes() == array.tobytes()
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: Any) -> None:
+    snapshot.write(tmp_path / "s", SAVED, {"x": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        snapshot.write(tmp_path / "s", SAVED, {"x": 2})
+    assert snapshot.read(tmp_path / "s")[1] == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+class Thing:
+    __module__ = "agent.test"
+
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"unknown": 1},
+        {"array": np.zeros(4)},
+        {"array": np.zeros(3, np.float32)},
+        {"array": 1.0},
+        {"number": "text"},
+        {"number": True},
+        {"part": 1},
+        {"part": {"number": None, "other": 1}},
+        {"parts": [{}]},
+        {"parts": {}},
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_changed(kept: Any) -> None:
+    thing = Thing(first=1, array=np.zeros(3), number=2.0, part=Thing(number=1), parts=[Thing(), Thing()])
+    with pytest.raises(Unusable):
+        snapshot.put_back(thing, {"first": 5, **kept})
+    assert thing.first == 1  # type: ignore[attr-defined]
