@@ -103,7 +103,7 @@ class Continuity:
         #: Snapshots that could not be written.
         self.failures = 0
         now_ns = clock.monotonic_ns()
-        self._taken_ns = now_ns
+        self._taken_ns = now_ns - round(_HURRY_S * 1e9)
         self._recent_due_ns = now_ns + round(_RECENT_S * 1e9)
         self._whole_due_ns = now_ns + round(_WHOLE_S * 1e9)
 

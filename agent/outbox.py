@@ -66,6 +66,8 @@ class Outbox:
         # Rows that could not be written yet, in order of their places.
         self._memory: dict[int, Row] = {}
         self._unsaved = False
+        # Places of rows that are done with and could not be deleted yet.
+        self._undeleted: list[int] = []
         self._store: Store | None = None
         self._failing = ""
         self._retry_at = self._age_check_at = time.monotonic()
@@ -88,7 +90,7 @@ class Outbox:
     @property
     def depth(self) -> int:
         """Alerts waiting."""
-        return self._count + len(self._memory)
+        return self._count + len(self._memory) - len(self._undeleted)
 
     def append(self, alerts: Sequence[Alert], incidents: bytes = b"") -> None:
         """Commit alerts and the state of their incidents; when this returns they are raised.
@@ -123,9 +125,10 @@ class Outbox:
     def tend(self) -> None:
         """Do what is due from time to time: try a failing disk again, drop what is too old."""
         now = time.monotonic()
-        if not self.durable and self._directory is not None and now >= self._retry_at:
+        if self._directory is not None and now >= self._retry_at and (self._undeleted or not self.durable):
             self._open()
             self._save()
+            self._delete([])
         if now >= self._age_check_at and self._store is not None:
             self._age_check_at = now + _AGE_CHECK_S
             with self._minding():
@@ -190,10 +193,12 @@ class Outbox:
         return rows
 
     def _delete(self, places: Sequence[int]) -> None:
-        # Where this fails they will be published again; receivers drop them by their id.
-        if places and self._store is not None:
+        """Delete rows from disk, or later where that fails now; after a crash before that they are published again."""
+        self._undeleted += places
+        if self._undeleted and self._store is not None:
             with self._minding():
-                count, size = self._store.delete(places)
+                count, size = self._store.delete(self._undeleted)
+                self._undeleted.clear()
                 self._count -= count
                 self._bytes -= size
 

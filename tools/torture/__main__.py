@@ -1,0 +1,53 @@
+"""``python -m tools.torture [NAME…]``: all tortures, or those named, in full."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.errors import EdgewatchError
+from tools.torture import backlog, disk, kill, network
+from tools.torture.finding import Findings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TORTURES: dict[str, Callable[[Findings, Path], None]] = {
+    "kill": lambda findings, folder: kill.torture(findings, folder, rounds=2000),
+    "backlog": lambda findings, folder: backlog.torture(findings, folder, alerts=100_000),
+    "network": lambda findings, folder: network.torture(findings, folder, storm_s=15.0, rounds=2),
+    "full": disk.full,
+    "damage": lambda findings, folder: disk.damaged(findings, folder, rounds=2000),
+}
+
+
+def main() -> int:
+    """Run them one after another; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tools.torture", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_TORTURES)}; all by default")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in _TORTURES]
+    if unknown:
+        parser.error(f"there is no {unknown[0]!r}")
+    broken = []
+    for name in options.names or _TORTURES:
+        begin = time.monotonic()
+        findings = Findings(name)
+        with tempfile.TemporaryDirectory(prefix="edgewatch-torture-") as folder:
+            try:
+                _TORTURES[name](findings, Path(folder))
+            except EdgewatchError as error:
+                print(f"   skipped: {error}", flush=True)
+        findings.figure("seconds", round(time.monotonic() - begin, 1))
+        broken += [f"{name}: {promise}" for promise in findings.broken]
+    for promise in broken:
+        print(f"BROKEN {promise}", flush=True)
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""An agent whose readings a torturer sets: ``python -m tools.torture.driven run --config FILE``.
+
+Its source ``driven`` reads one number from a file of eight bytes, beside a channel that is always lively, so that there
+is something to learn. The number has a hard limit: what must be raised is then known exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from agent.cli import main
+from agent.sources import REGISTRY
+from agent.sources.base import SourceConfig
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Drive", "DrivenSource"]
+
+LIMIT = 100.0
+
+
+class Drive:
+    """The number, as the torturer and the agent share it.
+
+    Parameters
+    ----------
+    path
+        The file; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(bytes(8))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 8)
+        self._value = memoryview(self._map).cast("d")
+
+    @property
+    def value(self) -> float:
+        """The number now."""
+        return self._value[0]
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self._value[0] = value
+
+
+class DrivenConfig(SourceConfig, frozen=True):
+    """Keys of the source."""
+
+    path: str
+
+
+class DrivenSource:
+    """Reads the driven number, and makes up a lively one."""
+
+    Config: ClassVar[type[SourceConfig]] = DrivenConfig
+    inline: ClassVar[bool] = True
+
+    def __init__(self, config: DrivenConfig, interval_s: float) -> None:
+        del interval_s
+        self._drive = Drive(Path(config.path))
+        self._row = 0
+        self.channels = (Channel("driven", alarm_above=LIMIT, effect=1.0), Channel("lively", effect=1.0))
+
+    def read(self) -> Sequence[float]:
+        """See `Source.read`."""
+        self._row += 1
+        return self._drive.value, 50.0 + 3.0 * math.sin(self._row * 0.7) + (self._row * 7919 % 11) / 10.0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+REGISTRY["driven"] = ("tools.torture.driven", "DrivenSource")
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What a torture found: figures, and promises that were kept or broken."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["Findings"]
+
+_PROGRESS_S = 10.0
+
+
+class Findings:
+    """Prints as it goes.
+
+    Parameters
+    ----------
+    name
+        Of the torture.
+    out
+        Where to print; standard output by default.
+    """
+
+    def __init__(self, name: str, out: TextIO | None = None) -> None:
+        self.name = name
+        self._out = out or sys.stdout
+        self._said_at = time.monotonic()
+        #: Names of the promises that were broken.
+        self.broken: list[str] = []
+        #: Of the promises that were kept.
+        self.kept: list[str] = []
+        #: Figures by their names.
+        self.figures: dict[str, float] = {}
+        self._say(f"== {name}")
+
+    def progress(self, done: int, of: int) -> None:
+        """Say now and then how far it is."""
+        if time.monotonic() - self._said_at >= _PROGRESS_S:
+            self._said_at = time.monotonic()
+            self._say(f"   … {done:,} of {of:,}")
+
+    def figure(self, name: str, value: float) -> None:
+        """Something measured."""
+        self.figures[name] = value
+        self._say(f"   {name}: {value:,.6g}" if isinstance(value, float) else f"   {name}: {value:,}")
+
+    def promise(self, name: str, kept: bool) -> None:
+        """Something promised."""
+        (self.kept if kept else self.broken).append(name)
+        self._say(f"   {'kept  ' if kept else 'BROKEN'} {name}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
