@@ -160,11 +160,12 @@ class Outbox:
 
     def _save(self) -> None:
         """Commit what is in memory only; a full disk is given its reserve, and one more try."""
-        if self._store is not None:
+        self._unsaved = True
+        # A disk that failed just now is not tried again with every alert.
+        if self._store is not None and not (self._failing and time.monotonic() < self._retry_at):
             rows = list(self._memory.values())
             state = self.instance.encode() + b"\n" + (self.incidents or b"")
             meta = {"dropped": str(self.dropped).encode(), **self._store.standing(self.next_seq, state)}
-            self._unsaved = True
             with self._minding():
                 try:
                     self._store.insert(rows, meta)
