@@ -4,7 +4,7 @@ BIN := .venv/bin
 KIND ?= cpu
 SECONDS ?= 30
 
-.PHONY: run stress test check bench
+.PHONY: run stress test check torture bench
 
 run:
 	@sh tools/setup.sh run
@@ -23,6 +23,11 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Takes more than an hour; `python -m tools.torture NAME` runs one of them.
+torture:
+	@sh tools/setup.sh test
+	$(BIN)/python -m tools.torture
 
 bench:
 	@sh tools/setup.sh train

@@ -51,10 +51,19 @@ def _small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Have an outbox try a disk that failed at every turn, not twice a minute."""
+    usual, outbox_module._RETRY_S = outbox_module._RETRY_S, 0.0  # noqa: SLF001 - there is no other use for it
+    try:
+        yield
+    finally:
+        outbox_module._RETRY_S = usual  # noqa: SLF001 - as above
+
+
 def full(findings: Findings, folder: Path) -> None:
     """Fill a disk under the outbox, make it read-only, and give it back."""
-    outbox_module._RETRY_S = 0.0  # noqa: SLF001 - not to wait for half a minute at each turn
-    with _small_disk(folder / "disk", "24m") as disk:
+    with _impatient(), _small_disk(folder / "disk", "24m") as disk:
         outbox = Outbox(disk / "state")
         outbox.append([alert(seq) for seq in range(1, 101)], b"100")
         filler = disk / "filler"
