@@ -6,12 +6,14 @@ anchors, aliases, tags and duplicate keys are refused, and the size is capped.
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import math
 import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import msgspec
 import msgspec.structs
@@ -29,16 +31,19 @@ __all__ = [
     "HistoryConfig",
     "LikelihoodThreshold",
     "MadThreshold",
+    "MaintenanceConfig",
     "MeanStdThreshold",
     "MqttConfig",
     "PercentileThreshold",
     "RangeThreshold",
+    "SilenceConfig",
     "SpotThreshold",
     "ThresholdConfig",
     "TlsConfig",
     "json_schema",
     "load",
     "load_as",
+    "moment",
     "parse",
     "read_secret",
 ]
@@ -49,6 +54,9 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+_Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Patterns = Annotated[tuple[_Pattern, ...], msgspec.Meta(min_length=1, max_length=64)]
+_Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -134,6 +142,66 @@ class DetectionConfig(_Section, frozen=True):
     block_s: _Positive = 5.0
 
 
+def moment(text: str) -> float:
+    """Seconds since 1970 of an ISO 8601 date or time; without an offset it is this machine's local time.
+
+    Examples
+    --------
+    >>> moment("2026-01-02T03:04:05Z"), moment("2026-01-02 04:04:05+01:00")
+    (1767323045.0, 1767323045.0)
+    """
+    try:
+        return datetime.datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text!r} is no ISO 8601 time such as 2026-12-24T18:00 or 2026-12-24T17:00:00Z") from None
+
+
+class SilenceConfig(_Section, frozen=True):
+    """A time in which channels raise no alerts.
+
+    Parameters
+    ----------
+    channels
+        Names; ``*``, ``?`` and ``[…]`` match as in a shell.
+    begin, until
+        ISO 8601; without an offset it is this machine's local time. The key of the first is ``from``; without it the
+        silence has begun.
+    include_limits
+        Hard limits are silenced, too.
+    """
+
+    channels: _Patterns
+    until: str
+    begin: str | None = msgspec.field(default=None, name="from")
+    include_limits: bool = False
+
+    def __post_init__(self) -> None:
+        if moment(self.until) <= (moment(self.begin) if self.begin else -math.inf):
+            raise ValueError(f"until {self.until!r} is not after from {self.begin!r}")
+
+
+class MaintenanceConfig(_Section, frozen=True):
+    """A window that comes back on certain days, in which channels raise no alerts.
+
+    Parameters
+    ----------
+    at
+        When it begins, ``HH:MM`` by this machine's local time.
+    for_s
+        How long it lasts, a day at most.
+    days
+        Of its beginning; every day by default.
+    channels, include_limits
+        As in `SilenceConfig`; all channels by default.
+    """
+
+    at: Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    for_s: Annotated[float, msgspec.Meta(gt=0, le=86400)]
+    days: Annotated[tuple[_Day, ...], msgspec.Meta(min_length=1)] = get_args(_Day)
+    channels: _Patterns = ("*",)
+    include_limits: bool = False
+
+
 class AlertsConfig(_Section, frozen=True):
     """When an anomaly becomes an incident, and when it ends.
 
@@ -153,6 +221,8 @@ class AlertsConfig(_Section, frozen=True):
         A channel opens no new incident for this long after its last one closed.
     budget_per_day
         Incidents that are sent a day in the long run: the strongest. The others go into the digest.
+    silences, maintenance
+        When channels raise no alerts: once, and again and again. Detection and learning go on.
     """
 
     learning_s: _NotNegative = 600.0
@@ -162,6 +232,8 @@ class AlertsConfig(_Section, frozen=True):
     merge_s: _NotNegative = 30.0
     cooldown_s: _NotNegative = 60.0
     budget_per_day: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 3.0
+    silences: Annotated[tuple[SilenceConfig, ...], msgspec.Meta(max_length=1000)] = ()
+    maintenance: Annotated[tuple[MaintenanceConfig, ...], msgspec.Meta(max_length=1000)] = ()
 
 
 class HistoryConfig(_Section, frozen=True):

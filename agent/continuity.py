@@ -126,6 +126,7 @@ class Continuity:
         content = {
             "monitor": snapshot.capture(monitor, slow=whole),
             "kinds": snapshot.capture(incidents.kinds),
+            "silences": incidents.silences.remaining(now_ns),
             "incidents": incidents.packed(self.name),
         }
         moment = Moment(self._clock.boot(), now_ns, self._clock.wall())
@@ -150,6 +151,7 @@ class Continuity:
         if whole and recent and recent[0].seq < whole[0].seq:
             recent = None
         newest = recent or whole
+        away_s = self._since(newest[0].moment) if newest else 0.0
         state = raised or None
         if newest:
             saved, content = newest
@@ -157,7 +159,9 @@ class Continuity:
                 for _, part in filter(None, (whole, recent)):
                     snapshot.put_back(monitor, part["monitor"])
                 snapshot.put_back(incidents.kinds, content["kinds"])
-            except (Unusable, KeyError) as error:
+                silences = msgspec.convert(content.get("silences", {}), dict[str, tuple[float, float]])
+                incidents.silences.resume(silences, self._clock.monotonic_ns(), away_s)
+            except (Unusable, KeyError, msgspec.ValidationError) as error:
                 _LOG.warning("the snapshot does not fit this agent (%s); learning starts afresh", error)
                 newest = None
             else:
@@ -171,7 +175,6 @@ class Continuity:
                 _LOG.error("the incidents that were open cannot be read: %s", error)
         if not newest:
             return 0
-        away_s = self._since(newest[0].moment)
         rows = max(1, round(away_s / monitor.interval_s))
         _LOG.info("resumed what was learned up to %.0f s ago", away_s)
         return newest[0].seq + rows

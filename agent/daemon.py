@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent import __version__, bundle
 from agent.continuity import Continuity, identity
 from agent.delivery import Delivery
@@ -262,6 +264,7 @@ class Daemon:
             provisional=bool(verdict.provisional().any()),
             channels=verdict.value.size,
             open_incidents=self._watch.incidents.open,
+            silenced=self._watch.incidents.silenced,
         )
 
     def _digest(self, frame: Frame) -> Digest:
@@ -338,8 +341,10 @@ class Daemon:
             _LOG.warning("reload: a new state_dir takes effect at the next start")
         if watch is not None:
             self._change_watch(watch)
-        elif self._frame is not None:
-            self._watch.keep_all(self._frame.seq)
+        else:
+            self._watch.incidents.silences.configure(new.alerts)
+            if self._frame is not None:
+                self._watch.keep_all(self._frame.seq)
         if publisher is not None:
             self._delivery.change_publisher(publisher)
             self._publisher = publisher
@@ -364,11 +369,14 @@ class Daemon:
         """Go on with other channels or another way to watch them."""
         self._close_incidents()
         watch.incidents.continue_from(self._watch.incidents.next_seq)
+        now_ns = self._clock.monotonic_ns()
+        watch.incidents.silences.resume(self._watch.incidents.silences.remaining(now_ns), now_ns)
         self._frame = None
         self._watch.sampler.close()
         self._watch = watch
 
 
 def _watch_part(config: Config) -> tuple[object, ...]:
-    """What rings, thresholds and incidents depend on."""
-    return (config.node, config.interval_s, config.sources, config.models, config.detection, config.alerts)
+    """What rings, thresholds and incidents depend on; silences do not disturb them."""
+    alerts = msgspec.structs.replace(config.alerts, silences=(), maintenance=())
+    return (config.node, config.interval_s, config.sources, config.models, config.detection, alerts)
