@@ -299,7 +299,15 @@ class Incidents:
 
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
-        return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, "stopped")]
+        return self._close_all(frame, "stopped")
+
+    def relearn(self, frame: Frame) -> list[Alert]:
+        """Close what is open, for a monitor that begins anew."""
+        self.learning = True
+        return self._close_all(frame, "relearned")
+
+    def _close_all(self, frame: Frame, reason: str) -> list[Alert]:
+        return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, reason)]
 
     def acknowledge(self, name: str, frame: Frame) -> list[Alert]:
         """Somebody knows of an open incident: say so, and then no more of it until it closes.

@@ -31,6 +31,7 @@ __all__ = [
     "Metrics",
     "NodeState",
     "Phase",
+    "Received",
     "Scores",
     "Severity",
     "Status",
@@ -306,7 +307,8 @@ class Alert(msgspec.Struct, frozen=True):
     reason
         Why this message was sent: ``onset``, ``limit`` (a hard limit was reached), ``joined``, ``severity``,
         ``revised`` (it is of another kind than it looked at first), ``acknowledged`` (somebody knows, no more updates),
-        ``recovered``, ``accepted`` (the new level became normal), ``missing`` (no more readings) or ``stopped``.
+        ``recovered``, ``accepted`` (the new level became normal), ``missing`` (no more readings), ``relearned`` or
+        ``stopped``.
     strength
         Sum over the incident's channels of each one's worst error over limit: what the alert budget goes by.
     """
@@ -459,3 +461,21 @@ class Health(msgspec.Struct, frozen=True):
     reconnects: int
     rss_mib: float
     suppressed: int = 0
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message from outside, as the broker delivered it.
+
+    Parameters
+    ----------
+    retained
+        The broker had kept it; it may be old.
+    response_topic, correlation
+        Where MQTT 5 asks for an answer, and what the answer has to carry; empty where it does not.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    response_topic: str = ""
+    correlation: bytes = b""

@@ -336,6 +336,14 @@ def test_an_acknowledged_incident_says_so_once_and_then_only_that_it_is_over() -
         feed.incidents.acknowledge(opened.id, feed.newest)
 
 
+def test_relearning_closes_what_is_open() -> None:
+    feed = SilencedFeed()
+    (opened,) = feed(2, 0, 0, times=5)
+    (closed,) = feed.incidents.relearn(feed.newest)
+    assert (closed.phase, closed.reason, closed.incident) == ("close", "relearned", opened.incident)
+    assert feed.incidents.open == ()
+
+
 @pytest.mark.parametrize("name", ["", "pi4-7f3a", "pi4-7f3a-00000", "\x00"])
 def test_only_an_open_incident_that_was_sent_can_be_acknowledged(name: str) -> None:
     feed = SilencedFeed()
