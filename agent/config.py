@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import ipaddress
 import math
 import os
 import re
@@ -35,6 +36,7 @@ __all__ = [
     "MeanStdThreshold",
     "MqttConfig",
     "PercentileThreshold",
+    "PrometheusConfig",
     "RangeThreshold",
     "SilenceConfig",
     "SpotThreshold",
@@ -51,7 +53,9 @@ __all__ = [
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 20
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}$")]
+# Levels of topics: no wildcards, no control characters, and not the broker's own, which begin with a dollar sign.
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
+_Prefix = Annotated[str, msgspec.Meta(pattern=r"^[^/$+#\s\x00-\x1f\x7f-\x9f][^+#\s\x00-\x1f\x7f-\x9f]{0,127}$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 _Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -289,6 +293,11 @@ class MqttConfig(_Section, frozen=True):
         Pace of ``health``.
     alert_expiry_s
         Under MQTT 5 the broker drops an alert that it could not deliver for this long.
+    commands
+        Whether the agent obeys what is said to it on ``cmd``.
+    discovery
+        Whether the node announces itself to Home Assistant; a text is Home Assistant's discovery prefix, where that is
+        not ``homeassistant``.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "localhost"
@@ -296,16 +305,39 @@ class MqttConfig(_Section, frozen=True):
     username: str | None = None
     password_file: str | None = None
     tls: TlsConfig | None = None
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[^+#\s\x00]{1,128}$")] = "edgewatch"
+    prefix: _Prefix = "edgewatch"
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 30
     metrics_interval_s: _NotNegative = 0.0
     health_interval_s: _Positive = 60.0
     alert_expiry_s: Annotated[int, msgspec.Meta(ge=1)] = 7 * 86400
+    commands: bool = False
+    discovery: bool | _Prefix = False
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port, the default port filled in."""
         return self.host, self.port or (8883 if self.tls else 1883)
+
+
+class PrometheusConfig(_Section, frozen=True):
+    """A page for Prometheus.
+
+    Parameters
+    ----------
+    port, address
+        Where it listens; port 0 is any free one.
+    allow_remote
+        Addresses other than loopback are allowed: whoever reaches them reads all values; there is no password.
+    """
+
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9469
+    address: str = "127.0.0.1"
+    allow_remote: bool = False
+
+    def __post_init__(self) -> None:
+        address = ipaddress.ip_address(self.address)
+        if not (self.allow_remote or address.is_loopback):
+            raise ValueError(f"address {self.address} is not loopback; if it is meant, say allow_remote: true")
 
 
 def _default_node() -> str:
@@ -338,6 +370,8 @@ class Config(_Section, frozen=True):
         Bundles, ``builtin`` or a folder; several run side by side.
     history
         Present: all readings are recorded.
+    prometheus
+        Present: a page for Prometheus is served.
     """
 
     node: _Name = msgspec.field(default_factory=_default_node)
@@ -349,6 +383,7 @@ class Config(_Section, frozen=True):
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
     history: HistoryConfig | None = None
+    prometheus: PrometheusConfig | None = None
 
 
 def load(path: Path) -> Config:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent.config import MqttConfig, TlsConfig
     from agent.outbox import Outbox
 
-__all__ = ["Publisher", "probe", "topic"]
+__all__ = ["Publisher", "clear", "probe", "topic"]
 
 _LOG = logging.getLogger(__name__)
 # Its own level, so that paho's packet-by-packet notes stay out of `--verbose`.
@@ -196,18 +196,51 @@ def probe(config: MqttConfig, node: str) -> str:
     EnvironmentFault
         There is no broker, or it does not let us in; says why and what to do.
     """
+    return _spoken(_visit(config, f"edgewatch-{node}-check", _Session.hang_up).version)
+
+
+def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
+    """Connect once and have the broker forget what it keeps of these topics.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        As in `probe`; or the broker refuses a topic, or acknowledges too late.
+    """
+    told: list[str] = []
+
+    def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
+        del userdata, mid, properties
+        told.append(str(reason) if reason.is_failure else "")
+        if len(told) == len(names):
+            client.disconnect()
+
+    def accepted(session: _Session) -> None:
+        session.client.on_publish = published
+        timer = threading.Timer(_ANSWER_TIMEOUT_S, session.hang_up)
+        timer.daemon = True
+        timer.start()
+        for name in names:
+            session.client.publish(name, b"", qos=1, retain=True)
+
+    _visit(config, f"edgewatch-{node}-clear", accepted)
+    refusal = next(filter(None, told), "" if len(told) == len(names) else _NO_ANSWER)
+    if refusal:
+        raise EnvironmentFault(refusal, place=_place(config), remedy="check the broker's access rules for these topics")
+
+
+def _visit(config: MqttConfig, client_id: str, on_accepted: Callable[[_Session], None]) -> _Session:
+    """Connect once with the first version that the broker speaks, until the session ends."""
     password = read_secret(config.password_file)
     context = _ssl_context(config.tls) if config.tls else None
-    session = None
     for version in _VERSIONS:
-        session = _Session(config, f"edgewatch-{node}-check", version, password, context, _Session.hang_up)
+        session = _Session(config, client_id, version, password, context, on_accepted)
         session.run()
-        if session.accepted:
-            return _spoken(version)
-        if not session.speaks_older():
+        if session.accepted or not session.speaks_older():
             break
-    failure = session.failure if session else ""
-    raise EnvironmentFault(failure, place=_place(config), remedy=_remedy(config, failure))
+    if not session.accepted:
+        raise EnvironmentFault(session.failure, place=_place(config), remedy=_remedy(config, session.failure))
+    return session
 
 
 def _spoken(version: MQTTProtocolVersion) -> str:
