@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="default: the bundle that ships")
     model.set_defaults(command=_model)
     schema = commands.add_parser("schema", parents=[common], help="print a JSON Schema")
-    schema.add_argument("what", choices=("config", "alert", "state", "metrics", "health", "digest"))
+    schema.add_argument(
+        "what", choices=("config", "alert", "state", "metrics", "health", "digest", "command", "answer")
+    )
     schema.set_defaults(command=_schema)
     return parser
 
@@ -182,14 +184,16 @@ def _model(options: argparse.Namespace) -> int:
 def _schema(options: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
-    from agent import config, types  # noqa: PLC0415
+    from agent import commands, config, types  # noqa: PLC0415
 
-    payloads = {
+    payloads: dict[str, Any] = {
         "alert": types.Alert,
         "state": types.NodeState,
         "metrics": types.Metrics,
         "health": types.Health,
         "digest": types.Digest,
+        "command": commands.Command,
+        "answer": commands.Answer,
     }
     schema = config.json_schema() if options.what == "config" else msgspec.json.schema(payloads[options.what])
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -115,9 +115,11 @@ class Continuity:
     def tend(self, monitor: Monitor, incidents: Incidents, seq: int, *, hurry: bool = False) -> None:
         """Take a snapshot if one is due, or if there is reason to hurry."""
         now_ns = self._clock.monotonic_ns()
+        if hurry:
+            self._recent_due_ns = min(self._recent_due_ns, self._taken_ns + round(_HURRY_S * 1e9))
         if now_ns >= self._whole_due_ns:
             self.take(monitor, incidents, seq, whole=True)
-        elif now_ns >= self._recent_due_ns or (hurry and now_ns - self._taken_ns >= _HURRY_S * 1e9):
+        elif now_ns >= self._recent_due_ns:
             self.take(monitor, incidents, seq, whole=False)
 
     def take(self, monitor: Monitor, incidents: Incidents, seq: int, *, whole: bool) -> None:
