@@ -155,6 +155,22 @@ def test_a_silenced_node_raises_no_alert_until_it_is_told_to(
     assert [a["seq"] for a in subscriber.json("alert")] == list(range(1, 1 + len(subscriber.json("alert"))))
 
 
+def test_a_silence_by_command_outlasts_a_restart(
+    broker: Any, subscribe: Callable[..., Any], run_agent: Callable[..., Any], tmp_path: Path
+) -> None:
+    subscriber = subscribe(broker.port)
+    path = settings(tmp_path, broker.port, ", commands: true")
+    agent = run_agent(path)
+    wait_for(lambda: subscriber.on("state"), 20, "the first state")
+    subscriber.say(CMD, b'{"command":"silence","channels":["oven"],"for_s":600}')
+    wait_for(lambda: subscriber.json("state")[-1]["silenced"] == 1, what="the silence")
+    assert agent.end() == 0
+    subscriber.messages.clear()
+    again = run_agent(path)
+    assert wait_for(lambda: subscriber.json("state"), 20, "the first state")[0]["silenced"] == 1
+    assert again.end() == 0
+
+
 def test_an_incident_is_acknowledged_and_a_node_learns_anew(
     broker: Any, subscribe: Callable[..., Any], run_agent: Callable[..., Any], tmp_path: Path
 ) -> None:
