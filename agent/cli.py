@@ -29,10 +29,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives its exit code: 0 fine, 1 internal error, 2 the user's mistake, 3 the environment's."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr
-    )
     try:
+        _log(options)
         return int(options.command(options))
     except EdgewatchError as error:
         print(f"edgewatch: {error}", file=sys.stderr)  # noqa: T201 - the answer to the person who called
@@ -42,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _log(options: argparse.Namespace) -> None:
+    level = logging.DEBUG if options.verbose else logging.INFO
+    if options.command is _run:
+        from agent import log  # noqa: PLC0415
+
+        log.configure(level, as_json=options.log_json)
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", parents=[configured], help="run the daemon")
+    run.add_argument("--log-json", action="store_true", help="log JSON, one object a line")
     run.set_defaults(command=_run)
     check = commands.add_parser("check", parents=[configured], help="validate config, bundle, sources and broker")
     check.set_defaults(command=_check)
@@ -70,12 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--incidents", type=Path, metavar="JSONL", help="the alerts, one a line")
     replay.add_argument("--held", action="store_true", help="there, also what the alert budget held back")
     replay.set_defaults(command=_replay)
+    discovery = commands.add_parser("discovery", parents=[configured], help="what Home Assistant is told of this node")
+    discovery.add_argument("action", choices=("show", "remove"))
+    discovery.set_defaults(command=_discovery)
     model = commands.add_parser("model", parents=[common], help="show or verify a model bundle")
     model.add_argument("action", choices=("show", "verify"))
     model.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="default: the bundle that ships")
     model.set_defaults(command=_model)
     schema = commands.add_parser("schema", parents=[common], help="print a JSON Schema")
-    schema.add_argument("what", choices=("config", "alert", "state", "metrics", "health", "digest"))
+    schema.add_argument(
+        "what", choices=("config", "alert", "state", "metrics", "health", "digest", "command", "answer")
+    )
     schema.set_defaults(command=_schema)
     return parser
 
@@ -132,6 +146,25 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
+def _discovery(options: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from agent.discovery import RETAINED, Discovery  # noqa: PLC0415
+    from agent.publisher import clear, topic  # noqa: PLC0415
+
+    config = _config(options)
+    discovery = Discovery(config.mqtt, config.node)
+    if options.action == "show":
+        print(msgspec.json.format(discovery.payload, indent=2).decode())  # noqa: T201
+        return 0
+    clear(config.mqtt, config.node, [discovery.topic, *(topic(config.mqtt, config.node, leaf) for leaf in RETAINED)])
+    print(  # noqa: T201
+        f"{config.node} is removed from Home Assistant, and the broker keeps nothing of it; "
+        "an agent that still runs says all of it again"
+    )
+    return 0
+
+
 def _model(options: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
@@ -151,14 +184,16 @@ def _model(options: argparse.Namespace) -> int:
 def _schema(options: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
-    from agent import config, types  # noqa: PLC0415
+    from agent import commands, config, types  # noqa: PLC0415
 
-    payloads = {
+    payloads: dict[str, Any] = {
         "alert": types.Alert,
         "state": types.NodeState,
         "metrics": types.Metrics,
         "health": types.Health,
         "digest": types.Digest,
+        "command": commands.Command,
+        "answer": commands.Answer,
     }
     schema = config.json_schema() if options.what == "config" else msgspec.json.schema(payloads[options.what])
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

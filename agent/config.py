@@ -6,12 +6,15 @@ anchors, aliases, tags and duplicate keys are refused, and the size is capped.
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import ipaddress
+import math
 import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import msgspec
 import msgspec.structs
@@ -29,16 +32,20 @@ __all__ = [
     "HistoryConfig",
     "LikelihoodThreshold",
     "MadThreshold",
+    "MaintenanceConfig",
     "MeanStdThreshold",
     "MqttConfig",
     "PercentileThreshold",
+    "PrometheusConfig",
     "RangeThreshold",
+    "SilenceConfig",
     "SpotThreshold",
     "ThresholdConfig",
     "TlsConfig",
     "json_schema",
     "load",
     "load_as",
+    "moment",
     "parse",
     "read_secret",
 ]
@@ -46,9 +53,14 @@ __all__ = [
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 20
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}$")]
+# Levels of topics: no wildcards, no control characters, and not the broker's own, which begin with a dollar sign.
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
+_Prefix = Annotated[str, msgspec.Meta(pattern=r"^[^/$+#\s\x00-\x1f\x7f-\x9f][^+#\s\x00-\x1f\x7f-\x9f]{0,127}$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+_Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Patterns = Annotated[tuple[_Pattern, ...], msgspec.Meta(min_length=1, max_length=64)]
+_Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -134,6 +146,66 @@ class DetectionConfig(_Section, frozen=True):
     block_s: _Positive = 5.0
 
 
+def moment(text: str) -> float:
+    """Seconds since 1970 of an ISO 8601 date or time; without an offset it is this machine's local time.
+
+    Examples
+    --------
+    >>> moment("2026-01-02T03:04:05Z"), moment("2026-01-02 04:04:05+01:00")
+    (1767323045.0, 1767323045.0)
+    """
+    try:
+        return datetime.datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"{text!r} is no ISO 8601 time such as 2026-12-24T18:00 or 2026-12-24T17:00:00Z") from None
+
+
+class SilenceConfig(_Section, frozen=True):
+    """A time in which channels raise no alerts.
+
+    Parameters
+    ----------
+    channels
+        Names; ``*``, ``?`` and ``[…]`` match as in a shell.
+    begin, until
+        ISO 8601; without an offset it is this machine's local time. The key of the first is ``from``; without it the
+        silence has begun.
+    include_limits
+        Hard limits are silenced, too.
+    """
+
+    channels: _Patterns
+    until: str
+    begin: str | None = msgspec.field(default=None, name="from")
+    include_limits: bool = False
+
+    def __post_init__(self) -> None:
+        if moment(self.until) <= (moment(self.begin) if self.begin else -math.inf):
+            raise ValueError(f"until {self.until!r} is not after from {self.begin!r}")
+
+
+class MaintenanceConfig(_Section, frozen=True):
+    """A window that comes back on certain days, in which channels raise no alerts.
+
+    Parameters
+    ----------
+    at
+        When it begins, ``HH:MM`` by this machine's local time.
+    for_s
+        How long it lasts, a day at most.
+    days
+        Of its beginning; every day by default.
+    channels, include_limits
+        As in `SilenceConfig`; all channels by default.
+    """
+
+    at: Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    for_s: Annotated[float, msgspec.Meta(gt=0, le=86400)]
+    days: Annotated[tuple[_Day, ...], msgspec.Meta(min_length=1)] = get_args(_Day)
+    channels: _Patterns = ("*",)
+    include_limits: bool = False
+
+
 class AlertsConfig(_Section, frozen=True):
     """When an anomaly becomes an incident, and when it ends.
 
@@ -153,6 +225,8 @@ class AlertsConfig(_Section, frozen=True):
         A channel opens no new incident for this long after its last one closed.
     budget_per_day
         Incidents that are sent a day in the long run: the strongest. The others go into the digest.
+    silences, maintenance
+        When channels raise no alerts: once, and again and again. Detection and learning go on.
     """
 
     learning_s: _NotNegative = 600.0
@@ -162,6 +236,8 @@ class AlertsConfig(_Section, frozen=True):
     merge_s: _NotNegative = 30.0
     cooldown_s: _NotNegative = 60.0
     budget_per_day: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 3.0
+    silences: Annotated[tuple[SilenceConfig, ...], msgspec.Meta(max_length=1000)] = ()
+    maintenance: Annotated[tuple[MaintenanceConfig, ...], msgspec.Meta(max_length=1000)] = ()
 
 
 class HistoryConfig(_Section, frozen=True):
@@ -217,6 +293,11 @@ class MqttConfig(_Section, frozen=True):
         Pace of ``health``.
     alert_expiry_s
         Under MQTT 5 the broker drops an alert that it could not deliver for this long.
+    commands
+        Whether the agent obeys what is said to it on ``cmd``.
+    discovery
+        Whether the node announces itself to Home Assistant; a text is Home Assistant's discovery prefix, where that is
+        not ``homeassistant``.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1)] = "localhost"
@@ -224,16 +305,39 @@ class MqttConfig(_Section, frozen=True):
     username: str | None = None
     password_file: str | None = None
     tls: TlsConfig | None = None
-    prefix: Annotated[str, msgspec.Meta(pattern=r"^[^+#\s\x00]{1,128}$")] = "edgewatch"
+    prefix: _Prefix = "edgewatch"
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 30
     metrics_interval_s: _NotNegative = 0.0
     health_interval_s: _Positive = 60.0
     alert_expiry_s: Annotated[int, msgspec.Meta(ge=1)] = 7 * 86400
+    commands: bool = False
+    discovery: bool | _Prefix = False
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port, the default port filled in."""
         return self.host, self.port or (8883 if self.tls else 1883)
+
+
+class PrometheusConfig(_Section, frozen=True):
+    """A page for Prometheus.
+
+    Parameters
+    ----------
+    port, address
+        Where it listens; port 0 is any free one.
+    allow_remote
+        Addresses other than loopback are allowed: whoever reaches them reads all values; there is no password.
+    """
+
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9469
+    address: str = "127.0.0.1"
+    allow_remote: bool = False
+
+    def __post_init__(self) -> None:
+        address = ipaddress.ip_address(self.address)
+        if not (self.allow_remote or address.is_loopback):
+            raise ValueError(f"address {self.address} is not loopback; if it is meant, say allow_remote: true")
 
 
 def _default_node() -> str:
@@ -266,6 +370,8 @@ class Config(_Section, frozen=True):
         Bundles, ``builtin`` or a folder; several run side by side.
     history
         Present: all readings are recorded.
+    prometheus
+        Present: a page for Prometheus is served.
     """
 
     node: _Name = msgspec.field(default_factory=_default_node)
@@ -277,6 +383,7 @@ class Config(_Section, frozen=True):
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
     history: HistoryConfig | None = None
+    prometheus: PrometheusConfig | None = None
 
 
 def load(path: Path) -> Config:

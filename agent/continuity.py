@@ -115,9 +115,11 @@ class Continuity:
     def tend(self, monitor: Monitor, incidents: Incidents, seq: int, *, hurry: bool = False) -> None:
         """Take a snapshot if one is due, or if there is reason to hurry."""
         now_ns = self._clock.monotonic_ns()
+        if hurry:
+            self._recent_due_ns = min(self._recent_due_ns, self._taken_ns + round(_HURRY_S * 1e9))
         if now_ns >= self._whole_due_ns:
             self.take(monitor, incidents, seq, whole=True)
-        elif now_ns >= self._recent_due_ns or (hurry and now_ns - self._taken_ns >= _HURRY_S * 1e9):
+        elif now_ns >= self._recent_due_ns:
             self.take(monitor, incidents, seq, whole=False)
 
     def take(self, monitor: Monitor, incidents: Incidents, seq: int, *, whole: bool) -> None:
@@ -126,6 +128,7 @@ class Continuity:
         content = {
             "monitor": snapshot.capture(monitor, slow=whole),
             "kinds": snapshot.capture(incidents.kinds),
+            "silences": incidents.silences.remaining(now_ns),
             "incidents": incidents.packed(self.name),
         }
         moment = Moment(self._clock.boot(), now_ns, self._clock.wall())
@@ -150,6 +153,7 @@ class Continuity:
         if whole and recent and recent[0].seq < whole[0].seq:
             recent = None
         newest = recent or whole
+        away_s = self._since(newest[0].moment) if newest else 0.0
         state = raised or None
         if newest:
             saved, content = newest
@@ -157,7 +161,9 @@ class Continuity:
                 for _, part in filter(None, (whole, recent)):
                     snapshot.put_back(monitor, part["monitor"])
                 snapshot.put_back(incidents.kinds, content["kinds"])
-            except (Unusable, KeyError) as error:
+                silences = msgspec.convert(content.get("silences", {}), dict[str, tuple[float, float]])
+                incidents.silences.resume(silences, self._clock.monotonic_ns(), away_s)
+            except (Unusable, KeyError, msgspec.ValidationError) as error:
                 _LOG.warning("the snapshot does not fit this agent (%s); learning starts afresh", error)
                 newest = None
             else:
@@ -171,7 +177,6 @@ class Continuity:
                 _LOG.error("the incidents that were open cannot be read: %s", error)
         if not newest:
             return 0
-        away_s = self._since(newest[0].moment)
         rows = max(1, round(away_s / monitor.interval_s))
         _LOG.info("resumed what was learned up to %.0f s ago", away_s)
         return newest[0].seq + rows

@@ -7,18 +7,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent import __version__, bundle
+from agent.commands import Acknowledge, Relearn, Silence, Unsilence
 from agent.continuity import Continuity, identity
 from agent.delivery import Delivery
 from agent.digest import Held
-from agent.errors import EdgewatchError
+from agent.errors import EdgewatchError, EnvironmentFault, UserError
 from agent.health import StepTimes, rss_mib
 from agent.history import History
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.outbox import Outbox
+from agent.prometheus import Page
 from agent.publisher import Publisher
+from agent.remote import Remote
 from agent.sampler import Sampler
+from agent.silence import matching
 from agent.sources import source_class
 from agent.types import ChannelMetric, Digest, Health, Metrics, NodeState
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.clock import Clock
+    from agent.commands import Command
     from agent.config import Config
     from agent.sources.base import Source
     from agent.types import Alert, Channel, Frame, HeldBack, Status, Verdict
@@ -35,6 +42,7 @@ __all__ = ["Daemon", "load_bundles", "open_sources"]
 _LOG = logging.getLogger(__name__)
 _STATE_INTERVAL_S = 60.0
 _DIGEST_INTERVAL_S = 60.0
+_PAGE_INTERVAL_S = 5.0
 
 
 def load_bundles(config: Config) -> list[bundle.Bundle]:
@@ -129,8 +137,9 @@ class Daemon:
         self._clock = clock
         self._reload = reload
         self._reload_requested = False
+        self._commanded = False
         self._outbox = Outbox(Path(config.state_dir))
-        self._publisher = Publisher(config.mqtt, config.node, self._outbox.instance)
+        self._remote, self._publisher = self._link(config)
         self._delivery = Delivery(self._outbox, self._publisher)
         self._watch = _Watch(config, clock, self._outbox, self._delivery)
         self._watch.resume(self._outbox.next_seq, self._outbox.incidents)
@@ -143,7 +152,8 @@ class Daemon:
         self._held = Held()
         self._digested: tuple[HeldBack, ...] = ()
         self._frame: Frame | None = None
-        self._due = dict.fromkeys(("state", "metrics", "health", "digest"), self._started_ns)
+        self._due = dict.fromkeys(("state", "metrics", "health", "digest", "page"), self._started_ns)
+        self._page = Page(config.prometheus) if config.prometheus else None
 
     def request_reload(self) -> None:
         """Read the configuration again before the next tick; safe in a signal handler."""
@@ -160,6 +170,8 @@ class Daemon:
         finally:
             self._keep_or_close()
             self._watch.sampler.close()
+            if self._page is not None:
+                self._page.close()
             if self._history is not None:
                 self._history.flush()
             self._delivery.stop()
@@ -170,6 +182,7 @@ class Daemon:
         for frame in self._watch.sampler.frames():
             begin = time.perf_counter()
             self._frame = frame
+            self._remote.hear(self._publisher, self._now_s())
             if self._history is not None:
                 self._history.add(frame)
             verdict = self._watch.monitor.step(frame)
@@ -177,7 +190,9 @@ class Daemon:
             alerts = self._watch.incidents.step(frame, verdict)
             self._raise(alerts)
             self._hold_back()
-            self._watch.keep(frame.seq, hurry=any(alert.phase != "update" for alert in alerts))
+            hurry = self._commanded or any(alert.phase != "update" for alert in alerts)
+            self._watch.keep(frame.seq, hurry=hurry)
+            self._commanded = False
             self._publish(frame, verdict)
             if self._reload_requested:
                 self._reload_requested = False
@@ -192,6 +207,32 @@ class Daemon:
         self._delivery.put(alerts, self._watch.packed())
         for alert in alerts:
             _LOG.info("%s %s %s: %s", alert.phase, alert.severity, alert.id, alert.summary)
+
+    def _carry_out(self, command: Command) -> str:
+        """Do what a remote command says; gives a line about it."""
+        incidents, frame = self._watch.incidents, self._frame
+        if frame is None:
+            raise EnvironmentFault("nothing was read yet", remedy="say it again in a moment")
+        self._commanded = True
+        if isinstance(command, Silence):
+            add, limits = incidents.silences.add, command.include_limits
+            count = add(command.channels, command.for_s, frame.mono_ns, include_limits=limits)
+            return f"silenced for {command.for_s:g} s{', hard limits too' if limits else ''}: {_of_channels(count)}"
+        if isinstance(command, Unsilence):
+            return f"silences by command ended: {_of_channels(incidents.silences.lift(command.channels))}"
+        if isinstance(command, Acknowledge):
+            self._raise(incidents.acknowledge(command.incident, frame))
+            return "no more updates of this incident, only its close"
+        if isinstance(command, Relearn):
+            if not matching(command.channels, self._watch.sampler.channels).all():
+                raise UserError("channels can only relearn all together", remedy="say channels: ['*']")
+            self._watch.monitor.relearn()
+            self._raise(incidents.relearn(frame))
+            self._hold_back()
+            self._watch.keep_all(frame.seq)  # an older whole snapshot would bring back what is to be forgotten
+            return "all channels learn anew"
+        self.request_reload()
+        return "the configuration is read again; the log says what came of it"
 
     def _hold_back(self) -> None:
         """Remember what the alert budget did not let pass."""
@@ -219,16 +260,17 @@ class Daemon:
 
     def _publish(self, frame: Frame, verdict: Verdict) -> None:
         """Say what is new or due: state at once when it changes, the rest at its own pace."""
-        renewed = self._publisher.renewed()
+        renewed = self._remote.announce(self._publisher, self._now_s())
         mqtt = self._config.mqtt
         open_incidents = self._watch.incidents.open
         learning = not bool((verdict.progress() >= 1.0).any())
         state: Status = "anomalous" if open_incidents else "learning" if learning else "normal"
         if state != self._state:
             self._state, self._since = state, frame.wall
-        changed = (state, open_incidents) != self._said
+        saying = (state, open_incidents, self._watch.incidents.silenced)
+        changed = saying != self._said
         if self._is_due("state", _STATE_INTERVAL_S) or changed or renewed:
-            self._said = (state, open_incidents)
+            self._said = saying
             self._publisher.publish("state", self._node_state(frame, verdict), qos=1, retain=True)
         if mqtt.metrics_interval_s and self._is_due("metrics", mqtt.metrics_interval_s):
             self._publisher.publish("metrics", self._metrics(frame, verdict), qos=0, retain=False)
@@ -239,6 +281,8 @@ class Daemon:
             if held != self._digested or renewed:
                 self._digested = held
                 self._publisher.publish("digest", self._digest(frame), qos=0, retain=True)
+        if self._page is not None and self._is_due("page", _PAGE_INTERVAL_S):
+            self._page.show(self._health(frame), self._node_state(frame, verdict), self._metrics(frame, verdict))
 
     def _is_due(self, what: str, interval_s: float) -> bool:
         now = self._clock.monotonic_ns()
@@ -262,6 +306,7 @@ class Daemon:
             provisional=bool(verdict.provisional().any()),
             channels=verdict.value.size,
             open_incidents=self._watch.incidents.open,
+            silenced=self._watch.incidents.silenced,
         )
 
     def _digest(self, frame: Frame) -> Digest:
@@ -329,7 +374,7 @@ class Daemon:
         old = self._config
         try:
             new = self._reload()
-            publisher, watch = self._made_for(new)
+            link, watch = self._made_for(new)
         except EdgewatchError as error:
             _LOG.error("reload: %s", error)
             _LOG.error("reload: nothing was changed")
@@ -338,11 +383,14 @@ class Daemon:
             _LOG.warning("reload: a new state_dir takes effect at the next start")
         if watch is not None:
             self._change_watch(watch)
-        elif self._frame is not None:
-            self._watch.keep_all(self._frame.seq)
-        if publisher is not None:
-            self._delivery.change_publisher(publisher)
-            self._publisher = publisher
+        else:
+            self._watch.incidents.silences.configure(new.alerts)
+            if self._frame is not None:
+                self._watch.keep_all(self._frame.seq)
+        if link is not None:
+            self._remote, self._publisher = link
+            self._delivery.change_publisher(self._publisher)
+        self._replace_page(old, new)
         if watch is not None or new.history != old.history:
             if self._history is not None:
                 self._history.flush()
@@ -351,24 +399,48 @@ class Daemon:
         _LOG.info("reload: done; channels %s", "start afresh" if watch else "go on as they were")
         return watch is not None
 
-    def _made_for(self, new: Config) -> tuple[Publisher | None, _Watch | None]:
+    def _made_for(self, new: Config) -> tuple[tuple[Remote, Publisher] | None, _Watch | None]:
         """What another configuration needs anew."""
-        old, publisher, watch = self._config, None, None
+        old, link, watch = self._config, None, None
         if (new.mqtt, new.node) != (old.mqtt, old.node):
-            publisher = Publisher(new.mqtt, new.node, self._outbox.instance)
+            link = self._link(new)
         if _watch_part(new) != _watch_part(old):
             watch = _Watch(new, self._clock, self._outbox, self._delivery)
-        return publisher, watch
+        return link, watch
+
+    def _link(self, config: Config) -> tuple[Remote, Publisher]:
+        """What goes with the section mqtt."""
+        remote = Remote(config.mqtt, config.node, self._carry_out)
+        return remote, Publisher(config.mqtt, config.node, self._outbox.instance, remote.filters)
 
     def _change_watch(self, watch: _Watch) -> None:
         """Go on with other channels or another way to watch them."""
         self._close_incidents()
         watch.incidents.continue_from(self._watch.incidents.next_seq)
+        now_ns = self._clock.monotonic_ns()
+        watch.incidents.silences.resume(self._watch.incidents.silences.remaining(now_ns), now_ns)
         self._frame = None
         self._watch.sampler.close()
         self._watch = watch
 
+    def _replace_page(self, old: Config, new: Config) -> None:
+        """Serve the page for Prometheus as it is configured now."""
+        if new.prometheus == old.prometheus:
+            return
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+        try:
+            self._page = Page(new.prometheus) if new.prometheus else None
+        except EdgewatchError as error:
+            _LOG.error("reload: %s", error)
+
+
+def _of_channels(count: int) -> str:
+    return f"{count} channel{'' if count == 1 else 's'}"
+
 
 def _watch_part(config: Config) -> tuple[object, ...]:
-    """What rings, thresholds and incidents depend on."""
-    return (config.node, config.interval_s, config.sources, config.models, config.detection, config.alerts)
+    """What rings, thresholds and incidents depend on; silences do not disturb them."""
+    alerts = msgspec.structs.replace(config.alerts, silences=(), maintenance=())
+    return (config.node, config.interval_s, config.sources, config.models, config.detection, alerts)

@@ -11,8 +11,10 @@ import numpy as np
 
 from agent import snapshot
 from agent.budget import Budget
+from agent.errors import UserError
 from agent.kinds import Kinds
 from agent.limits import HardLimits
+from agent.silence import Silences
 from agent.types import Alert, Contributor, HeldBack, Kind, Severity, bounded_score
 from agent.wording import quantity, range_text
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from agent.config import AlertsConfig
     from agent.types import (
+        BoolArray,
         Channel,
         Float64Array,
         Frame,
@@ -68,6 +71,8 @@ class _Incident(msgspec.Struct):
     provisional: bool = True
     accepted: bool = False
     limit: bool = False
+    silenced: bool = False
+    acknowledged: bool = False
     needed: float = math.inf
 
     @property
@@ -100,6 +105,10 @@ class Incidents:
     counts as critical, by its own cool-down and past the budget; it is over when the value is back by half of the
     channel's smallest effect.
 
+    Silenced channels are followed all the same, in incidents of their own, which are not sent; one that outlasts its
+    silence is offered to the budget then. One that was sent before has no updates while all its channels are silenced,
+    but its close.
+
     Parameters
     ----------
     channels
@@ -118,8 +127,8 @@ class Incidents:
         Whether the wall clock can be believed; asked only when there is a message to write.
     """
 
-    #: Kept with what was learned, not with every alert: it is large.
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("kinds",)
+    #: The first two are kept with what was learned, not with every alert; the others are found anew at each tick.
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("kinds", "silences", "_silence", "_silent")
 
     def __init__(
         self,
@@ -168,6 +177,10 @@ class Incidents:
         self._strangers: list[_Incident] = []
         self._held: list[HeldBack] = []
         self.budget = Budget(config.budget_per_day)
+        self.silences = Silences(channels, config)
+        # Which channels are silenced at this tick, bool[2, n], and in effect, bool[n]; None when none is.
+        self._silence: BoolArray | None = None
+        self._silent: BoolArray | None = None
         #: Whether no channel has been learned yet.
         self.learning = True
         #: Incidents so far, sent or held back.
@@ -178,9 +191,15 @@ class Incidents:
         """Identifiers of the incidents that are open and were sent, oldest first."""
         return tuple(incident.stem for incident in self._open if incident.stem)
 
+    @property
+    def silenced(self) -> int:
+        """Number of channels that are silenced at this tick."""
+        return 0 if self._silence is None else int(np.count_nonzero(self._silence[_UNUSUAL]))
+
     def candidates(self) -> list[tuple[int, float]]:
-        """Number, from 1, and strength so far of all incidents that are not over; infinite beyond a hard limit."""
-        return [(incident.number, math.inf if incident.limit else incident.strength) for incident in self._open]
+        """Number, from 1, and strength so far of what may be sent and is not over; infinite beyond a hard limit."""
+        heard = [incident for incident in self._open if not self._is_silent(incident)]
+        return [(incident.number, math.inf if incident.limit else incident.strength) for incident in heard]
 
     def take_held(self) -> list[HeldBack]:
         """Incidents that ended since the last call without having been sent."""
@@ -200,6 +219,7 @@ class Incidents:
             self.learning = not (verdict.progress() >= 1.0).any()
             self.budget.hold(frame.seq * self._interval_s)
         beyond = self._limits.reached(frame.values)
+        self._silence = self.silences.at(frame)
         if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)):
             return []  # what would be written down is there already
         missing = np.isnan(verdict.value)
@@ -223,9 +243,12 @@ class Incidents:
 
         new = confirmed.any(axis=0) & ~self._member.any(axis=0)
         self._member |= confirmed
+        self._silent = silent = self._in_effect()
         if new.any():
             began = np.where(confirmed, self._began, frame.seq).min(axis=0)
-            self._join_or_open(np.flatnonzero(new), began, frame, verdict, strength)
+            for those in (new,) if silent is None else (new & ~silent, new & silent):
+                if those.any():
+                    self._join_or_open(np.flatnonzero(those), began, frame, verdict, strength)
         worse = bad.any(axis=0)
         alerts: list[Alert] = []
         for incident in tuple(self._open):
@@ -242,7 +265,7 @@ class Incidents:
         return self._next_seq
 
     def packed(self, belongs_to: str) -> bytes:
-        """All that is needed to go on with these incidents after a restart, but for `kinds`.
+        """All that is needed to go on with these incidents after a restart, but for `kinds` and `silences`.
 
         Parameters
         ----------
@@ -276,7 +299,50 @@ class Incidents:
 
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
-        return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, "stopped")]
+        return self._close_all(frame, "stopped")
+
+    def relearn(self, frame: Frame) -> list[Alert]:
+        """Close what is open, for a monitor that begins anew."""
+        self.learning = True
+        return self._close_all(frame, "relearned")
+
+    def _close_all(self, frame: Frame, reason: str) -> list[Alert]:
+        return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, reason)]
+
+    def acknowledge(self, name: str, frame: Frame) -> list[Alert]:
+        """Somebody knows of an open incident: say so, and then no more of it until it closes.
+
+        Parameters
+        ----------
+        name
+            As alerts carry it in ``incident`` or ``id``.
+        frame
+            The newest.
+
+        Raises
+        ------
+        UserError
+            There is no such open incident.
+        """
+        named = (i for i in self._open if i.stem and (name == i.stem or name.startswith(f"{i.stem}.")))
+        incident = next(named, None)
+        if incident is None:
+            raise UserError(f"no open incident {name!r}", remedy="the topic state lists the open ones")
+        if incident.acknowledged:
+            return []
+        incident.acknowledged = True
+        return [self._message(incident, frame, "update", "acknowledged")]
+
+    def _in_effect(self) -> BoolArray | None:
+        """Which channels are silenced, hard limits considered."""
+        if self._silence is None:
+            return None
+        silent: BoolArray = np.where(self._member[_BEYOND], self._silence[_BEYOND], self._silence[_UNUSUAL])
+        return silent
+
+    def _is_silent(self, incident: _Incident) -> bool:
+        """Whether all channels of an incident are silenced."""
+        return self._silent is not None and bool(self._silent[list(incident.worst)].all())
 
     def _reach(self, channels: IntArray) -> None:
         """Incidents that these channels already belong to are now about a hard limit, too."""
@@ -290,7 +356,9 @@ class Incidents:
     def _join_or_open(
         self, new: IntArray, began: IntArray, frame: Frame, verdict: Verdict, strength: Float64Array
     ) -> None:
-        joined = next((i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows), None)
+        silent = self._silent is not None and bool(self._silent[new].all())
+        recent = (i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows)
+        joined = next((i for i in recent if self._is_silent(i) is silent), None)
         if joined is None:
             self.count += 1
             started = int(began[new].min())
@@ -339,19 +407,25 @@ class Incidents:
             incident.severity = severity
             incident.pending = incident.pending or "severity"
         if not incident.stem:
-            return self._offer(incident, frame)
-        if incident.pending and frame.seq - incident.last_message_seq >= self._pause_rows:
+            return self._offer(incident, frame, strength)
+        due = incident.pending and frame.seq - incident.last_message_seq >= self._pause_rows
+        if due and not incident.acknowledged and not self._is_silent(incident):
             return [self._message(incident, frame, "update", incident.pending)]
         return []
 
-    def _offer(self, incident: _Incident, frame: Frame) -> list[Alert]:
-        """Send an incident that was not, if the budget admits it or a hard limit was reached."""
+    def _offer(self, incident: _Incident, frame: Frame, strength: Float64Array) -> list[Alert]:
+        """Send an incident that was not, if it may be heard and the budget admits it or a hard limit was reached."""
         now_s = frame.seq * self._interval_s
         incident.needed = min(incident.needed, self.budget.needed(now_s))
-        if not (incident.limit or self.budget.admits(incident.strength, now_s)):
+        heard = [c for c in incident.worst if self._silent is None or not self._silent[c]]
+        incident.silenced |= len(heard) < len(incident.worst)
+        if incident.silenced and not strength[heard].any():
+            return []  # nobody hears of what was over when the silence ended
+        limit = bool(self._member[_BEYOND, heard].any())
+        if not (limit or self.budget.admits(sum(incident.worst[c][0] for c in heard), now_s)):
             return []
         incident.stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
-        return [self._message(incident, frame, "open", "limit" if incident.limit else "onset")]
+        return [self._message(incident, frame, "open", "limit" if limit else "onset")]
 
     def _revise(self, incident: _Incident, frame: Frame, channels: list[int]) -> bool:
         """Name these channels' anomalies for good; whether the strongest one's is now another."""
@@ -464,6 +538,7 @@ class Incidents:
             needed=round(incident.needed, 3),
             summary=_summary(incident, contributors, "close", reason, duration_s),
             channels=tuple(contributor.channel for contributor in contributors),
+            reason="silenced" if incident.silenced else "budget",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class Monitor:
         Seconds between frames, to which all times are rounded.
     """
 
+    #: What it is made from, not what it learned.
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("_bundles",)
+
     def __init__(
         self,
         channels: Sequence[Channel],
@@ -49,17 +52,32 @@ class Monitor:
     ) -> None:
         #: Seconds between frames.
         self.interval_s = interval_s
-        self._watches: list[Watch] = []
         # Number of the frame that comes next unless some are missed; -1 before the first.
         self._next_seq = -1
-        for bundle in [bundles] if isinstance(bundles, Bundle) else bundles:
-            kind = TrainedWatch if isinstance(bundle.manifest.scaling, FixedScaling) else UniversalWatch
-            self._watches.append(kind(channels, bundle, detection, alerts, interval_s))
+        self._bundles = [bundles] if isinstance(bundles, Bundle) else list(bundles)
+        self._settings = (detection, alerts, interval_s)
+        self._channels = tuple(channels)
+        self._watches = self._begin()
+        self._invalid_before = 0
+
+    def _begin(self) -> list[Watch]:
+        """Watches that know nothing yet."""
+        return [
+            (TrainedWatch if isinstance(bundle.manifest.scaling, FixedScaling) else UniversalWatch)(
+                self._channels, bundle, *self._settings
+            )
+            for bundle in self._bundles
+        ]
 
     @property
     def invalid(self) -> int:
         """Readings that were there but could not be used, so far."""
-        return self._watches[0].invalid
+        return self._invalid_before + self._watches[0].invalid
+
+    def relearn(self) -> None:
+        """Forget all that was learned since the start, of all channels."""
+        self._invalid_before = self.invalid
+        self._watches = self._begin()
 
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""

@@ -1,7 +1,8 @@
 """Speaks MQTT: birth, last will, state, alerts, metrics and health, over a connection that always comes back.
 
 MQTT 5 is tried first and 3.1.1 where the broker does not speak it; what worked is remembered. Every connection is a
-new client with an empty queue: what must not be lost waits in the outbox, and nowhere else.
+new client with an empty queue: what must not be lost waits in the outbox, and nowhere else. What arrives waits in a
+short queue until the loop asks for it.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.config import read_secret
 from agent.errors import EnvironmentFault, UserError
+from agent.types import Received
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
 
     from agent.config import MqttConfig, TlsConfig
     from agent.outbox import Outbox
 
-__all__ = ["Publisher", "probe", "topic"]
+__all__ = ["Publisher", "clear", "probe", "topic"]
 
 _LOG = logging.getLogger(__name__)
 # Its own level, so that paho's packet-by-packet notes stay out of `--verbose`.
@@ -48,6 +51,10 @@ _TELL_S = 1.0
 # What the broker refused is offered again after this time.
 _REFUSED_PAUSE_S = 60.0
 _FAREWELL_S = 0.7
+# Of what arrives: messages that wait for the loop, bytes of a payload, and of a packet, which MQTT 5 lets us ask for.
+_MOST_WAITING = 64
+_MOST_PAYLOAD = 1 << 16
+_MOST_PACKET = 1 << 17
 _VERSIONS = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 _UNSUPPORTED_VERSION = "Unsupported protocol version"
 _NOT_OURS = {"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned"}
@@ -118,8 +125,12 @@ class _Session:
     def run(self) -> None:
         """Connect and serve the connection until it ends."""
         host, port = self.config.address
+        properties = None
+        if self.version is MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = _MOST_PACKET
         try:
-            self.client.connect(host, port, self.config.keepalive_s)
+            self.client.connect(host, port, self.config.keepalive_s, properties=properties)
             self.client.loop_start()
             if self._answered.wait(_ANSWER_TIMEOUT_S):
                 self._ended.wait()
@@ -185,18 +196,51 @@ def probe(config: MqttConfig, node: str) -> str:
     EnvironmentFault
         There is no broker, or it does not let us in; says why and what to do.
     """
+    return _spoken(_visit(config, f"edgewatch-{node}-check", _Session.hang_up).version)
+
+
+def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
+    """Connect once and have the broker forget what it keeps of these topics.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        As in `probe`; or the broker refuses a topic, or acknowledges too late.
+    """
+    told: list[str] = []
+
+    def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
+        del userdata, mid, properties
+        told.append(str(reason) if reason.is_failure else "")
+        if len(told) == len(names):
+            client.disconnect()
+
+    def accepted(session: _Session) -> None:
+        session.client.on_publish = published
+        timer = threading.Timer(_ANSWER_TIMEOUT_S, session.hang_up)
+        timer.daemon = True
+        timer.start()
+        for name in names:
+            session.client.publish(name, b"", qos=1, retain=True)
+
+    _visit(config, f"edgewatch-{node}-clear", accepted)
+    refusal = next(filter(None, told), "" if len(told) == len(names) else _NO_ANSWER)
+    if refusal:
+        raise EnvironmentFault(refusal, place=_place(config), remedy="check the broker's access rules for these topics")
+
+
+def _visit(config: MqttConfig, client_id: str, on_accepted: Callable[[_Session], None]) -> _Session:
+    """Connect once with the first version that the broker speaks, until the session ends."""
     password = read_secret(config.password_file)
     context = _ssl_context(config.tls) if config.tls else None
-    session = None
     for version in _VERSIONS:
-        session = _Session(config, f"edgewatch-{node}-check", version, password, context, _Session.hang_up)
+        session = _Session(config, client_id, version, password, context, on_accepted)
         session.run()
-        if session.accepted:
-            return _spoken(version)
-        if not session.speaks_older():
+        if session.accepted or not session.speaks_older():
             break
-    failure = session.failure if session else ""
-    raise EnvironmentFault(failure, place=_place(config), remedy=_remedy(config, failure))
+    if not session.accepted:
+        raise EnvironmentFault(session.failure, place=_place(config), remedy=_remedy(config, session.failure))
+    return session
 
 
 def _spoken(version: MQTTProtocolVersion) -> str:
@@ -234,6 +278,8 @@ class Publisher:
         Name of this node.
     instance
         Distinguishes this installation's client from another's of the same name.
+    filters
+        Topics to listen to.
 
     Raises
     ------
@@ -241,8 +287,9 @@ class Publisher:
         Password or TLS files cannot be used.
     """
 
-    def __init__(self, config: MqttConfig, node: str, instance: str) -> None:
+    def __init__(self, config: MqttConfig, node: str, instance: str, filters: Sequence[str] = ()) -> None:
         self.config = config
+        self._filters = tuple(filters)
         self._node = node
         self._client_id = f"edgewatch-{node}-{instance}"
         self._password = read_secret(config.password_file)
@@ -270,6 +317,10 @@ class Publisher:
         self._greeted: _Session | None = None
         #: Connections made so far.
         self.sessions = 0
+        # Filled by the network thread, emptied by the loop.
+        self._arrived: deque[Received] = deque(maxlen=_MOST_WAITING)
+        #: Messages from outside that were too large, or too many to wait for the loop.
+        self.discarded = 0
 
     def start(self) -> None:
         """Begin to connect, and keep connecting for ever."""
@@ -294,9 +345,23 @@ class Publisher:
 
     def publish(self, leaf: str, payload: msgspec.Struct, *, qos: int, retain: bool) -> None:
         """Publish a status of the moment; dropped when there is no connection, since it will be said again."""
+        self.send(topic(self.config, self._node, leaf), msgspec.json.encode(payload), qos=qos, retain=retain)
+
+    def send(self, name: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes = b"") -> None:
+        """Publish JSON on any topic; dropped when there is no connection.
+
+        Parameters
+        ----------
+        correlation
+            What ties an answer to its question, under MQTT 5.
+        """
         session = self._session
         if session is not None and self.connected:
-            self._send(session, leaf, msgspec.json.encode(payload), qos=qos, retain=retain)
+            self._send(session, name, payload, qos=qos, retain=retain, correlation=correlation)
+
+    def received(self) -> list[Received]:
+        """What has arrived since the last call, oldest first; at most 64 messages wait, the oldest go first."""
+        return [self._arrived.popleft() for _ in range(len(self._arrived))]
 
     def pump(self, outbox: Outbox) -> None:
         """Delete from the outbox what was delivered, send what waits, at most twenty alerts at once."""
@@ -310,6 +375,7 @@ class Publisher:
             self._rewind()
         elif self._refused_at and not self._in_flight and time.monotonic() >= self._refused_at + _REFUSED_PAUSE_S:
             self._rewind()
+        name = topic(self.config, self._node, "alert")
         while len(self._in_flight) < _IN_FLIGHT:
             if not self._next and outbox.depth:
                 self._next.extend(outbox.pending(self._last_read, _READ_AHEAD))
@@ -317,7 +383,7 @@ class Publisher:
                 return
             place, payload = self._next.popleft()
             self._last_read = max(self._last_read, place)
-            self._in_flight[self._send(session, "alert", payload, qos=1, expiry_s=self.config.alert_expiry_s)] = place
+            self._in_flight[self._send(session, name, payload, qos=1, expiry_s=self.config.alert_expiry_s)] = place
 
     def stop(self, outbox: Outbox) -> None:
         """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
@@ -368,8 +434,16 @@ class Publisher:
         self._delivered = []
         self._told_at = time.monotonic()
 
+    @staticmethod
     def _send(
-        self, session: _Session, leaf: str, payload: bytes, *, qos: int, retain: bool = False, expiry_s: int = 0
+        session: _Session,
+        name: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool = False,
+        expiry_s: int = 0,
+        correlation: bytes = b"",
     ) -> int:
         properties = None
         if session.version is MQTTProtocolVersion.MQTTv5:
@@ -377,7 +451,8 @@ class Publisher:
             properties.ContentType = "application/json"
             if expiry_s:
                 properties.MessageExpiryInterval = expiry_s
-        name = topic(self.config, self._node, leaf)
+            if correlation:
+                properties.CorrelationData = correlation
         return session.client.publish(name, payload, qos=qos, retain=retain, properties=properties).mid
 
     def _run(self) -> None:
@@ -417,12 +492,46 @@ class Publisher:
             self.on_progress()
 
         session.client.on_publish = published
+        session.client.on_message = self._on_message
+        session.client.on_subscribe = self._on_subscribe
         return session
 
     def _on_accepted(self, session: _Session) -> None:
         session.client.publish(topic(self.config, self._node, "status"), "online", qos=1, retain=True)
+        if self._filters and session.version is MQTTProtocolVersion.MQTTv5:
+            # As published: a command that is to be kept is told from one for now.
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            session.client.subscribe([(name, options) for name in self._filters])
+        elif self._filters:
+            session.client.subscribe([(name, 1) for name in self._filters])
         self.sessions += 1
         self._session = session
         self._connected.set()
         self.on_progress()
         _LOG.info("mqtt: connected to %s with %s", _place(self.config), _spoken(session.version))
+
+    def _on_subscribe(
+        self, client: mqtt.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        del client, userdata, mid, properties
+        for name, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure:
+                _LOG.error("mqtt: the broker does not let us listen to %s (%s) – check its ACL", name, reason)
+
+    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+        del client, userdata
+        large = len(message.payload) > _MOST_PAYLOAD
+        if large or len(self._arrived) == _MOST_WAITING:
+            self.discarded += 1
+        if large:
+            return
+        asked = message.properties
+        self._arrived.append(
+            Received(
+                message.topic,
+                bytes(message.payload),
+                message.retain,
+                getattr(asked, "ResponseTopic", ""),
+                getattr(asked, "CorrelationData", b""),
+            )
+        )

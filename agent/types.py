@@ -31,6 +31,7 @@ __all__ = [
     "Metrics",
     "NodeState",
     "Phase",
+    "Received",
     "Scores",
     "Severity",
     "Status",
@@ -305,8 +306,9 @@ class Alert(msgspec.Struct, frozen=True):
         The channels concerned were learned for less than the provisional time.
     reason
         Why this message was sent: ``onset``, ``limit`` (a hard limit was reached), ``joined``, ``severity``,
-        ``revised`` (it is of another kind than it looked at first), ``recovered``, ``accepted`` (the new level
-        became normal), ``missing`` (no more readings) or ``stopped``.
+        ``revised`` (it is of another kind than it looked at first), ``acknowledged`` (somebody knows, no more updates),
+        ``recovered``, ``accepted`` (the new level became normal), ``missing`` (no more readings), ``relearned`` or
+        ``stopped``.
     strength
         Sum over the incident's channels of each one's worst error over limit: what the alert budget goes by.
     """
@@ -334,7 +336,7 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class HeldBack(msgspec.Struct, frozen=True, tag_field="phase", tag="held"):
-    """An incident that the alert budget held back until it was over.
+    """An incident that the alert budget or a silence held back until it was over.
 
     Parameters
     ----------
@@ -350,6 +352,8 @@ class HeldBack(msgspec.Struct, frozen=True, tag_field="phase", tag="held"):
         What its alert would have said.
     channels
         Those of the contributors, the strongest first.
+    reason
+        ``silenced`` when some of its channels were while it lasted.
     """
 
     started: float
@@ -358,10 +362,11 @@ class HeldBack(msgspec.Struct, frozen=True, tag_field="phase", tag="held"):
     needed: float
     summary: str
     channels: tuple[str, ...]
+    reason: Literal["budget", "silenced"] = "budget"
 
 
 class Digest(msgspec.Struct, frozen=True):
-    """The retained ``digest`` message: what the alert budget held back.
+    """The retained ``digest`` message: what the alert budget and silences held back.
 
     Parameters
     ----------
@@ -383,7 +388,13 @@ class Digest(msgspec.Struct, frozen=True):
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """The retained ``state`` message."""
+    """The retained ``state`` message.
+
+    Parameters
+    ----------
+    silenced
+        Channels that raise no alerts now.
+    """
 
     v: int
     node: str
@@ -397,6 +408,7 @@ class NodeState(msgspec.Struct, frozen=True):
     provisional: bool
     channels: int
     open_incidents: tuple[str, ...]
+    silenced: int = 0
 
 
 class ChannelMetric(msgspec.Struct, frozen=True):
@@ -449,3 +461,21 @@ class Health(msgspec.Struct, frozen=True):
     reconnects: int
     rss_mib: float
     suppressed: int = 0
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message from outside, as the broker delivered it.
+
+    Parameters
+    ----------
+    retained
+        The broker had kept it; it may be old.
+    response_topic, correlation
+        Where MQTT 5 asks for an answer, and what the answer has to carry; empty where it does not.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    response_topic: str = ""
+    correlation: bytes = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["quantity", "range_text"]
+__all__ = ["plain", "quantity", "range_text"]
 
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -42,3 +42,14 @@ def range_text(lower: float | None, upper: float | None, unit: str = "") -> str:
     low, high = quantity(lower, unit), quantity(upper, unit)
     low_number, _, low_unit = low.partition(" ")
     return f"{low_number} – {high}" if high.endswith(f" {low_unit}") or not low_unit else f"{low} – {high}"
+
+
+def plain(text: str, most: int = 500) -> str:
+    r"""Foreign text without anything that ends a line or moves a cursor, cut to so many characters.
+
+    Examples
+    --------
+    >>> plain("disk.read\n\x1b[2J")
+    'disk.read··[2J'
+    """
+    return "".join(character if character.isprintable() else "·" for character in text[:most])

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from agent import bundle
 
@@ -97,10 +99,13 @@ def broker(make_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
 
 
 class Subscriber:
-    """Collects every message below a prefix."""
+    """Collects every message below a prefix, and says something itself."""
 
-    def __init__(self, port: int, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5) -> None:
+    def __init__(
+        self, port: int, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5, prefix: str = "edgewatch"
+    ) -> None:
         self.messages: list[mqtt.MQTTMessage] = []
+        self._prefix = prefix
         self._subscribed = threading.Event()
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)
         self._client.on_connect = self._on_connect
@@ -112,7 +117,15 @@ class Subscriber:
         assert self._subscribed.wait(10)
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
-        client.subscribe("edgewatch/#", qos=1)
+        client.subscribe(f"{self._prefix}/#", qos=1)
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False, **properties: Any) -> None:
+        asked = None
+        if properties:
+            asked = Properties(PacketTypes.PUBLISH)
+            for name, value in properties.items():
+                setattr(asked, name, value)
+        self._client.publish(topic, payload, qos=1, retain=retain, properties=asked).wait_for_publish(10)
 
     def on(self, leaf: str) -> list[mqtt.MQTTMessage]:
         return [message for message in tuple(self.messages) if message.topic.endswith(f"/{leaf}")]
@@ -129,11 +142,11 @@ class Subscriber:
 
 
 @pytest.fixture
-def subscribe() -> Iterator[Callable[[int], Subscriber]]:
+def subscribe() -> Iterator[Callable[..., Subscriber]]:
     made: list[Subscriber] = []
 
-    def make(port: int) -> Subscriber:
-        made.append(Subscriber(port))
+    def make(port: int, **more: Any) -> Subscriber:
+        made.append(Subscriber(port, **more))
         return made[-1]
 
     yield make

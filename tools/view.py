@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.types import Alert, ChannelMetric, Health, Metrics, NodeState
-from agent.wording import quantity, range_text
+from agent.wording import plain, quantity, range_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,7 @@ class NodeView:
         """Take in a message; gives the alert if it is a new one."""
         try:
             if leaf == "status":
-                self.status = _clean(payload[:20].decode(errors="replace"))
+                self.status = plain(payload[:20].decode(errors="replace"))
             elif leaf == "state":
                 self.state = msgspec.json.decode(payload, type=NodeState)
             elif leaf == "metrics":
@@ -94,7 +94,7 @@ class NodeView:
 
     def table(self, hint: str) -> Group:
         """The whole view, for a terminal."""
-        return Group(self._header(), self._channels(), self._incidents(), Text(_clean(hint), style="dim"))
+        return Group(self._header(), self._channels(), self._incidents(), Text(plain(hint), style="dim"))
 
     def picture(self) -> str:
         """The view as an SVG image that needs no fonts from elsewhere."""
@@ -112,7 +112,7 @@ class NodeView:
         text = f"{_hour(self.metrics.ts)} {self.node} {self._state_word()}, {learned}/{len(channels)} channels learned"
         if metric is not None:
             text += (
-                f", highest score {metric.score:.3f} {_clean(worst)} {quantity(metric.value, metric.unit)} "
+                f", highest score {metric.score:.3f} {plain(worst)} {quantity(metric.value, metric.unit)} "
                 f"(expected {range_text(metric.lower, metric.upper, metric.unit)})"
             )
         return text + (f", {len(self.open)} open" if self.open else "")
@@ -129,7 +129,7 @@ class NodeView:
         return f"{word} (provisional)" if self.state.provisional else word
 
     def _header(self) -> Text:
-        text = Text.assemble(("edgewatch ", "bold"), _clean(self.node), "  ")
+        text = Text.assemble(("edgewatch ", "bold"), plain(self.node), "  ")
         style = _STYLES.get(self.state.state, "") if self.state and self.status == "online" else "red"
         text.append(self._state_word(), style)
         if self.metrics:
@@ -139,7 +139,7 @@ class NodeView:
                 text.append(f"  no news for {age:.0f} s", "red")
         if self.health:
             text.append(
-                f"  {_clean(self.health.model)}  step {self.health.step_ms_p50:.2f} ms  {self.health.rss_mib:.0f} MiB",
+                f"  {plain(self.health.model)}  step {self.health.step_ms_p50:.2f} ms  {self.health.rss_mib:.0f} MiB",
                 "dim",
             )
         return text
@@ -151,7 +151,7 @@ class NodeView:
         for name, metric in self.metrics.channels.items() if self.metrics else ():
             style = "bold red" if metric.anomalous else ""
             table.add_row(
-                Text(_clean(name), style),
+                Text(plain(name), style),
                 Text(quantity(metric.value, metric.unit), style),
                 Text(range_text(metric.lower, metric.upper, metric.unit), "dim"),
                 _bar(metric),
@@ -165,7 +165,7 @@ class NodeView:
             lines.append(f"{_hour(alert.ts)} ")
             lines.append(f"{alert.phase:<6} ", "green" if alert.phase == "close" else "bold red")
             lines.append(f"{alert.severity:<8} ", _STYLES.get(alert.severity, "bold red"))
-            lines.append(_clean(alert.summary) + ("  provisional" if alert.provisional else "") + "\n")
+            lines.append(plain(alert.summary) + ("  provisional" if alert.provisional else "") + "\n")
         lines.rstrip()
         title = f"{len(self.open)} open incident{'' if len(self.open) == 1 else 's'}"
         return Panel(lines or Text("none so far", "dim"), title=title, border_style="red" if self.open else "dim")
@@ -200,7 +200,7 @@ def watch(host: str, port: int, prefix: str, node: str, alive: Callable[[], bool
                 for leaf, payload in messages.wait(0.5):
                     alert = view.take(leaf, payload)
                     if alert:
-                        print(f"{_hour(alert.ts)} {alert.phase} {alert.severity} {_clean(alert.summary)}", flush=True)
+                        print(f"{_hour(alert.ts)} {alert.phase} {alert.severity} {plain(alert.summary)}", flush=True)
                 if time.monotonic() - said >= _LINES_EVERY_S:
                     said = time.monotonic()
                     print(view.line(), flush=True)
@@ -263,11 +263,6 @@ def _learning(metric: ChannelMetric) -> Text:
 
 def _hour(ts: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(ts))
-
-
-def _clean(text: str) -> str:
-    """Foreign text without anything that moves a cursor."""
-    return "".join(character if character.isprintable() else "·" for character in text)
 
 
 def _picture_of_incident(options: argparse.Namespace) -> str:

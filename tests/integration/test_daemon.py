@@ -122,7 +122,7 @@ def test_a_source_that_hangs_or_raises_never_stops_the_daemon(
     assert agent.end() == 0
 
 
-@pytest.mark.parametrize("what", ["config", "alert", "state", "metrics", "health", "digest"])
+@pytest.mark.parametrize("what", ["config", "alert", "state", "metrics", "health", "digest", "command", "answer"])
 def test_every_schema_is_a_valid_one(what: str) -> None:
     done = run("schema", what)
     assert done.returncode == 0

@@ -156,6 +156,18 @@ def test_a_broken_pattern_is_seen_by_the_state_score(make: Any) -> None:
     assert during > 2 * before
 
 
+def test_what_relearns_is_like_new_and_keeps_its_counts(make: Any) -> None:
+    monitor, fresh = make(), make()
+    run(monitor, np.concatenate((noise(300), [[np.inf]])))
+    monitor.relearn()
+    assert monitor.invalid == 1
+    rows = noise(300, seed=4)
+    for old, new in zip(run(monitor, rows), run(fresh, rows), strict=True):
+        assert np.array_equal(old.strength, new.strength)
+        assert np.array_equal(old.bounds(), new.bounds(), equal_nan=True)
+        assert np.array_equal(old.progress(), new.progress())
+
+
 @pytest.mark.parametrize("extreme", [1e-30, 1e29, -1e29])
 def test_extreme_but_valid_readings_never_make_anything_but_numbers(make: Any, extreme: float) -> None:
     rows = noise(300)

@@ -21,6 +21,7 @@ from agent.config import (
     MqttConfig,
     PercentileThreshold,
     RangeThreshold,
+    SilenceConfig,
     SpotThreshold,
 )
 from agent.continuity import Continuity, identity
@@ -195,6 +196,52 @@ def test_what_does_not_concern_learning_may_change(tmp_path: Path, default_bundl
     settings = config()
     other = msgspec.structs.replace(settings, mqtt=MqttConfig(host="elsewhere"), node="another")
     assert identity(settings, [default_bundle], CHANNELS) == identity(other, [default_bundle], CHANNELS)
+
+
+def test_a_silence_goes_on_and_ends_when_it_would_have_ended(tmp_path: Path, default_bundle: Bundle) -> None:
+    clock = ManualClock()
+    first = Run(config(), default_bundle, tmp_path, clock)
+    first.incidents.silences.add(["a", "c"], 3600.0, clock.monotonic_ns(), include_limits=True)
+    first.continuity.take(first.monitor, first.incidents, 0, whole=True)
+    clock.now_ns = 600 * 10**9
+    window = SilenceConfig(("b",), until="2100-01-01")
+    changed = msgspec.structs.replace(config(), alerts=msgspec.structs.replace(ALERTS, silences=(window,)))
+    second = Run(changed, default_bundle, tmp_path, clock)
+    assert second.resume() > 0
+    left = second.incidents.silences.remaining(clock.monotonic_ns())
+    assert left == {"a": (3000.0, 3000.0), "c": (3000.0, 3000.0)}
+    mask = second.incidents.silences.at(Frame(0, clock.now_ns, 0.0, None))
+    assert mask is not None
+    assert mask.tolist() == [[True, True, True], [True, False, True]]
+
+
+def test_what_was_forgotten_does_not_come_back_with_a_restart(tmp_path: Path, default_bundle: Bundle) -> None:
+    clock, data = ManualClock(), rows()
+    first = Run(config(), default_bundle, tmp_path, clock)
+    for seq in range(300):
+        first.step(seq, data[seq])
+    first.continuity.take(first.monitor, first.incidents, 299, whole=True)
+    first.monitor.relearn()
+    first.continuity.take(first.monitor, first.incidents, 300, whole=True)
+    fresh, second = (Run(config(), default_bundle, tmp_path, clock) for _ in range(2))
+    second.resume()
+    for seq in range(300, 500):
+        assert told(second.step(seq, data[seq])[0]) == told(fresh.step(seq, data[seq])[0]), seq
+
+
+def test_an_acknowledged_incident_stays_so(tmp_path: Path, default_bundle: Bundle) -> None:
+    clock, data = ManualClock(), rows()
+    first = Run(config(), default_bundle, tmp_path, clock)
+    opened: list[Alert] = []
+    seq = 0
+    while not opened:
+        opened += first.step(seq, data[seq])[1]
+        seq += 1
+    newest = Frame(seq, 0, 0.0, data[seq])
+    (told_once,) = first.incidents.acknowledge(opened[0].incident, newest)
+    second = Run(config(), default_bundle, tmp_path, clock)
+    second.resume(first.incidents.packed(second.continuity.name), told_once.seq + 1)
+    assert second.incidents.acknowledge(opened[0].incident, newest) == []
 
 
 def test_days_are_still_days_after_hours_without_the_agent(default_bundle: Bundle) -> None:

@@ -1,0 +1,226 @@
+"""Silences: which channels are not to be spoken of now, by the configuration's windows or by a command."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from agent.config import moment
+from agent.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from agent.config import AlertsConfig, MaintenanceConfig, SilenceConfig
+    from agent.types import BoolArray, Channel, Frame
+
+__all__ = ["LONGEST_S", "Silences", "matching"]
+
+_LOG = logging.getLogger(__name__)
+
+#: A silence by command ends after thirty days at the latest.
+LONGEST_S = 30 * 86400.0
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+# Local days, from yesterday on, among whose windows the one around any moment and the next are to be found.
+_LOOKED_AT = range(-1, 9)
+
+
+def matching(patterns: Iterable[str], channels: Sequence[Channel]) -> BoolArray:
+    """Channels that any of the patterns names, bool[n_channels].
+
+    Parameters
+    ----------
+    patterns
+        Names in which ``*``, ``?`` and ``[…]`` stand for others, as a shell has it.
+
+    Raises
+    ------
+    UserError
+        A pattern matches no channel.
+
+    Examples
+    --------
+    >>> from agent.types import Channel
+    >>> matching(["disk.*"], [Channel("disk.read"), Channel("load")]).tolist()
+    [True, False]
+    """
+    matched = np.zeros(len(channels), bool)
+    for pattern in patterns:
+        these = _matches(pattern, channels)
+        if not these.any():
+            raise UserError(f"no channel matches {pattern!r}", remedy="`edgewatch probe` lists the channels' names")
+        matched |= these
+    return matched
+
+
+def _matches(pattern: str, channels: Sequence[Channel]) -> BoolArray:
+    try:
+        match = re.compile(fnmatch.translate(pattern)).match
+    except re.error:  # a set such as [z-a], before Python 3.10.5
+        return np.zeros(len(channels), bool)
+    return np.array([match(channel.name) is not None for channel in channels], bool)
+
+
+class Silences:
+    """Tells which channels are silenced at a frame.
+
+    Windows of the configuration go by the wall clock. A silence by command goes by the monotonic clock, so that no
+    jump of the wall clock makes it longer or ends it; for each channel the latest one counts.
+
+    Parameters
+    ----------
+    channels
+        In the order of the frames' values.
+    config
+        The section ``alerts``.
+
+    Examples
+    --------
+    >>> from agent.config import AlertsConfig
+    >>> from agent.types import Channel, Frame
+    >>> silences = Silences([Channel("disk.read"), Channel("load")], AlertsConfig())
+    >>> silences.add(["disk.*"], 60.0, now_ns=0)
+    1
+    >>> silences.at(Frame(0, 0, 0.0, None)).tolist()
+    [[True, False], [False, False]]
+    >>> silences.at(Frame(60, 60_000_000_000, 60.0, None)) is None
+    True
+    """
+
+    def __init__(self, channels: Sequence[Channel], config: AlertsConfig) -> None:
+        self._channels = tuple(channels)
+        # Monotonic end of each channel's silence: of what is unusual, and of hard limits.
+        self._until_ns = np.zeros((2, len(channels)), np.int64)
+        self._last_ns = 0
+        self._windows: list[_Window] = []
+        self.configure(config)
+
+    def configure(self, config: AlertsConfig) -> None:
+        """Take over a configuration's windows; silences by command go on."""
+        self._windows = [_Fixed(part, self._mask(part)) for part in config.silences]
+        self._windows += [_Weekly(part, self._mask(part)) for part in config.maintenance]
+
+    def at(self, frame: Frame) -> BoolArray | None:
+        """What is silenced, bool[2, n_channels]: the unusual, and hard limits; None where nothing is."""
+        if not self._windows and frame.mono_ns >= self._last_ns:
+            return None
+        silenced: BoolArray = self._until_ns > frame.mono_ns
+        for window in self._windows:
+            if window.covers(frame.wall):
+                silenced = silenced | window.mask
+        return silenced if silenced.any() else None
+
+    def add(self, patterns: Iterable[str], for_s: float, now_ns: int, *, include_limits: bool = False) -> int:
+        """Silence channels from now on, instead of what was ordered for them before; gives their number.
+
+        Parameters
+        ----------
+        for_s
+            Cut to `LONGEST_S`.
+        now_ns
+            Monotonic time, as in frames.
+
+        Raises
+        ------
+        UserError
+            A pattern matches no channel.
+        """
+        which = matching(patterns, self._channels)
+        until_ns = now_ns + round(min(for_s, LONGEST_S) * 1e9)
+        self._until_ns[:, which] = [[until_ns], [until_ns if include_limits else 0]]
+        self._last_ns = int(self._until_ns.max())
+        return int(np.count_nonzero(which))
+
+    def lift(self, patterns: Iterable[str]) -> int:
+        """End what `add` began, for these channels; gives their number. Windows of the configuration stay.
+
+        Raises
+        ------
+        UserError
+            A pattern matches no channel.
+        """
+        which = matching(patterns, self._channels)
+        self._until_ns[:, which] = 0
+        self._last_ns = int(self._until_ns.max())
+        return int(np.count_nonzero(which))
+
+    def remaining(self, now_ns: int) -> dict[str, tuple[float, float]]:
+        """Seconds that silences by command still last, by channel: of the unusual, and of hard limits."""
+        left = np.maximum(self._until_ns - now_ns, 0) / 1e9
+        columns = zip(self._channels, *left.tolist(), strict=True)
+        return {channel.name: (unusual, limits) for channel, unusual, limits in columns if unusual or limits}
+
+    def resume(self, remaining: Mapping[str, tuple[float, float]], now_ns: int, away_s: float = 0.0) -> None:
+        """Go on with what `remaining` gave ``away_s`` ago, for channels that are still there."""
+        for index, channel in enumerate(self._channels):
+            left = [min(s, LONGEST_S) - away_s for s in remaining.get(channel.name, (0.0, 0.0))]
+            self._until_ns[:, index] = [now_ns + round(s * 1e9) if s > 0 else 0 for s in left]
+        self._last_ns = int(self._until_ns.max(initial=0))
+
+    def _mask(self, part: SilenceConfig | MaintenanceConfig) -> BoolArray:
+        """What a window silences, bool[2, n_channels]."""
+        which = np.zeros(len(self._channels), bool)
+        for pattern in part.channels:
+            these = _matches(pattern, self._channels)
+            if not these.any():
+                _LOG.warning("silences: no channel matches %r", pattern)
+            which |= these
+        return np.stack((which, which & part.include_limits))
+
+
+class _Window(Protocol):
+    """A time, by the wall clock, in which channels are silenced."""
+
+    mask: BoolArray
+
+    def covers(self, wall: float) -> bool: ...
+
+
+class _Fixed:
+    """From one moment to another."""
+
+    def __init__(self, part: SilenceConfig, mask: BoolArray) -> None:
+        self.mask = mask
+        self._begin = moment(part.begin) if part.begin else -np.inf
+        self._end = moment(part.until)
+
+    def covers(self, wall: float) -> bool:
+        return self._begin <= wall < self._end
+
+
+class _Weekly:
+    """On certain days from an hour on, by the machine's local time."""
+
+    def __init__(self, part: MaintenanceConfig, mask: BoolArray) -> None:
+        self.mask = mask
+        self._days = {_DAYS.index(day) for day in part.days}
+        self._hour, self._minute = map(int, part.at.split(":"))
+        self._for_s = part.for_s
+        # Whether it is in force, and between which moments this holds.
+        self._known = (False, np.inf, -np.inf)
+
+    def covers(self, wall: float) -> bool:
+        inside, since, until = self._known
+        if not since <= wall < until:
+            self._known = inside, _, _ = self._around(wall)
+        return inside
+
+    def _around(self, wall: float) -> tuple[bool, float, float]:
+        try:
+            today = time.localtime(wall)
+            begins = [self._begin(today, day) for day in _LOOKED_AT]
+        except (OverflowError, ValueError, OSError):  # a wall clock that is in no calendar
+            return False, np.inf, -np.inf
+        windows = [(b, b + self._for_s) for b in begins if time.localtime(b).tm_wday in self._days]
+        edges = [edge for window in windows for edge in window]
+        inside = any(begin <= wall < end for begin, end in windows)
+        return inside, max((e for e in edges if e <= wall), default=begins[0]), min(e for e in edges if e > wall)
+
+    def _begin(self, today: time.struct_time, day: int) -> float:
+        date = (today.tm_year, today.tm_mon, today.tm_mday + day, self._hour, self._minute, 0)
+        return time.mktime((*date, 0, 0, -1))
