@@ -18,7 +18,7 @@ from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, SEASON_FEATURES,
 from agent.inference import StepNetwork, WindowNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "FORMAT",
@@ -285,8 +285,15 @@ def load_builtin() -> Bundle:
     return load(builtin_directory())
 
 
-def load(directory: Path) -> Bundle:
+def load(directory: Path, trust: Callable[[bytes], None] | None = None) -> Bundle:
     """Read a bundle and verify it.
+
+    Parameters
+    ----------
+    directory
+        Where it lies.
+    trust
+        Raises where the manifest, which it is given as it was read, is not to be trusted.
 
     Raises
     ------
@@ -296,7 +303,7 @@ def load(directory: Path) -> Bundle:
         No TFLite runtime is installed.
     """
     path = directory / _MANIFEST
-    manifest = _read_manifest(path)
+    manifest = _read_manifest(path, trust)
     forecaster = _read(directory, manifest.forecaster)
     autoencoder = _read(directory, manifest.autoencoder)
     bundle = Bundle(directory, manifest, forecaster, autoencoder)
@@ -321,7 +328,7 @@ def golden_answers(bundle: Bundle, golden: Golden) -> tuple[list[list[list[float
     return forecasts, reconstructions
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifest:
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise UserError("the manifest is larger than 16 MiB", place=str(path), remedy="this is no bundle of ours")
@@ -332,6 +339,8 @@ def _read_manifest(path: Path) -> Manifest:
             place=str(path),
             remedy="name a folder that holds manifest.json, or `builtin`",
         ) from error
+    if trust is not None:
+        trust(raw)
     try:
         version = msgspec.json.decode(raw, type=dict[str, Any]).get("format")
         if version != FORMAT:

@@ -7,10 +7,11 @@ import math
 from typing import TYPE_CHECKING
 
 from agent import bundle, publisher
+from agent.assembly import open_sources
 from agent.clock import SystemClock
-from agent.daemon import load_bundles, open_sources
 from agent.errors import EdgewatchError
 from agent.inference import runtime_name
+from agent.lastgood import load_bundles
 from agent.monitor import Monitor
 from agent.sampler import Sampler
 from agent.wording import quantity

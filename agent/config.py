@@ -21,6 +21,7 @@ import msgspec.structs
 import yaml
 
 from agent.errors import UserError
+from agent.signature import read_key
 from agent.sources import REGISTRY, source_class
 from agent.sources.base import SourceConfig  # noqa: TC001 - msgspec resolves the hint at run time
 
@@ -35,6 +36,7 @@ __all__ = [
     "MaintenanceConfig",
     "MeanStdThreshold",
     "MqttConfig",
+    "OutboxConfig",
     "PercentileThreshold",
     "PrometheusConfig",
     "RangeThreshold",
@@ -240,6 +242,21 @@ class AlertsConfig(_Section, frozen=True):
     maintenance: Annotated[tuple[MaintenanceConfig, ...], msgspec.Meta(max_length=1000)] = ()
 
 
+class OutboxConfig(_Section, frozen=True):
+    """How many alerts wait for a broker that is away.
+
+    Parameters
+    ----------
+    max_mb
+        Megabytes; beyond, the oldest of the lowest severity go. An alert takes about one kilobyte.
+    max_age_s
+        Older ones go, too.
+    """
+
+    max_mb: Annotated[float, msgspec.Meta(ge=0.1, le=1 << 20)] = 128.0
+    max_age_s: _Positive = 30 * 86400.0
+
+
 class HistoryConfig(_Section, frozen=True):
     """A recording of all readings, to train on.
 
@@ -368,6 +385,10 @@ class Config(_Section, frozen=True):
         What is read, by default this host; each entry has a ``type`` and that source's keys.
     models
         Bundles, ``builtin`` or a folder; several run side by side.
+    trusted_keys
+        Ed25519 public keys in base64. Where there are any, bundles other than ``builtin`` must be signed by one.
+    outbox
+        How much waits for a broker that is away.
     history
         Present: all readings are recorded.
     prometheus
@@ -379,11 +400,17 @@ class Config(_Section, frozen=True):
     state_dir: str = msgspec.field(default_factory=_default_state_dir)
     sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4)] = ("builtin",)
+    trusted_keys: tuple[str, ...] = ()
     detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
     alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
     mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
+    outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
     history: HistoryConfig | None = None
     prometheus: PrometheusConfig | None = None
+
+    def __post_init__(self) -> None:
+        for key in self.trusted_keys:
+            read_key(key)
 
 
 def load(path: Path) -> Config:

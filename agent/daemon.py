@@ -9,23 +9,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent import __version__, bundle
+from agent import __version__
+from agent.assembly import Assembly, manifests
 from agent.commands import Acknowledge, Relearn, Silence, Unsilence
-from agent.continuity import Continuity, identity
 from agent.delivery import Delivery
 from agent.digest import Held
 from agent.errors import EdgewatchError, EnvironmentFault, UserError
 from agent.health import StepTimes, rss_mib
 from agent.history import History
-from agent.incidents import Incidents
-from agent.monitor import Monitor
+from agent.lastgood import load_bundles, load_or_last_good
 from agent.outbox import Outbox
 from agent.prometheus import Page
 from agent.publisher import Publisher
 from agent.remote import Remote
-from agent.sampler import Sampler
 from agent.silence import matching
-from agent.sources import source_class
 from agent.types import ChannelMetric, Digest, Health, Metrics, NodeState
 
 if TYPE_CHECKING:
@@ -34,76 +31,14 @@ if TYPE_CHECKING:
     from agent.clock import Clock
     from agent.commands import Command
     from agent.config import Config
-    from agent.sources.base import Source
     from agent.types import Alert, Channel, Frame, HeldBack, Status, Verdict
 
-__all__ = ["Daemon", "load_bundles", "open_sources"]
+__all__ = ["Daemon"]
 
 _LOG = logging.getLogger(__name__)
 _STATE_INTERVAL_S = 60.0
 _DIGEST_INTERVAL_S = 60.0
 _PAGE_INTERVAL_S = 5.0
-
-
-def load_bundles(config: Config) -> list[bundle.Bundle]:
-    """Load and verify the bundles that a config names."""
-    return [bundle.load_builtin() if name == "builtin" else bundle.load(Path(name)) for name in config.models]
-
-
-def open_sources(config: Config) -> list[tuple[str, Source]]:
-    """Open every source of a config, named by type and position where a type stands twice."""
-    types = [part.type for part in config.sources]
-    opened: list[tuple[str, Source]] = []
-    try:
-        for position, part in enumerate(config.sources):
-            name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
-            opened.append((name, source_class(part.type)(part, config.interval_s)))
-    except BaseException as error:
-        if isinstance(error, EdgewatchError) and error.place.startswith("$"):
-            # A source knows the path of its own keys only.
-            error.place = f"$.sources[{len(opened)}]{error.place[1:]}"
-        for _, source in opened:
-            source.close()
-        raise
-    return opened
-
-
-class _Watch:
-    """What depends on the channels: sources, sampler, monitor and incidents, and what is kept of them."""
-
-    def __init__(self, config: Config, clock: Clock, outbox: Outbox, delivery: Delivery) -> None:
-        models = load_bundles(config)
-        self.sampler = Sampler(open_sources(config), config.interval_s, clock)
-        self.model = bundle.labels(models)
-        self.monitor = Monitor(self.sampler.channels, models, config.detection, config.alerts, config.interval_s)
-        self.incidents = Incidents(
-            self.sampler.channels,
-            config.alerts,
-            config.interval_s,
-            node=config.node,
-            model=self.model,
-            instance=outbox.instance,
-            clock_synced=clock.synchronised,
-        )
-        belongs_to = identity(config, models, self.sampler.channels)
-        self._continuity = Continuity(Path(config.state_dir), belongs_to, outbox.instance, clock, delivery.do)
-
-    def resume(self, next_seq: int, raised: bytes | None) -> None:
-        """Go on where an earlier run, or the watch before this one, has stopped."""
-        self.incidents.continue_from(next_seq)
-        self.sampler.first_seq = self._continuity.resume(self.monitor, self.incidents, raised)
-
-    def packed(self) -> bytes:
-        """The incidents' state, to be committed along with their alerts."""
-        return self.incidents.packed(self._continuity.name)
-
-    def keep(self, seq: int, *, hurry: bool) -> None:
-        """Take a snapshot if one is due."""
-        self._continuity.tend(self.monitor, self.incidents, seq, hurry=hurry)
-
-    def keep_all(self, seq: int) -> None:
-        """Take a whole snapshot now."""
-        self._continuity.take(self.monitor, self.incidents, seq, whole=True)
 
 
 def _open_history(config: Config, channels: Sequence[Channel]) -> History | None:
@@ -138,10 +73,12 @@ class Daemon:
         self._reload = reload
         self._reload_requested = False
         self._commanded = False
-        self._outbox = Outbox(Path(config.state_dir))
+        outbox = config.outbox
+        self._outbox = Outbox(Path(config.state_dir), round(outbox.max_mb * 1e6), outbox.max_age_s)
         self._remote, self._publisher = self._link(config)
         self._delivery = Delivery(self._outbox, self._publisher)
-        self._watch = _Watch(config, clock, self._outbox, self._delivery)
+        models = load_or_last_good(config)
+        self._watch = Assembly(config, models, clock, self._delivery, self._outbox.instance)
         self._watch.resume(self._outbox.next_seq, self._outbox.incidents)
         self._history = _open_history(config, self._watch.sampler.channels)
         self._times = StepTimes()
@@ -399,13 +336,15 @@ class Daemon:
         _LOG.info("reload: done; channels %s", "start afresh" if watch else "go on as they were")
         return watch is not None
 
-    def _made_for(self, new: Config) -> tuple[tuple[Remote, Publisher] | None, _Watch | None]:
+    def _made_for(self, new: Config) -> tuple[tuple[Remote, Publisher] | None, Assembly | None]:
         """What another configuration needs anew."""
         old, link, watch = self._config, None, None
         if (new.mqtt, new.node) != (old.mqtt, old.node):
             link = self._link(new)
-        if _watch_part(new) != _watch_part(old):
-            watch = _Watch(new, self._clock, self._outbox, self._delivery)
+        # Also where only the files of a bundle have changed, or those of a source.
+        models = load_bundles(new)
+        if _watch_part(new) != _watch_part(old) or self._watch.models != manifests(models):
+            watch = Assembly(new, load_or_last_good(new), self._clock, self._delivery, self._outbox.instance)
         return link, watch
 
     def _link(self, config: Config) -> tuple[Remote, Publisher]:
@@ -413,7 +352,7 @@ class Daemon:
         remote = Remote(config.mqtt, config.node, self._carry_out)
         return remote, Publisher(config.mqtt, config.node, self._outbox.instance, remote.filters)
 
-    def _change_watch(self, watch: _Watch) -> None:
+    def _change_watch(self, watch: Assembly) -> None:
         """Go on with other channels or another way to watch them."""
         self._close_incidents()
         watch.incidents.continue_from(self._watch.incidents.next_seq)

@@ -13,9 +13,9 @@ import numpy as np
 
 from agent import bundle
 from agent.budget import Budget
-from agent.daemon import load_bundles
 from agent.errors import EdgewatchError, UserError
 from agent.incidents import Incidents
+from agent.lastgood import load_bundles
 from agent.monitor import Monitor
 from agent.sources import source_class
 from agent.sources.csv import CsvReader

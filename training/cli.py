@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS = (fit, evaluate, inspect, simulate, universal)
+_COMMANDS = (fit, evaluate, inspect, sign, simulate, universal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from agent import bundle, config
+from agent.assembly import open_sources
 from agent.cli import main
 from agent.clock import ManualClock
-from agent.daemon import load_bundles, open_sources
 from agent.errors import UserError
 from agent.incidents import Incidents
+from agent.lastgood import load_bundles
 from agent.monitor import Monitor
 from agent.replay import replay
 from agent.sampler import Sampler

@@ -1,0 +1,110 @@
+"""Puts together what depends on the channels: sources, sampler, monitor, incidents, and what is kept of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent import bundle
+from agent.continuity import Continuity, identity
+from agent.errors import EdgewatchError
+from agent.incidents import Incidents
+from agent.monitor import Monitor
+from agent.sampler import Sampler
+from agent.sources import source_class
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.bundle import Bundle
+    from agent.clock import Clock
+    from agent.config import Config
+    from agent.delivery import Delivery
+    from agent.sources.base import Source
+
+__all__ = ["Assembly", "manifests", "open_sources"]
+
+
+def open_sources(config: Config) -> list[tuple[str, Source]]:
+    """Open every source of a config, named by type and position where a type stands twice."""
+    types = [part.type for part in config.sources]
+    opened: list[tuple[str, Source]] = []
+    try:
+        for position, part in enumerate(config.sources):
+            name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
+            opened.append((name, source_class(part.type)(part, config.interval_s)))
+    except BaseException as error:
+        if isinstance(error, EdgewatchError) and error.place.startswith("$"):
+            # A source knows the path of its own keys only.
+            error.place = f"$.sources[{len(opened)}]{error.place[1:]}"
+        for _, source in opened:
+            source.close()
+        raise
+    return opened
+
+
+def manifests(models: Sequence[Bundle]) -> list[bytes]:
+    """What tells bundles apart: their manifests, which name the hashes of all else."""
+    return [msgspec.json.encode(model.manifest) for model in models]
+
+
+class Assembly:
+    """Watches the channels of one configuration.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    models
+        Its verified bundles.
+    clock
+        Where time comes from.
+    delivery
+        Writes what is kept.
+    instance
+        The installation.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        Sources cannot be used, or a bundle is for other channels.
+    """
+
+    def __init__(
+        self, config: Config, models: Sequence[Bundle], clock: Clock, delivery: Delivery, instance: str
+    ) -> None:
+        self.sampler = Sampler(open_sources(config), config.interval_s, clock)
+        self.model = bundle.labels(models)
+        #: Of the bundles, to tell whether they are others by now.
+        self.models = manifests(models)
+        self.monitor = Monitor(self.sampler.channels, models, config.detection, config.alerts, config.interval_s)
+        self.incidents = Incidents(
+            self.sampler.channels,
+            config.alerts,
+            config.interval_s,
+            node=config.node,
+            model=self.model,
+            instance=instance,
+            clock_synced=clock.synchronised,
+        )
+        belongs_to = identity(config, models, self.sampler.channels)
+        self._continuity = Continuity(Path(config.state_dir), belongs_to, instance, clock, delivery.do)
+
+    def resume(self, next_seq: int, raised: bytes | None) -> None:
+        """Go on where an earlier run, or the watch before this one, has stopped."""
+        self.incidents.continue_from(next_seq)
+        self.sampler.first_seq = self._continuity.resume(self.monitor, self.incidents, raised)
+
+    def packed(self) -> bytes:
+        """The incidents' state, to be committed along with their alerts."""
+        return self.incidents.packed(self._continuity.name)
+
+    def keep(self, seq: int, *, hurry: bool) -> None:
+        """Take a snapshot if one is due."""
+        self._continuity.tend(self.monitor, self.incidents, seq, hurry=hurry)
+
+    def keep_all(self, seq: int) -> None:
+        """Take a whole snapshot now."""
+        self._continuity.take(self.monitor, self.incidents, seq, whole=True)

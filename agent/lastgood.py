@@ -1,0 +1,89 @@
+"""The last good copy of each bundle that came from outside: a bad new one never stops an agent that had a good one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import bundle, signature
+from agent.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.bundle import Bundle
+    from agent.config import Config
+
+__all__ = ["load_bundles", "load_or_last_good"]
+
+_LOG = logging.getLogger(__name__)
+_FOLDER = "bundles"
+_BUILTIN = "builtin"
+
+
+def load_bundles(config: Config) -> list[Bundle]:
+    """Load and verify the bundles that a config names.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        One cannot be used, or is not signed by a key that the config trusts.
+    """
+    return [bundle.load_builtin() if name == _BUILTIN else _load(Path(name), config) for name in config.models]
+
+
+def load_or_last_good(config: Config) -> list[Bundle]:
+    """The same, but for a bundle that cannot be used take what it was when it last could; that is said.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        One cannot be used and never could.
+    """
+    loaded = []
+    for name in config.models:
+        if name == _BUILTIN:
+            loaded.append(bundle.load_builtin())
+            continue
+        kept = Path(config.state_dir) / _FOLDER / hashlib.sha256(name.encode()).hexdigest()[:16]
+        try:
+            one = _load(Path(name), config)
+        except UserError as error:
+            try:
+                one = _load(kept, config)
+            except UserError:
+                raise error from None
+            _LOG.error("%s – the last good copy of the bundle is used instead", error)
+        else:
+            _keep(one, kept)
+        loaded.append(one)
+    return loaded
+
+
+def _load(directory: Path, config: Config) -> Bundle:
+    """Load a bundle from outside; its signature is that of the very bytes that are read."""
+    keys = config.trusted_keys
+    return bundle.load(directory, (lambda raw: signature.check(directory, raw, keys)) if keys else None)
+
+
+def _keep(good: Bundle, kept: Path) -> None:
+    """Copy a bundle unless this copy is there; a copy that is not whole is refused when it is needed."""
+    files = ["manifest.json", good.manifest.forecaster.file, good.manifest.autoencoder.file, signature.FILE]
+    there = [name for name in files if (good.directory / name).is_file()]
+    try:
+        if all((kept / name).is_file() and _same(kept / name, good.directory / name) for name in there):
+            return
+        partial = kept.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name in there:
+            shutil.copyfile(good.directory / name, partial / name)
+        shutil.rmtree(kept, ignore_errors=True)
+        partial.rename(kept)
+    except OSError as error:
+        _LOG.warning("no copy of the bundle %s could be kept: %s", good.directory, error.strerror or error)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()

@@ -1,0 +1,123 @@
+"""Bundles from outside: signed or refused, and a bad new one never takes a good one away."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import bundle
+from agent.config import Config, parse
+from agent.errors import EdgewatchError, UserError
+from agent.lastgood import load_bundles, load_or_last_good
+from training.cli import main as training
+
+PEM = "key.pem"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A bundle in a folder, as someone has brought it."""
+    shutil.copytree(bundle.builtin_directory(), tmp_path / "outside")
+    return tmp_path / "outside"
+
+
+def config(outside: Path, *keys: str) -> Config:
+    return Config(models=(str(outside),), state_dir=str(outside.parent / "state"), trusted_keys=keys)
+
+
+def sign(outside: Path, capsys: Any, pem: str = PEM) -> str:
+    pytest.importorskip("cryptography", reason="signatures need the extra `signed`")
+    assert training(["sign", "--bundle", str(outside), "--key", str(outside.parent / pem)]) == 0
+    return str(capsys.readouterr().out.split("trusted_keys: [")[1].split("]")[0])
+
+
+def damage(outside: Path) -> None:
+    path = outside / "forecaster.tflite"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_signed_bundle_is_taken_and_one_that_was_changed_is_not(outside: Path, capsys: Any) -> None:
+    key = sign(outside, capsys)
+    assert (outside.parent / PEM).stat().st_mode & 0o777 == 0o600
+    assert len(load_bundles(config(outside, key))) == 1
+    manifest = outside / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")  # the same meaning, other bytes
+    with pytest.raises(UserError, match="none of the trusted keys"):
+        load_bundles(config(outside, key))
+
+
+def test_a_bundle_without_a_signature_or_of_a_stranger_is_refused(outside: Path, capsys: Any) -> None:
+    key = sign(outside, capsys)
+    (outside / "manifest.sig").unlink()
+    with pytest.raises(UserError, match="not signed"):
+        load_bundles(config(outside, key))
+    sign(outside, capsys, "other.pem")
+    with pytest.raises(UserError, match="none of the trusted keys"):
+        load_bundles(config(outside, key))
+    # Without keys there is nothing to hold it against.
+    assert load_bundles(config(outside))
+
+
+@pytest.mark.parametrize("content", [b"", b"no base64!", base64.b64encode(b"short"), b"A" * 5000])
+def test_a_signature_that_is_none_is_refused(outside: Path, capsys: Any, content: bytes) -> None:
+    key = sign(outside, capsys)
+    (outside / "manifest.sig").write_bytes(content)
+    with pytest.raises(UserError, match="signed"):
+        load_bundles(config(outside, key))
+
+
+def test_a_key_that_is_none_is_an_error_of_the_configuration() -> None:
+    with pytest.raises(UserError, match="an Ed25519 key has 32"):
+        parse(b"trusted_keys: [c2hvcnQ=]")
+
+
+def test_a_key_is_never_overwritten_and_what_is_no_key_is_said(outside: Path, capsys: Any) -> None:
+    key = sign(outside, capsys)
+    assert sign(outside, capsys) == key
+    (outside.parent / PEM).write_text("no key")
+    assert training(["sign", "--bundle", str(outside), "--key", str(outside.parent / PEM)]) == 2
+    assert "cannot be read as a private key" in capsys.readouterr().err
+
+
+def test_what_is_damaged_is_replaced_by_its_last_good_copy(outside: Path, caplog: Any) -> None:
+    good = load_or_last_good(config(outside))
+    damage(outside)
+    with pytest.raises(EdgewatchError):
+        load_bundles(config(outside))
+    again = load_or_last_good(config(outside))
+    assert again[0].manifest == good[0].manifest
+    assert "the last good copy of the bundle is used" in caplog.text
+    shutil.rmtree(outside)
+    assert load_or_last_good(config(outside))[0].manifest == good[0].manifest
+
+
+def test_what_never_was_good_is_an_error_that_names_what_was_asked_for(outside: Path) -> None:
+    damage(outside)
+    with pytest.raises(UserError) as refused:
+        load_or_last_good(config(outside))
+    assert str(outside) in refused.value.place
+
+
+def test_a_copy_that_is_not_trusted_is_no_way_in(outside: Path, capsys: Any) -> None:
+    load_or_last_good(config(outside))  # without keys anything is taken, and kept
+    key = sign(outside, capsys)
+    (outside / "manifest.sig").unlink()
+    with pytest.raises(UserError, match="not signed"):
+        load_or_last_good(config(outside, key))
+
+
+def test_a_copy_is_written_once_and_again_when_the_bundle_is_another(outside: Path) -> None:
+    load_or_last_good(config(outside))
+    (copy,) = (outside.parent / "state" / "bundles").iterdir()
+    written = (copy / "manifest.json").stat().st_mtime_ns
+    load_or_last_good(config(outside))
+    assert (copy / "manifest.json").stat().st_mtime_ns == written
+    (outside / "manifest.json").write_bytes((outside / "manifest.json").read_bytes() + b"\n")
+    load_or_last_good(config(outside))
+    assert (copy / "manifest.json").read_bytes() == (outside / "manifest.json").read_bytes()

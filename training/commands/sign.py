@@ -1,0 +1,58 @@
+"""``python -m training sign``: signs a bundle, so that agents that trust the key take it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import bundle as agent_bundle
+from agent.errors import UserError
+from agent.signature import FILE
+from training.extras import importing
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Put the command on the command line."""
+    parser = commands.add_parser("sign", help="sign a bundle with an Ed25519 key")
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--key", type=Path, required=True, metavar="PEM", help="the private key; made where there is none"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Verify the bundle, sign its manifest, and print the key that agents need."""
+    with importing("signed"):
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - the same
+    agent_bundle.load(options.bundle)
+    if not options.key.exists():
+        pem = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        # Nobody else may ever have read it: its rights are those that it is made with.
+        with os.fdopen(os.open(options.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+        print(f"made a new key: keep {options.key} secret and safe")
+    try:
+        key = serialization.load_pem_private_key(options.key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            "cannot be read as a private key",
+            place=str(options.key),
+            remedy="an unencrypted PEM file of an Ed25519 key",
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UserError("is no Ed25519 key", place=str(options.key), remedy="name a file that is not there: it is made")
+    manifest = (options.bundle / "manifest.json").read_bytes()
+    (options.bundle / FILE).write_bytes(base64.b64encode(key.sign(manifest)) + b"\n")
+    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    print(f"signed {options.bundle}; agents take it with\ntrusted_keys: [{base64.b64encode(public).decode()}]")
