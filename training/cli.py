@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from agent.errors import EdgewatchError
-from training.commands import evaluate, fit, inspect, simulate, universal
+from training.commands import evaluate, fit, inspect, sign, simulate, universal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
