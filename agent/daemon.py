@@ -14,6 +14,7 @@ from agent.health import StepTimes, rss_mib
 from agent.history import History
 from agent.incidents import Incidents
 from agent.monitor import Monitor
+from agent.notify import Notifier
 from agent.outbox import Outbox
 from agent.publisher import Publisher
 from agent.sampler import Sampler
@@ -121,6 +122,7 @@ class Daemon:
         self._held = Held()
         self._digested: tuple[HeldBack, ...] = ()
         self._frame: Frame | None = None
+        self._notify = Notifier(clock)
         self._due = dict.fromkeys(("state", "metrics", "health", "digest"), self._started_ns)
 
     def request_reload(self) -> None:
@@ -136,6 +138,7 @@ class Daemon:
             while self._run_watch():
                 pass
         finally:
+            self._notify.stopping()
             self._close_incidents()
             self._publisher.stop(self._outbox)
             self._watch.sampler.close()
@@ -157,9 +160,13 @@ class Daemon:
             self._hold_back()
             self._publisher.pump(self._outbox)
             self._publish(frame, verdict)
+            self._notify.status(f"{self._state}, open incidents: {len(self._watch.incidents.open)}")
+            self._notify.alive(self._config.interval_s)
             if self._reload_requested:
                 self._reload_requested = False
-                if self._apply_reload():
+                with self._notify.reloading():
+                    replaced = self._apply_reload()
+                if replaced:
                     return True
         return False
 
