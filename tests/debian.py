@@ -30,7 +30,7 @@ def tree(architecture: str, *packages: str) -> Path:
     """A Debian 12 of its own with these packages."""
     path = CACHE / f"bookworm-{architecture}"
     made = path / ".packages"
-    if not (made.exists() and made.read_text().split() == list(packages)):
+    if not (made.exists() and set(made.read_text().split()) == set(packages)):
         shutil.rmtree(path, ignore_errors=True)
         options = ["--variant=minbase", f"--arch={architecture}", f"--include={','.join(packages)}"]
         command = ["debootstrap", *options, "bookworm", str(path)]
