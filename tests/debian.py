@@ -1,4 +1,4 @@
-"""Debian trees and wheels to run the agent in, made once and kept in .cache."""
+"""Debian trees to run the agent in, and packages for their Python, made once and kept in .cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 CACHE = ROOT / ".cache"
-# What the wheels of the agent's dependencies are tagged with, and Debian 12 can run.
+# The tags of wheels that Debian 12's C library can run.
 _GLIBC = ("2014", "_2_17", "_2_24", "_2_26", "_2_27", "_2_28", "_2_31", "_2_34")
 
 
@@ -23,7 +23,7 @@ def need(*programs: str) -> None:
         pytest.skip("needs root, to make and run a Debian of its own")
     for program in programs:
         if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed (apt install debootstrap systemd-container qemu-user-static)")
+            pytest.skip(f"{program} is not installed")
 
 
 def tree(architecture: str, *packages: str) -> Path:
@@ -33,7 +33,8 @@ def tree(architecture: str, *packages: str) -> Path:
     if not (made.exists() and set(made.read_text().split()) == set(packages)):
         shutil.rmtree(path, ignore_errors=True)
         options = ["--variant=minbase", f"--arch={architecture}", f"--include={','.join(packages)}"]
-        command = ["debootstrap", *options, "bookworm", str(path)]
+        # In mounts of its own, so that none of them outlives it.
+        command = ["unshare", "--mount", "debootstrap", *options, "bookworm", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"no Debian to be had: {done.stdout[-300:]}{done.stderr[-300:]}")
@@ -41,19 +42,50 @@ def tree(architecture: str, *packages: str) -> Path:
     return path
 
 
-def wheels(machine: str, *more: str) -> Path:
-    """What the agent needs on Debian 12's Python, as wheels, and what builds it; `more` requirements besides."""
-    folder = CACHE / f"wheels-{machine}"
+def dependencies() -> list[str]:
+    """What the agent itself depends on, as `pyproject.toml` says."""
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11, to read pyproject.toml")
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    platforms = [f"--platform=manylinux{glibc}_{machine}" for glibc in _GLIBC]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={folder}", "--only-binary=:all:"]
-    done = subprocess.run(
-        [*command, "--python-version=3.11", "--implementation=cp", *platforms, "hatchling", *needed, *more],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no wheels to be had: {done.stderr[-500:]}")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["dependencies"])
+
+
+def wheels(machine: str, *requirements: str) -> Path:
+    """A folder of wheels for Debian 12's Python on a machine, with all that they need."""
+    folder = CACHE / f"wheels-{machine}"
+    _pip("download", f"--dest={folder}", *_foreign(machine), *requirements)
     return folder
+
+
+def site(machine: str, *requirements: str) -> Path:
+    """A folder for the PYTHONPATH of Debian 12's Python on a machine, with these packages and all that they need."""
+    folder = CACHE / f"site-{machine}"
+    made = folder / ".requirements"
+    if not (made.exists() and made.read_text().splitlines() == list(requirements)):
+        shutil.rmtree(folder, ignore_errors=True)
+        _pip("install", f"--target={folder}", *_foreign(machine), *requirements)
+        made.write_text("\n".join(requirements))
+    return folder
+
+
+def source(requirement: str) -> Path:
+    """The source distribution of a package, unpacked."""
+    folder = CACHE / f"source-{requirement}"
+    if not folder.exists():
+        _pip("download", f"--dest={folder}.part", "--no-deps", "--no-binary=:all:", requirement)
+        (archive,) = Path(f"{folder}.part").iterdir()
+        shutil.unpack_archive(archive, folder, filter="data")
+        shutil.rmtree(archive.parent)
+    (found,) = folder.iterdir()
+    return found
+
+
+def _foreign(machine: str) -> list[str]:
+    platforms = [f"--platform=manylinux{glibc}_{machine}" for glibc in _GLIBC]
+    return ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp", *platforms]
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"packages cannot be had: {done.stderr[-500:]}")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes or reuses the virtual environment for a target of the Makefile: tools/setup.sh run|test
+# Makes or reuses the virtual environment for a target of the Makefile: tools/setup.sh run|train|test|service|arm
 # Says clearly what is missing and how to get it when it cannot.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ purpose=${1:-run}
 case $purpose in
     run) extras=tools; size="about 200 MB" ;;
     train) extras=tools,training; size="about 2 GB" ;;
-    test) extras=tools,training,test; size="about 2 GB" ;;
+    test | service | arm) extras=tools,training,test; size="about 2 GB" ;;
     *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
 esac
 
@@ -28,6 +28,17 @@ if ! { [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp" && .venv/bin/python -c ''
         fail "pip could not install the packages (see above)" "is there a network, and a package index that this machine reaches? 'make' again goes on from here"
     fi
     echo "$wanted" >>"$stamp"
+fi
+
+# A Debian for the tests to run in needs what makes and starts it; without, they are skipped.
+case $purpose in
+    service) makers="debootstrap systemd-container" ;;
+    arm) makers="debootstrap qemu-user-static" ;;
+    *) makers= ;;
+esac
+if [ -n "$makers" ] && as_root; then
+    # shellcheck disable=SC2086 # words
+    dpkg -s $makers >/dev/null 2>&1 || apt_install $makers
 fi
 
 [ "$purpose" = test ] || exit 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.booted, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.booted, pytest.mark.timeout(1800)]
 
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "python3", "python3-venv", "procps")
 BROKER = ("mosquitto", "mosquitto-clients", "openssl")
@@ -157,7 +157,7 @@ class Machine:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     debian.need("debootstrap", "systemd-nspawn", "nsenter")
     tree = debian.tree("amd64", *PACKAGES, *BROKER)
-    wheels = debian.wheels("x86_64")
+    wheels = debian.wheels("x86_64", "hatchling", *debian.dependencies())
     made = Machine(tree, wheels, tmp_path_factory.mktemp("booted") / "console.log")
     made.run(SET_UP_BROKER)
     yield made
