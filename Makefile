@@ -4,7 +4,7 @@ BIN := .venv/bin
 KIND ?= cpu
 SECONDS ?= 30
 
-.PHONY: run stress test check torture bench
+.PHONY: run stress test test-service test-arm check torture bench
 
 run:
 	@sh tools/setup.sh run
@@ -16,6 +16,16 @@ stress:
 
 test: check
 	$(BIN)/python -m pytest
+
+# On a booted Debian of its own: needs root, and says so.
+test-service:
+	@sh tools/setup.sh service
+	$(BIN)/python -m pytest -m booted -rs -s tests/service
+
+# On emulated ARM processors: needs root, and an hour the first time.
+test-arm:
+	@sh tools/setup.sh arm
+	$(BIN)/python -m pytest -m emulated -rs -s tests/emulated
 
 check:
 	@sh tools/setup.sh test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import os
 import signal
@@ -104,6 +105,7 @@ def _run(options: argparse.Namespace) -> int:
     from agent.clock import SystemClock  # noqa: PLC0415
     from agent.daemon import Daemon  # noqa: PLC0415
 
+    faulthandler.enable()  # what a watchdog ends with SIGABRT says where it hung
     clock = SystemClock()
     daemon = Daemon(_config(options), clock, reload=lambda: _config(options))
 

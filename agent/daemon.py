@@ -18,6 +18,7 @@ from agent.errors import EdgewatchError, EnvironmentFault, UserError
 from agent.health import StepTimes, rss_mib
 from agent.history import History
 from agent.lastgood import load_bundles, load_or_last_good
+from agent.notify import Notifier
 from agent.outbox import Outbox
 from agent.prometheus import Page
 from agent.publisher import Publisher
@@ -89,6 +90,7 @@ class Daemon:
         self._held = Held()
         self._digested: tuple[HeldBack, ...] = ()
         self._frame: Frame | None = None
+        self._notify = Notifier(clock)
         self._due = dict.fromkeys(("state", "metrics", "health", "digest", "page"), self._started_ns)
         self._page = Page(config.prometheus) if config.prometheus else None
 
@@ -105,6 +107,7 @@ class Daemon:
             while self._run_watch():
                 pass
         finally:
+            self._notify.stopping()
             self._keep_or_close()
             self._watch.sampler.close()
             if self._page is not None:
@@ -131,9 +134,13 @@ class Daemon:
             self._watch.keep(frame.seq, hurry=hurry)
             self._commanded = False
             self._publish(frame, verdict)
+            self._notify.status(f"{self._state}, open incidents: {len(self._watch.incidents.open)}")
+            self._notify.alive(self._config.interval_s)
             if self._reload_requested:
                 self._reload_requested = False
-                if self._apply_reload():
+                with self._notify.reloading():
+                    replaced = self._apply_reload()
+                if replaced:
                     return True
         return False
 

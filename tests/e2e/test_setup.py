@@ -24,7 +24,8 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "tools").unlink()
     (tmp_path / "tools").mkdir()
-    shutil.copy(ROOT / "tools" / "setup.sh", tmp_path / "tools")
+    for name in ("setup.sh", "python.sh"):
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools")
     (tmp_path / "bin").mkdir()
     for tool in TOOLS:
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or "/bin/false")
