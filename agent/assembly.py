@@ -90,21 +90,22 @@ class Assembly:
             clock_synced=clock.synchronised,
         )
         belongs_to = identity(config, models, self.sampler.channels)
-        self._continuity = Continuity(Path(config.state_dir), belongs_to, instance, clock, delivery.do)
+        #: What is kept for the next run.
+        self.continuity = Continuity(Path(config.state_dir), belongs_to, instance, clock, delivery.do)
 
     def resume(self, next_seq: int, raised: bytes | None) -> None:
         """Go on where an earlier run, or the watch before this one, has stopped."""
         self.incidents.continue_from(next_seq)
-        self.sampler.first_seq = self._continuity.resume(self.monitor, self.incidents, raised)
+        self.sampler.first_seq = self.continuity.resume(self.monitor, self.incidents, raised)
 
     def packed(self) -> bytes:
         """The incidents' state, to be committed along with their alerts."""
-        return self.incidents.packed(self._continuity.name)
+        return self.incidents.packed(self.continuity.name)
 
     def keep(self, seq: int, *, hurry: bool) -> None:
         """Take a snapshot if one is due."""
-        self._continuity.tend(self.monitor, self.incidents, seq, hurry=hurry)
+        self.continuity.tend(self.monitor, self.incidents, seq, hurry=hurry)
 
     def keep_all(self, seq: int) -> None:
         """Take a whole snapshot now."""
-        self._continuity.take(self.monitor, self.incidents, seq, whole=True)
+        self.continuity.take(self.monitor, self.incidents, seq, whole=True)

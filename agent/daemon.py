@@ -309,6 +309,10 @@ class Daemon:
             reconnects=self._publisher.reconnects,
             rss_mib=round(rss_mib(), 2),
             suppressed=self._held.count,
+            refused=self._publisher.refused,
+            discarded=self._publisher.discarded,
+            snapshot_bytes=self._watch.continuity.written,
+            snapshot_failures=self._watch.continuity.failures,
         )
 
     def _apply_reload(self) -> bool:

@@ -35,6 +35,10 @@ _COUNTED = {
     "invalid_readings": "Readings that were there but could not be used.",
     "dropped": "Alerts dropped because the outbox was full.",
     "reconnects": "Connections to the broker after the first.",
+    "refused": "Times that the broker did not take an alert.",
+    "discarded": "Messages from outside that were too large, or too many.",
+    "snapshot_bytes": "Bytes written of what was learned.",
+    "snapshot_failures": "Snapshots that could not be written.",
     "suppressed": "Incidents held back by the alert budget or a silence.",
 }
 _LEVELS = {

@@ -439,7 +439,17 @@ class Metrics(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """The retained ``health`` message: how the agent itself is."""
+    """The retained ``health`` message: how the agent itself is.
+
+    Parameters
+    ----------
+    refused
+        Times that the broker did not take an alert; it is offered again.
+    discarded
+        Messages from outside that were too large, or too many.
+    snapshot_bytes, snapshot_failures
+        What was written of what was learned since the start, and how often that failed.
+    """
 
     v: int
     node: str
@@ -461,6 +471,10 @@ class Health(msgspec.Struct, frozen=True):
     reconnects: int
     rss_mib: float
     suppressed: int = 0
+    refused: int = 0
+    discarded: int = 0
+    snapshot_bytes: int = 0
+    snapshot_failures: int = 0
 
 
 class Received(msgspec.Struct, frozen=True):
