@@ -58,10 +58,11 @@ class NabFile:
         return np.flatnonzero(np.append(True, self.time[1:] > latest[:-1]))
 
     def recording(self) -> Recording:
-        """Its rows as `edgewatch replay` takes them: one step each, however far apart in time."""
+        """Its rows as `edgewatch replay` takes them: one step each, numbered by the ticks of the usual interval."""
         time = self.time[self.forward]
         interval_s = float(np.median(np.diff(time[: _DIFFERENCES + 1])))
-        steps = interval_s * np.arange(len(time), dtype=np.float64)
+        ticks = np.maximum(1.0, np.rint(np.diff(time) / interval_s))
+        steps = interval_s * np.concatenate(([0.0], np.cumsum(ticks)))
         values = self.value[self.forward, None].astype(np.float32)
         return Recording(self.name, (Channel("value"),), interval_s, steps, values, timed=False)
 

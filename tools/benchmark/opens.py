@@ -48,7 +48,7 @@ def _opens(
 
 
 def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig) -> IntArray:
-    """Rows in which an incident opens, int64[n]; of a recording without breaks."""
+    """Rows in which an incident opens, int64[n]."""
     raised = enumerate(messages(recording, bundle, detection, alerts))
     return np.array([row for row, found in raised if any(alert.phase == "open" for alert in found)], np.int64)
 
@@ -56,10 +56,11 @@ def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, aler
 def messages(
     recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig
 ) -> Iterator[list[Alert]]:
-    """Messages of each row; of a recording without breaks."""
+    """Messages of each row."""
     step = recording.interval_s
     monitor = Monitor(recording.channels, bundle, detection, alerts, step)
     incidents = Incidents(recording.channels, alerts, step, node="benchmark", model=bundle.label, instance="0")
+    ticks = np.rint((recording.time - recording.time[:1]) / step).astype(np.int64).tolist()
     for row, values in enumerate(np.asarray(recording.values)):
-        frame = Frame(row, round(row * step * 1e9), float(recording.time[row]), values)
+        frame = Frame(ticks[row], round(ticks[row] * step * 1e9), float(recording.time[row]), values)
         yield incidents.step(frame, monitor.step(frame))
