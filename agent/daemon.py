@@ -106,9 +106,12 @@ class Daemon:
         try:
             while self._run_watch():
                 pass
+            self._keep_or_close()
+        except Exception:
+            self._watch.continuity.doubt(self._times.count)
+            raise
         finally:
             self._notify.stopping()
-            self._keep_or_close()
             self._watch.sampler.close()
             if self._page is not None:
                 self._page.close()
