@@ -7,6 +7,7 @@ every hour and at the end. What was learned goes on from the later of the two, t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ _RECENT_S, _WHOLE_S = 60.0, 3600.0
 _HURRY_S = 10.0
 # Flash wears: no more than this on average, however much there is to write.
 _BYTES_A_SECOND = 5_000.0
+# An error within so many frames may come from what was resumed.
+_TRUSTED_STEPS = 600
 # A longer absence than this, told by a wall clock alone, is not believed.
 _LONGEST_S = 10 * 366 * 86400.0
 
@@ -98,6 +101,9 @@ class Continuity:
         self._clock = clock
         self._later = later
         self._failing = ""
+        self._resumed = False
+        # Snapshots that a slow disk has not taken yet.
+        self._unwritten = 0
         #: Bytes written so far.
         self.written = 0
         #: Snapshots that could not be written.
@@ -117,6 +123,8 @@ class Continuity:
         now_ns = self._clock.monotonic_ns()
         if hurry:
             self._recent_due_ns = min(self._recent_due_ns, self._taken_ns + round(_HURRY_S * 1e9))
+        if self._unwritten:
+            return
         if now_ns >= self._whole_due_ns:
             self.take(monitor, incidents, seq, whole=True)
         elif now_ns >= self._recent_due_ns:
@@ -137,6 +145,7 @@ class Continuity:
         self._recent_due_ns = now_ns + round(_RECENT_S * 1e9)
         if whole:
             self._whole_due_ns = now_ns + round(_WHOLE_S * 1e9)
+        self._unwritten += 1
         self._later(lambda: self._write(saved, content, whole=whole))
 
     def resume(self, monitor: Monitor, incidents: Incidents, raised: bytes | None) -> int:
@@ -177,9 +186,26 @@ class Continuity:
                 _LOG.error("the incidents that were open cannot be read: %s", error)
         if not newest:
             return 0
+        self._resumed = True
         rows = max(1, round(away_s / monitor.interval_s))
         _LOG.info("resumed what was learned up to %.0f s ago", away_s)
         return newest[0].seq + rows
+
+    def doubt(self, steps: int) -> None:
+        """After an error: what was resumed shortly before may be why, and is put aside for the next run to do without.
+
+        Parameters
+        ----------
+        steps
+            Frames that this run has judged.
+        """
+        if not self._resumed or steps > _TRUSTED_STEPS:
+            return
+        for name in (_WHOLE, _RECENT):
+            path = self._directory / name
+            with contextlib.suppress(OSError):
+                path.replace(path.with_suffix(".suspect"))
+        _LOG.error("the next run starts afresh: this one failed soon after it had resumed what was learned")
 
     def _readable(self, name: str) -> tuple[Saved, dict[str, Any]] | None:
         """A snapshot that can be read and belongs to this configuration; what is wrong with it is said."""
@@ -205,6 +231,7 @@ class Continuity:
         return passed if 0.0 <= passed <= _LONGEST_S else 0.0
 
     def _write(self, saved: Saved, content: dict[str, Any], *, whole: bool) -> None:
+        self._unwritten -= 1
         try:
             size = snapshot.write(self._directory / (_WHOLE if whole else _RECENT), saved, content)
         except OSError as error:

@@ -244,6 +244,41 @@ def test_an_acknowledged_incident_stays_so(tmp_path: Path, default_bundle: Bundl
     assert second.incidents.acknowledge(opened[0].incident, newest) == []
 
 
+def test_an_error_soon_after_a_resumption_makes_the_next_run_start_afresh(
+    tmp_path: Path, default_bundle: Bundle
+) -> None:
+    clock, settings, data = ManualClock(), config(), rows(100)
+    one = Run(settings, default_bundle, tmp_path, clock)
+    for seq in range(100):
+        one.step(seq, data[seq])
+    one.continuity.take(one.monitor, one.incidents, 99, whole=True)
+    one.continuity.doubt(100)  # it did not resume anything itself
+    two = Run(settings, default_bundle, tmp_path, clock)
+    assert two.resume() == 100
+    two.continuity.doubt(601)  # long after
+    three = Run(settings, default_bundle, tmp_path, clock)
+    assert three.resume() == 100
+    three.continuity.doubt(3)
+    assert Run(settings, default_bundle, tmp_path, clock).resume() == 0
+    assert (tmp_path / "whole.suspect").exists()
+
+
+def test_a_disk_that_takes_nothing_is_not_given_more_and_more(tmp_path: Path, default_bundle: Bundle) -> None:
+    clock, settings, data = ManualClock(), config(), rows(10)
+    jobs: list[Any] = []
+    run = Run(settings, default_bundle, tmp_path, clock)
+    run.continuity = Continuity(tmp_path, {}, "7f3a", clock, jobs.append)
+    for seq in range(10):
+        clock.now_ns += 100 * 10**9
+        run.step(seq, data[seq])
+        run.continuity.tend(run.monitor, run.incidents, seq, hurry=True)
+    assert len(jobs) == 1
+    jobs[0]()
+    clock.now_ns += 100 * 10**9
+    run.continuity.tend(run.monitor, run.incidents, 10)
+    assert len(jobs) == 2
+
+
 def test_days_are_still_days_after_hours_without_the_agent(default_bundle: Bundle) -> None:
     # Five minutes a row: 288 rows a day. A day with a shape of its own, hours missing, and the same shape again.
     def value(row: int) -> Any:
