@@ -1,7 +1,7 @@
 """An agent whose readings a torturer sets: ``python -m tools.torture.driven run --config FILE``.
 
-Its source ``driven`` reads one number from a file of eight bytes, beside a channel that is always lively, so that there
-is something to learn. The number has a hard limit: what must be raised is then known exactly.
+Its source ``driven`` reads one number from a small file, beside a channel that is always lively, so that there is
+something to learn, and counts its readings there. The number has a hard limit: what must be raised is known exactly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIMIT = 100.0
 
 
 class Drive:
-    """The number, as the torturer and the agent share it.
+    """The number and how often it was read, as the torturer and the agent share them.
 
     Parameters
     ----------
@@ -36,19 +36,29 @@ class Drive:
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            path.write_bytes(bytes(8))
+            path.write_bytes(bytes(16))
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 8)
-        self._value = memoryview(self._map).cast("d")
+            self._map = mmap.mmap(file.fileno(), 16)
+        self._numbers = memoryview(self._map).cast("d")
 
     @property
     def value(self) -> float:
         """The number now."""
-        return self._value[0]
+        return self._numbers[0]
 
     @value.setter
     def value(self, value: float) -> None:
-        self._value[0] = value
+        self._numbers[0] = value
+
+    @property
+    def readings(self) -> float:
+        """How often it was read, over all runs of the agent."""
+        return self._numbers[1]
+
+    def read(self) -> float:
+        """Read the number, and count that."""
+        self._numbers[1] += 1.0
+        return self._numbers[0]
 
 
 class DrivenConfig(SourceConfig, frozen=True):
@@ -72,7 +82,7 @@ class DrivenSource:
     def read(self) -> Sequence[float]:
         """See `Source.read`."""
         self._row += 1
-        return self._drive.value, 50.0 + 3.0 * math.sin(self._row * 0.7) + (self._row * 7919 % 11) / 10.0
+        return self._drive.read(), 50.0 + 3.0 * math.sin(self._row * 0.7) + (self._row * 7919 % 11) / 10.0
 
     def close(self) -> None:
         """Nothing is held."""
