@@ -15,7 +15,7 @@ from agent.errors import UserError
 from agent.kinds import Kinds
 from agent.limits import HardLimits
 from agent.silence import Silences
-from agent.types import Alert, Contributor, HeldBack, Kind, Severity, bounded_score
+from agent.types import Alert, Contributor, Course, HeldBack, Kind, Severity, bounded_score
 from agent.wording import quantity, range_text
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class _Incident(msgspec.Struct):
     # Of each channel: tick of its onset, what it looks like, and the tick at which that is looked at again.
     onset: dict[int, int] = {}
     kinds: dict[int, Kind | Literal[""]] = {}
+    courses: dict[int, Course] = {}
     revision: dict[int, int] = {}
     severity: Severity = "info"
     messages: int = 0
@@ -379,7 +380,8 @@ class Incidents:
             incident.worst[channel] = look
             same = self._same_until[channel] >= began[channel]
             incident.onset[channel] = int(self._last_onset[channel] if same else began[channel])
-            incident.kinds[channel] = self.kinds.name(channel, frame.seq - incident.onset[channel] + 1)
+            incident.courses[channel] = verdict.courses.get(channel, "readings")
+            incident.kinds[channel] = self._name(incident, channel, frame)
             incident.revision[channel] = frame.seq + self.kinds.look_rows
         incident.provisional &= bool(verdict.provisional()[new].all())
         if self._member[_BEYOND, new].any():
@@ -394,6 +396,8 @@ class Incidents:
         for channel, look in self._looks(worse, verdict, strength):
             incident.worst[channel] = look
         gone = self._absent_rows[members] >= self._missing_rows
+        for channel in members[verdict.anomalous[members]].tolist():
+            incident.courses[channel] = verdict.courses.get(channel, "readings")
         accepted = verdict.accepted[members] & ~self._member[_BEYOND, members]
         incident.accepted |= bool(accepted.any())
         over = (self._quiet_rows[members] >= self._clear_rows) | gone | accepted
@@ -427,12 +431,15 @@ class Incidents:
         incident.stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
         return [self._message(incident, frame, "open", "limit" if limit else "onset")]
 
+    def _name(self, incident: _Incident, channel: int, frame: Frame) -> Kind | Literal[""]:
+        return self.kinds.name(channel, frame.seq - incident.onset[channel] + 1, incident.courses[channel])
+
     def _revise(self, incident: _Incident, frame: Frame, channels: list[int]) -> bool:
         """Name these channels' anomalies for good; whether the strongest one's is now another."""
         revised = False
         for channel in channels:
             del incident.revision[channel]
-            kind = self.kinds.name(channel, frame.seq - incident.onset[channel] + 1)
+            kind = self._name(incident, channel, frame)
             if kind and kind != incident.kinds[channel]:
                 incident.kinds[channel] = kind
                 revised |= channel == incident.ranked()[0]

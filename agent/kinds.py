@@ -15,7 +15,7 @@ from agent.features import ABSURD, Scale
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.types import Channel, Float32Array, Float64Array, Kind
+    from agent.types import Channel, Course, Float32Array, Float64Array, Kind
 
 __all__ = ["Kinds"]
 
@@ -62,8 +62,18 @@ class Kinds:
         self._ring[self._next] = values
         self._next = (self._next + 1) % len(self._ring)
 
-    def name(self, channel: int, since_rows: int) -> Kind | Literal[""]:
-        """Name the anomaly of a channel that began so many rows ago, the newest included; empty if none can tell."""
+    def name(self, channel: int, since_rows: int, course: Course = "readings") -> Kind | Literal[""]:
+        """Name the anomaly of a channel; empty if none can tell.
+
+        Parameters
+        ----------
+        channel
+            Which.
+        since_rows
+            So many rows ago it began, the newest included.
+        course
+            How it was noticed. What single readings do not show is no spike, however far out one of them happens to be.
+        """
         column = np.roll(self._ring[:, channel], -self._next)
         since_rows = min(max(since_rows, 1), len(column))
         effect, recent = self._scaled(channel, column)
@@ -72,6 +82,8 @@ class Kinds:
         recent = recent[valid]
         if _stuck(recent, onset, len(column)):
             return "flat_line"
+        if course != "readings":
+            return "level_shift" if course == "level" else "pattern_break"
         before, since = recent[:onset], recent[onset:][-self.look_rows :]
         if before.size < _FEW or not since.size:
             return ""

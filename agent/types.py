@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "SCORE_THRESHOLD",
@@ -20,6 +21,7 @@ __all__ = [
     "Channel",
     "ChannelMetric",
     "Contributor",
+    "Course",
     "Digest",
     "Float32Array",
     "Float64Array",
@@ -50,6 +52,8 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 Phase: TypeAlias = Literal["open", "update", "close"]
 Severity: TypeAlias = Literal["info", "warning", "critical"]
 Kind: TypeAlias = Literal["spike", "drop", "level_shift", "variance_change", "flat_line", "pattern_break"]
+#: How an anomaly was noticed: by single readings, by the course of some minutes, or by where the level lies.
+Course: TypeAlias = Literal["readings", "pattern", "level"]
 Status: TypeAlias = Literal["learning", "normal", "anomalous"]
 
 
@@ -123,6 +127,9 @@ class Scores(msgspec.Struct, gc=False):
     errors: Any
 
 
+_NO_COURSES: Mapping[int, Course] = MappingProxyType({})
+
+
 class Verdict:
     """What the thresholds say of one frame; arrays over channels.
 
@@ -156,6 +163,8 @@ class Verdict:
         0..1 for the node as a whole: the channels' states, see `agent.ratio.node_state`.
     errors
         float64[2, n_channels], see `Scores`.
+    courses
+        By channel, how its present anomaly was noticed where it was not by single readings.
     """
 
     __slots__ = (
@@ -167,6 +176,7 @@ class Verdict:
         "_seen",
         "accepted",
         "anomalous",
+        "courses",
         "errors",
         "held",
         "state",
@@ -195,6 +205,7 @@ class Verdict:
         state: Float64Array,
         state_score: float,
         errors: Float64Array,
+        courses: Mapping[int, Course] = _NO_COURSES,
     ) -> None:
         self.value = value
         self.strength = strength
@@ -204,6 +215,7 @@ class Verdict:
         self.state = state
         self.state_score = state_score
         self.errors = errors
+        self.courses = courses
         self._outlook = outlook
         self._limits = limits
         self._in_units = in_units

@@ -21,12 +21,12 @@ from agent.types import Verdict
 from agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agent.bundle import Bundle
     from agent.config import AlertsConfig, DetectionConfig
     from agent.threshold import Threshold
-    from agent.types import BoolArray, Channel, Float64Array, Frame
+    from agent.types import BoolArray, Channel, Course, Float64Array, Frame
 
 __all__ = ["UniversalWatch"]
 
@@ -46,6 +46,11 @@ _REFRACTORY_BLOCKS = 90
 _BREAKS_SILENCE = 1.25
 # Limits learn the onset of an excursion, and what lasts for longer than this.
 _HELD_S = 600.0
+# Rows of the evidence; forecasts at this scale and above tell of the level; and the share of the strongest evidence
+# from which it is the level that has changed.
+_READINGS, _PATTERN, _LEVEL = 0, 1, 2
+_LEVEL_SCALE = 24
+_LEVEL_SHARE = 0.5
 # A channel that was within its band for so many blocks is over its excursion.
 _CALM_BLOCKS = 3
 # Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
@@ -154,6 +159,10 @@ class UniversalWatch(Watch):
         self._present = np.zeros(n)
         self._state = np.zeros(n)
         self._node_state = 0.0
+        # What kinds of error have said of the present excursion: those of single readings, of patterns, of the level;
+        # and what they say of this row.
+        self._evidence = np.zeros((3, n))
+        self._told = np.zeros((3, n))
         self._no, self._nowhere = np.zeros(n), np.zeros(n, bool)
         # Of the excursions: where they are, their band, their strength, and how long they have lasted and been calm.
         self._excursion = np.zeros(n, bool)
@@ -209,6 +218,7 @@ class UniversalWatch(Watch):
             state=self._state * ready,
             state_score=self._node_state,
             errors=finest.errors[:2],
+            courses=self._courses() if self._excursion.any() else {},
         )
 
     def skip(self, rows: int) -> None:
@@ -233,8 +243,14 @@ class UniversalWatch(Watch):
     def _judge(self, due: list[_Scored], ready: BoolArray) -> Float64Array:
         """Strength of all that the blocks completed with this row say; 0 in silent times."""
         squares = np.zeros_like(self._state)
-        for scored in due:
-            squares += np.square(scored.judge(self._level.floor)).sum(axis=0)
+        self._told = np.zeros_like(self._evidence)
+        for scale, scored in zip(_SCALES, self._stages, strict=True):
+            if scored in due:
+                found = scored.judge(self._level.floor)
+                squares += np.square(found).sum(axis=0)
+                for kind, each in zip(scored.stage.kinds, found, strict=True):
+                    told = self._told[_tells(kind, scale)]
+                    np.maximum(told, each, out=told)
         self._follow_state()
         strength: Float64Array = np.sqrt(squares)
         heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
@@ -273,7 +289,15 @@ class UniversalWatch(Watch):
                 counter[began] = 0.0
             self._excursion |= began
         self._held = np.where(self._excursion, np.maximum(self._held, np.maximum(strength, stuck)), 0.0)
+        self._evidence = np.where(self._excursion, np.maximum(self._evidence, self._told), 0.0)
         return began
+
+    def _courses(self) -> Mapping[int, Course]:
+        """How the excursions were noticed, of those that single readings alone would not have shown."""
+        readings, _, level = self._evidence
+        slow = np.flatnonzero(self._excursion & (readings < 1.0))
+        strongest = self._evidence.max(axis=0)
+        return {int(c): "level" if level[c] >= _LEVEL_SHARE * strongest[c] else "pattern" for c in slow}
 
     def _follow(self, strength: Float64Array, stuck: Float64Array, valid: BoolArray) -> BoolArray:
         """Which channels are anomalous at this row: on an excursion, and outside their band or not yet judged by it."""
@@ -325,6 +349,15 @@ def _kinds(block_s: float) -> dict[int, list[Kind]]:
     if seasonal:
         kinds[seasonal[0]].append(Kind.SEASON)
     return kinds
+
+
+def _tells(kind: Kind, scale: int) -> int:
+    """Row of the evidence that an error of this kind and scale adds to."""
+    if kind is Kind.SEASON:
+        return _PATTERN
+    if kind is Kind.LEVEL or scale >= _LEVEL_SCALE:
+        return _LEVEL
+    return _READINGS if scale == 1 else _PATTERN
 
 
 def _memory(kind: Kind, memory_s: float, block_s: float) -> float:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 # An emulated processor is some fifty times slower.
 hypothesis.settings.register_profile("emulated", max_examples=5, deadline=None)
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def free_port() -> int:
