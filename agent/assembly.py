@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.delivery import Delivery
     from agent.sources.base import Source
+    from agent.types import Alert, Frame, Verdict
 
 __all__ = ["Assembly", "manifests", "open_sources"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_sources(config: Config) -> list[tuple[str, Source]]:
@@ -75,23 +79,53 @@ class Assembly:
     def __init__(
         self, config: Config, models: Sequence[Bundle], clock: Clock, delivery: Delivery, instance: str
     ) -> None:
+        self._config = config
+        self._models = models
+        self._clock = clock
+        self._instance = instance
         self.sampler = Sampler(open_sources(config), config.interval_s, clock)
         self.model = bundle.labels(models)
         #: Of the bundles, to tell whether they are others by now.
         self.models = manifests(models)
-        self.monitor = Monitor(self.sampler.channels, models, config.detection, config.alerts, config.interval_s)
-        self.incidents = Incidents(
-            self.sampler.channels,
-            config.alerts,
-            config.interval_s,
-            node=config.node,
-            model=self.model,
-            instance=instance,
-            clock_synced=clock.synchronised,
-        )
+        self.monitor = self._new_monitor()
+        self.incidents = self._new_incidents()
         belongs_to = identity(config, models, self.sampler.channels)
         #: What is kept for the next run.
         self.continuity = Continuity(Path(config.state_dir), belongs_to, instance, clock, delivery.do)
+
+    def _new_monitor(self) -> Monitor:
+        config = self._config
+        return Monitor(self.sampler.channels, self._models, config.detection, config.alerts, config.interval_s)
+
+    def _new_incidents(self) -> Incidents:
+        return Incidents(
+            self.sampler.channels,
+            self._config.alerts,
+            self._config.interval_s,
+            node=self._config.node,
+            model=self.model,
+            instance=self._instance,
+            clock_synced=self._clock.synchronised,
+        )
+
+    def judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:
+        """The step: what the models say of a frame, and the messages that it calls for.
+
+        What was put back from disk is whole and of the right shape, but nobody can tell whether it makes sense. Where a
+        step fails over it watching begins anew, once; incidents that were open are closed.
+        """
+        next_seq = self.incidents.next_seq
+        try:
+            return self._judge(frame)
+        except Exception:  # noqa: BLE001 - whatever it is, it is in what was read back, or a mistake of ours
+            _LOG.exception("a step failed; what was learned is forgotten, and watching begins anew after")
+        former, self.monitor, self.incidents = self.incidents, self._new_monitor(), self._new_incidents()
+        self.incidents.succeed(former, next_seq)
+        return self._judge(frame)
+
+    def _judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:
+        verdict = self.monitor.step(frame)
+        return verdict, self.incidents.step(frame, verdict)
 
     def resume(self, next_seq: int, raised: bytes | None) -> None:
         """Go on where an earlier run, or the watch before this one, has stopped."""

@@ -14,6 +14,7 @@ __all__ = ["LOUDEST", "Budget"]
 LOUDEST = 64.0
 _FIRST = 4.0
 _DOUBLING = math.log(2.0)
+_HIGHEST = math.log(2.0 * LOUDEST)
 _DAY_S = 86400.0
 
 
@@ -51,7 +52,8 @@ class Budget:
 
     def needed(self, now_s: float) -> float:
         """Strength that an incident must have to pass now, at least 1; above ``LOUDEST`` none does."""
-        self.level = max(0.0, self.level - self._leak * max(0.0, now_s - self.at_s))
+        # As it is read back from disk it could be anything.
+        self.level = max(0.0, min(self.level, _HIGHEST) - self._leak * max(0.0, now_s - self.at_s))
         self.at_s = max(now_s, self.at_s)
         return math.exp(self.level)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from agent.errors import UserError
+from agent.errors import UNREADABLE, UserError
 from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, SEASON_FEATURES, TIME_FEATURES
 from agent.inference import StepNetwork, WindowNetwork
 
@@ -350,13 +350,9 @@ def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifes
                 remedy="export the bundle with a matching version of edgewatch",
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise UserError(
             f"the manifest is damaged: {error}", place=str(path), remedy="copy or export the bundle again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "the manifest is damaged: it is no UTF-8 text", place=str(path), remedy="copy or export the bundle again"
         ) from error
     _check_meaning(manifest, path)
     return manifest
@@ -464,13 +460,22 @@ def _read(directory: Path, entry: FileEntry) -> bytes:
 
 def _check_golden(bundle: Bundle) -> None:
     golden = bundle.manifest.golden
-    forecast, reconstruction = golden_answers(bundle, golden)
+    try:
+        with np.errstate(all="ignore"):  # what is no number in the end is refused
+            forecast, reconstruction = golden_answers(bundle, golden)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the models cannot be run: {' '.join(str(error).split())[:300]}",
+            place=str(bundle.directory),
+            remedy="export the bundle again",
+        ) from error
     pairs = (
         (bundle.manifest.forecaster.file, forecast, golden.forecast),
         (bundle.manifest.autoencoder.file, reconstruction, golden.reconstruction),
     )
     for file, found, recorded in pairs:
-        deviation = float(np.max(np.abs(np.array(found) - np.array(recorded))))
+        with np.errstate(all="ignore"):
+            deviation = float(np.max(np.abs(np.array(found) - np.array(recorded))))
         if not deviation <= GOLDEN_TOLERANCE:  # NaN must fail too
             raise UserError(
                 f"answers deviate by {deviation:.3g} from the recorded ones (tolerance {GOLDEN_TOLERANCE})",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
-from agent.errors import EdgewatchError
+from agent.errors import UNREADABLE, EdgewatchError
 from agent.silence import LONGEST_S
 from agent.wording import plain
 
@@ -185,7 +185,7 @@ class Commands:
             return self._refuse(name, "a retained command is refused: it would be carried out at every connection")
         try:
             command: Command = msgspec.json.decode(message.payload, type=Command)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             return self._refuse(name, str(error))
         known = self._answered.get(name) if name else None
         if known is not None:
@@ -245,5 +245,5 @@ class _Bucket:
 def _id_of(payload: bytes) -> str:
     try:
         return msgspec.json.decode(payload, type=_Named).id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ""

@@ -14,7 +14,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import msgspec
 import msgspec.structs
@@ -24,6 +24,9 @@ from agent.errors import UserError
 from agent.signature import read_key
 from agent.sources import REGISTRY, source_class
 from agent.sources.base import SourceConfig  # noqa: TC001 - msgspec resolves the hint at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "AlertsConfig",
@@ -52,14 +55,22 @@ __all__ = [
     "read_secret",
 ]
 
-_MAX_BYTES = 1 << 20
+# What lies within is read in about a second, whatever it says.
+_MAX_BYTES = 1 << 18
 _MAX_DEPTH = 20
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_MOST_NODES = 15_000
+_MAX_SECRET = 1 << 16  # what MQTT can carry
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 # Levels of topics: no wildcards, no control characters, and not the broker's own, which begin with a dollar sign.
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
 _Prefix = Annotated[str, msgspec.Meta(pattern=r"^[^/$+#\s\x00-\x1f\x7f-\x9f][^+#\s\x00-\x1f\x7f-\x9f]{0,127}$")]
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
-_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+# Three hundred years: in nanoseconds and in rows it is still a number.
+_LONGEST = 1e10
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=_LONGEST)]
+_NotNegative = Annotated[float, msgspec.Meta(ge=0, le=_LONGEST)]
+# Readings that are kept of each channel to confirm an anomaly.
+_MOST_CONFIRMING = 100_000
 _Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Patterns = Annotated[tuple[_Pattern, ...], msgspec.Meta(min_length=1, max_length=64)]
 _Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -396,7 +407,7 @@ class Config(_Section, frozen=True):
     """
 
     node: _Name = msgspec.field(default_factory=_default_node)
-    interval_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 1.0
+    interval_s: Annotated[float, msgspec.Meta(ge=1e-4, le=86400)] = 1.0
     state_dir: str = msgspec.field(default_factory=_default_state_dir)
     sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4)] = ("builtin",)
@@ -411,6 +422,8 @@ class Config(_Section, frozen=True):
     def __post_init__(self) -> None:
         for key in self.trusted_keys:
             read_key(key)
+        if self.alerts.confirm_s > _MOST_CONFIRMING * self.interval_s:
+            raise ValueError(f"alerts.confirm_s is longer than {_MOST_CONFIRMING:,} times interval_s")
 
 
 def load(path: Path) -> Config:
@@ -446,7 +459,7 @@ def parse(raw: bytes, name: str = "config") -> Config:
 def _parse_as(kind: type[_Struct], raw: bytes, name: str) -> _Struct:
     """Read a YAML text as strictly into a struct of another kind; see `load`."""
     if len(raw) > _MAX_BYTES:
-        raise UserError("larger than 1 MiB", place=name, remedy="a configuration is a few hundred lines")
+        raise UserError("larger than 256 KiB", place=name, remedy="a configuration is a few hundred lines")
     document = _Document(name)
     tree = document.read(raw)
     checker = _Checker(document)
@@ -471,19 +484,20 @@ def read_secret(password_file: str | None) -> str | None:
     if path is None:
         return os.environ.get("EDGEWATCH_MQTT_PASSWORD")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            line = file.readline(_MAX_SECRET).rstrip(b"\r\n").decode()
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(
             f"cannot read the password file: {reason}",
             place=f"$.mqtt.password_file: {path}",
             remedy="give the agent's user the right to read it (chmod 600 and chown)",
         ) from error
-    if not lines or not lines[0]:
+    if not line:
         raise UserError(
             "the password file is empty", place=f"$.mqtt.password_file: {path}", remedy="write the password into it"
         )
-    return lines[0]
+    return line
 
 
 def json_schema() -> dict[str, Any]:
@@ -507,6 +521,33 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
 
+    def __init__(self, raw: bytes, inspect: Callable[[yaml.Event], None]) -> None:
+        super().__init__(raw)
+        self._inspect = inspect
+        self._nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Look at what comes before it is taken in."""
+        self._inspect(self.peek_event())  # type: ignore[no-untyped-call]
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise yaml.scanner.ScannerError(None, None, f"more than {_MOST_NODES:,} values", self.get_mark())
+        return super().compose_node(parent, index)
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Refuse deep nests at once: scanning them takes a time that grows with the square of their depth."""
+        self._refuse_depth(self.flow_level)
+        super().fetch_flow_collection_start(token)
+
+    def add_indent(self, column: int) -> bool:
+        """The same for nests by indentation."""
+        self._refuse_depth(len(self.indents))
+        return super().add_indent(column)
+
+    def _refuse_depth(self, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
+
 
 for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
@@ -529,16 +570,15 @@ class _Document:
     def place(self, path: str) -> str:
         """``file:line: $.path`` of a path, or of its nearest ancestor that stands in the file."""
         known = path
-        while known not in self._lines:
-            known = re.sub(r"(\.[^.\[\]]+|\[\d+\])$", "", known)
+        while known not in self._lines:  # down to $, which always is
+            known = known[: max(known.rfind("."), known.rfind("["), 1)]
         return f"{self.name}:{self._lines[known]}: {path}"
 
     def read(self, raw: bytes) -> Any:
         """Parse; raises `UserError` for what is no YAML of ours."""
         try:
-            for event in yaml.parse(raw, Loader=_Loader):
-                self._refuse_surprises(event)
-            node = yaml.compose(raw, Loader=_Loader)
+            loader = _Loader(raw, self._refuse_surprises)
+            node = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = getattr(mark, "line", 0) + 1
@@ -551,8 +591,6 @@ class _Document:
             raise UserError(
                 f"not valid YAML: {' '.join(str(error).split())}", place=self.name, remedy="save the file as UTF-8 text"
             ) from error
-        except RecursionError as error:
-            raise UserError("nested too deeply", place=self.name, remedy="a configuration is flat") from error
         return None if node is None else self._value(node, "$", 0)
 
     def _refuse_surprises(self, event: yaml.Event) -> None:
@@ -571,17 +609,25 @@ class _Document:
         self._lines.setdefault(path, line)
         if depth > _MAX_DEPTH:
             raise UserError("nested too deeply", place=f"{self.name}:{line}", remedy="a configuration is flat")
+        self._refuse_no_text(node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value)]
         return _scalar(node)
 
+    def _refuse_no_text(self, node: yaml.Node) -> None:
+        """Refuse what no file, topic or message can hold."""
+        if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
+            place = f"{self.name}:{node.start_mark.line + 1}"
+            raise UserError("a text with \\0 or half a character", place=place, remedy="leave it out")
+
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             key = str(key_node.value)
+            self._refuse_no_text(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or key in mapping:
                 what = f"key {key!r} stands twice" if key in mapping else "a key must be a plain word"
                 raise UserError(what, place=f"{self.name}:{line}: {path}", remedy="keep one of them")

@@ -172,13 +172,14 @@ class Continuity:
                 snapshot.put_back(incidents.kinds, content["kinds"])
                 silences = msgspec.convert(content.get("silences", {}), dict[str, tuple[float, float]])
                 incidents.silences.resume(silences, self._clock.monotonic_ns(), away_s)
+                kept = msgspec.convert(content.get("incidents", state), bytes | None)
             except (Unusable, KeyError, msgspec.ValidationError) as error:
                 _LOG.warning("the snapshot does not fit this agent (%s); learning starts afresh", error)
                 newest = None
             else:
                 # The alerts' own record is the later one if any was raised since.
                 if state is None or saved.next_seq >= incidents.next_seq:
-                    state = content.get("incidents", state)
+                    state = kept
         if state:
             try:
                 incidents.resume(state, self.name)

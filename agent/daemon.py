@@ -128,9 +128,8 @@ class Daemon:
             self._remote.hear(self._publisher, self._now_s())
             if self._history is not None:
                 self._history.add(frame)
-            verdict = self._watch.monitor.step(frame)
+            verdict, alerts = self._watch.judge(frame)
             self._times.add(time.perf_counter() - begin)
-            alerts = self._watch.incidents.step(frame, verdict)
             self._raise(alerts)
             self._hold_back()
             hurry = self._commanded or any(alert.phase != "update" for alert in alerts)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["EdgewatchError", "EnvironmentFault", "UserError"]
+import msgspec
+
+__all__ = ["UNREADABLE", "EdgewatchError", "EnvironmentFault", "UserError"]
+
+
+#: What decoding bytes from outside can raise.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class EdgewatchError(Exception):

@@ -12,12 +12,12 @@ import logging
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 
-from agent.errors import UserError
+from agent.errors import UNREADABLE, UserError
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ _MOST_SEGMENTS = 4096
 class _Header(msgspec.Struct, frozen=True):
     format: str
     v: int
-    interval_s: float
-    channels: list[dict[str, str | float]]
+    interval_s: Annotated[float, msgspec.Meta(gt=0)]
+    channels: list[Channel]
 
 
 class Block(NamedTuple):
@@ -131,7 +131,8 @@ class History:
         existing = segments(self._directory)
         number = int(existing[-1].stem) + 1 if existing else 1
         path = self._directory / f"{number:06d}{_SUFFIX}"
-        header = _Header(_FORMAT, 1, self._interval_s, [_described(channel) for channel in self._channels])
+        channels = [_described(channel) for channel in self._channels]
+        header = {"format": _FORMAT, "v": 1, "interval_s": self._interval_s, "channels": channels}
         partial = path.with_suffix(".partial")
         partial.write_bytes(msgspec.json.encode(header) + b"\n")
         partial.replace(path)
@@ -165,7 +166,7 @@ def read(path: Path) -> Iterator[Block]:
     """
     with path.open("rb") as file:
         header = _read_header(file.readline(64 << 20), path)
-        channels = tuple(msgspec.convert(entry, Channel) for entry in header.channels)
+        channels = tuple(header.channels)
         size = os.fstat(file.fileno()).st_size
         while head := file.read(_HEAD.size):
             if len(head) < _HEAD.size:
@@ -178,7 +179,7 @@ def read(path: Path) -> Iterator[Block]:
             expected = rows * (8 + 4 * len(channels))
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 raise _damaged(path, file.tell())
-            raw = zlib.decompressobj().decompress(payload, expected + 1)
+            raw = _decompressed(payload, expected)
             if len(raw) != expected:
                 raise _damaged(path, file.tell())
             wall = np.frombuffer(raw, "<f8", rows).astype(np.float64)
@@ -189,13 +190,21 @@ def read(path: Path) -> Iterator[Block]:
 def _read_header(line: bytes, path: Path) -> _Header:
     try:
         header = msgspec.json.decode(line, type=_Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         header = None
     if header is None or header.format != _FORMAT or header.v != 1 or not 1 <= len(header.channels) <= _MOST_CHANNELS:
         raise UserError(
             "no segment of a recording by this agent", place=str(path), remedy="name a folder that `history:` filled"
         )
     return header
+
+
+def _decompressed(payload: bytes, expected: int) -> bytes:
+    """At most one byte more than expected; nothing of what was not compressed as it should be."""
+    try:
+        return zlib.decompressobj().decompress(payload, expected + 1)
+    except zlib.error:
+        return b""
 
 
 def _damaged(path: Path, position: int) -> UserError:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
 from agent import snapshot
 from agent.budget import Budget
-from agent.errors import UserError
+from agent.errors import UNREADABLE, UserError
 from agent.kinds import Kinds
 from agent.limits import HardLimits
 from agent.silence import Silences
@@ -47,25 +47,30 @@ _UPDATE_PAUSE_S = 10.0
 _MISSING_S = 60.0
 # Rows of the arrays over what may be wrong with a channel: unusual for it, or beyond its hard limits.
 _UNUSUAL, _BEYOND = 0, 1
+# What numbers can be in a state that is read back: ticks fit int64 and seconds a calendar.
+_LARGEST = 1 << 53
+_Tick: TypeAlias = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=-6e10, le=2.5e11)]
+_Strength: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
 class _Incident(msgspec.Struct):
     """An incident that is not over: its channels and how each looked at its worst."""
 
-    number: int
+    number: _Tick
     threshold: float
-    started_seq: int
-    opened_seq: int
-    started: float
-    last_message_seq: int
+    started_seq: _Tick
+    opened_seq: _Tick
+    started: _Seconds
+    last_message_seq: _Tick
     # Given when it is sent; until then it is held back.
     stem: str = ""
-    worst: dict[int, tuple[float, Contributor]] = {}
+    worst: dict[int, tuple[_Strength, Contributor]] = {}
     # Of each channel: tick of its onset, what it looks like, and the tick at which that is looked at again.
-    onset: dict[int, int] = {}
+    onset: dict[int, _Tick] = {}
     kinds: dict[int, Kind | Literal[""]] = {}
     courses: dict[int, Course] = {}
-    revision: dict[int, int] = {}
+    revision: dict[int, _Tick] = {}
     severity: Severity = "info"
     messages: int = 0
     pending: str = ""
@@ -84,6 +89,13 @@ class _Incident(msgspec.Struct):
     def ranked(self) -> list[int]:
         """Channels, the strongest first."""
         return sorted(self.worst, key=lambda channel: -self.worst[channel][0])
+
+    def is_sound(self) -> bool:
+        """Whether all is there that a message needs."""
+        channels = self.worst.keys()
+        return (
+            bool(channels) and channels == self.onset.keys() == self.kinds.keys() and self.revision.keys() <= channels
+        )
 
 
 class _State(msgspec.Struct):
@@ -288,15 +300,36 @@ class Incidents:
         """
         try:
             state = msgspec.msgpack.decode(packed, type=_State)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise snapshot.Unusable(f"damaged: {error}") from error
+        if not all(incident.is_sound() for incident in state.open):
+            raise snapshot.Unusable("an incident lacks what belongs to it")
         if state.belongs_to != belongs_to:
             self._strangers = [incident for incident in state.open if incident.stem]
             return
+        ours = range(len(self._channels))
+        if any(channel not in ours for incident in state.open for channel in incident.worst):
+            raise snapshot.Unusable("an incident is of channels that there are not")
         next_seq = self._next_seq
-        snapshot.put_back(self, snapshot.unpack(state.arrays))
+        arrays = snapshot.unpack(state.arrays)
+        number = arrays.get("_next_seq", next_seq)
+        if not isinstance(number, int) or not 0 < number <= _LARGEST:
+            raise snapshot.Unusable("the number of the next alert is none")
+        snapshot.put_back(self, arrays)
         self._next_seq = max(next_seq, self._next_seq)
         self._open = state.open
+
+    def succeed(self, former: Incidents, next_seq: int) -> None:
+        """Take the place of incidents that cannot be gone on from: what they had told is closed with the next step.
+
+        Parameters
+        ----------
+        next_seq
+            Number of the next alert.
+        """
+        self._next_seq = next_seq
+        self.silences = former.silences
+        self._strangers = [incident for incident in former._open if incident.stem and incident.is_sound()]
 
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
@@ -491,7 +524,7 @@ class Incidents:
         return "critical" if strongest >= _CRITICAL else "warning" if strongest >= _WARNING else "info"
 
     def _contributors(self, incident: _Incident) -> tuple[Contributor, ...]:
-        total = incident.strength
+        total = incident.strength or 1.0
         return tuple(
             msgspec.structs.replace(
                 incident.worst[channel][1],

@@ -61,11 +61,11 @@ class _Network:
             with quiet():
                 self._interpreter = interpreter_class(model_content=model, num_threads=1)
             runner = self._interpreter.get_signature_runner("serving_default")
-        except (ValueError, RuntimeError) as error:
+            self._inputs: dict[str, dict[str, Any]] = runner.get_input_details()
+            self._outputs: dict[str, dict[str, Any]] = runner.get_output_details()
+        except (ValueError, RuntimeError) as error:  # names that are no text, too
             raise _refused(place, error) from error
         self._place = place
-        self._inputs: dict[str, dict[str, Any]] = runner.get_input_details()
-        self._outputs: dict[str, dict[str, Any]] = runner.get_output_details()
 
     def _index(self, name: str, *, width: tuple[int, ...], output: bool = False) -> int:
         """Tensor index of a named input or output, its type and its shape behind the batch axis checked."""

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import bundle, signature
+from agent import bundle, signature, trial
 from agent.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def load_bundles(config: Config) -> list[Bundle]:
     UserError, EnvironmentFault
         One cannot be used, or is not signed by a key that the config trusts.
     """
-    return [bundle.load_builtin() if name == _BUILTIN else _load(Path(name), config) for name in config.models]
+    return [
+        bundle.load_builtin() if name == _BUILTIN else _load(Path(name), config, _place(name, config))
+        for name in config.models
+    ]
 
 
 def load_or_last_good(config: Config) -> list[Bundle]:
@@ -46,12 +49,12 @@ def load_or_last_good(config: Config) -> list[Bundle]:
         if name == _BUILTIN:
             loaded.append(bundle.load_builtin())
             continue
-        kept = Path(config.state_dir) / _FOLDER / hashlib.sha256(name.encode()).hexdigest()[:16]
+        kept = _place(name, config)
         try:
-            one = _load(Path(name), config)
+            one = _load(Path(name), config, kept)
         except UserError as error:
             try:
-                one = _load(kept, config)
+                one = _load(kept, config, kept)
             except UserError:
                 raise error from None
             _LOG.error("%s – the last good copy of the bundle is used instead", error)
@@ -61,10 +64,29 @@ def load_or_last_good(config: Config) -> list[Bundle]:
     return loaded
 
 
-def _load(directory: Path, config: Config) -> Bundle:
+def _place(name: str, config: Config) -> Path:
+    """Where the copy of a bundle is kept."""
+    return Path(config.state_dir) / _FOLDER / hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _load(directory: Path, config: Config, kept: Path) -> Bundle:
     """Load a bundle from outside; its signature is that of the very bytes that are read."""
-    keys = config.trusted_keys
-    return bundle.load(directory, (lambda raw: signature.check(directory, raw, keys)) if keys else None)
+
+    def trust(raw: bytes) -> None:
+        if config.trusted_keys:
+            signature.check(directory, raw, config.trusted_keys)
+        if directory != kept and not _is_copy(directory, kept):
+            trial.survive(directory)
+
+    return bundle.load(directory, trust)
+
+
+def _is_copy(directory: Path, kept: Path) -> bool:
+    """Whether all that is kept of a bundle that was loaded is still the same there."""
+    try:
+        return kept.is_dir() and all(_same(path, directory / path.name) for path in kept.iterdir())
+    except OSError:
+        return False
 
 
 def _keep(good: Bundle, kept: Path) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import secrets
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.errors import UNREADABLE
 from agent.store import Damaged, Row, Store
 from agent.types import Alert
 
@@ -36,6 +38,9 @@ _ROOM = 0.02
 # A disk that failed is tried again this often, and what is too old is looked for.
 _RETRY_S = 30.0
 _AGE_CHECK_S = 3600.0
+_INSTANCE = re.compile(rb"[0-9a-f]{4}")
+# Of a count that can be one.
+_DIGITS = 16
 
 
 class Outbox:
@@ -112,7 +117,11 @@ class Outbox:
         """Place in the queue and payload of the oldest alerts that wait behind the place ``after``."""
         rows = self._read(after, limit)
         rows += [row for place, row in self._memory.items() if place > after][: limit - len(rows)]
-        return [(row.place, _as_replayed(row) if row.place <= self._late_up_to else row.payload) for row in rows]
+        late = [row for row in rows if row.place <= self._late_up_to]
+        replayed = {row.place: _as_replayed(row) for row in late}
+        self._forget([place for place, payload in replayed.items() if not payload])
+        told = ((row.place, replayed.get(row.place, row.payload)) for row in rows)
+        return [(place, payload) for place, payload in told if payload]
 
     def mark_late(self) -> None:
         """Say that whatever waits now will be published late: the broker was away."""
@@ -151,9 +160,10 @@ class Outbox:
                 # Otherwise this run has an identity already, and numbers of its own.
                 self.next_seq, state = stands
                 instance, _, self.incidents = state.partition(b"\n")
-                self.instance = instance.decode("ascii", "replace")
+                # Part of topics and identifiers: nothing but what this made itself.
+                self.instance = instance.decode() if _INSTANCE.fullmatch(instance) else ""
             dropped = store.meta("dropped") or b""
-            self.dropped = max(self.dropped, int(dropped) if dropped.isdigit() else 0)
+            self.dropped = max(self.dropped, int(dropped) if dropped.isdigit() and len(dropped) < _DIGITS else 0)
             self._last_place = max(self._last_place, store.newest())
             self._count, self._bytes = store.totals()
             self._store = store
@@ -192,6 +202,13 @@ class Outbox:
                     self._store.lost = 0
                     self._count, self._bytes = self._store.totals()
         return rows
+
+    def _forget(self, nonsense: Sequence[int]) -> None:
+        """Delete what is whole but no alert, which would be in the way for ever."""
+        if nonsense:
+            self.dropped += len(nonsense)
+            _LOG.error("outbox: %d entries that are no alerts removed", len(nonsense))
+            self.acknowledge(nonsense)
 
     def _delete(self, places: Sequence[int]) -> None:
         """Delete rows from disk, or later where that fails now; after a crash before that they are published again."""
@@ -246,4 +263,9 @@ class Outbox:
 
 
 def _as_replayed(row: Row) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(row.payload, type=Alert), replayed=True))
+    """What an earlier run left behind, with a word that it is late; empty where it is no alert."""
+    try:
+        alert = msgspec.json.decode(row.payload, type=Alert)
+    except UNREADABLE:
+        return b""
+    return msgspec.json.encode(msgspec.structs.replace(alert, replayed=True))

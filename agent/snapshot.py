@@ -11,13 +11,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import struct
 import zlib
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 import numpy as np
+
+from agent.errors import UNREADABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +37,8 @@ _MAX_BYTES = 1 << 30
 _ARRAY = 1
 _MAX_DIMENSIONS = 4
 _KINDS = "?bifu"
+_DTYPE = re.compile(r"\|b1|[<|][iu][1248]|<f[248]")
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class Unusable(Exception):  # noqa: N818 - a finding, said and survived
@@ -79,8 +84,8 @@ class Saved(msgspec.Struct, frozen=True):
     agent: str
     belongs_to: dict[str, str]
     moment: Moment
-    seq: int
-    next_seq: int
+    seq: _Count
+    next_seq: _Count
     instance: str
 
 
@@ -146,11 +151,12 @@ def put_back(thing: Any, kept: dict[str, Any]) -> None:
 def _compare(thing: Any, kept: Any, path: str, changes: list[tuple[Any, str, Any]]) -> None:
     if not isinstance(kept, dict):
         raise Unusable(f"{path} is {type(kept).__name__}")
+    attributes, scratch = vars(thing), getattr(thing, "_SCRATCH", ())
     for name, value in kept.items():
         where = f"{path}.{name}"
-        if not hasattr(thing, name):
+        if name not in attributes or name in scratch:
             raise Unusable(f"{where} is unknown")
-        now = getattr(thing, name)
+        now = attributes[name]
         if _is_ours(now):
             _compare(now, value, where, changes)
         elif isinstance(now, list | tuple) and now and all(map(_is_ours, now)):
@@ -168,7 +174,7 @@ def _fits(now: Any, value: Any) -> bool:
     if isinstance(now, np.ndarray):
         return isinstance(value, np.ndarray) and (now.shape, now.dtype) == (value.shape, value.dtype)
     if now is None or value is None:
-        return value is None or isinstance(value, bool | int | float | str | np.ndarray)
+        return all(part is None or isinstance(part, bool | int | float | str | np.ndarray) for part in (now, value))
     number = isinstance(now, int | float) and not isinstance(now, bool)
     return isinstance(value, int | float) and not isinstance(value, bool) if number else type(value) is type(now)
 
@@ -188,7 +194,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     """
     try:
         content = msgspec.msgpack.decode(data, ext_hook=_decoded)
-    except (struct.error, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+    except (*UNREADABLE, struct.error, ValueError, TypeError) as error:
         raise Unusable(f"damaged: {error}") from error
     if not isinstance(content, dict):
         raise Unusable("damaged")
@@ -253,7 +259,7 @@ def read(path: Path) -> tuple[Saved, dict[str, Any]]:
         if saved.format != FORMAT:
             raise Unusable(f"of format {saved.format}, this agent writes {FORMAT}")
         raw = zlib.decompressobj().decompress(body[start + header_size : -_DIGEST_BYTES], min(size, _MAX_BYTES) + 1)
-    except (struct.error, msgspec.MsgspecError, zlib.error) as error:
+    except (*UNREADABLE, struct.error, zlib.error) as error:
         raise Unusable(f"damaged: {error}") from error
     if len(raw) != size:
         raise Unusable("damaged")
@@ -272,8 +278,9 @@ def _decoded(code: int, data: memoryview) -> Any:
         raise ValueError(f"unknown type {code}")
     (length,) = struct.unpack_from("<I", data)
     text, shape = msgspec.msgpack.decode(data[4 : 4 + length], type=tuple[str, tuple[int, ...]])
-    dtype = np.dtype(text)
-    if dtype.kind not in _KINDS or len(shape) > _MAX_DIMENSIONS or any(n < 0 for n in shape):
+    # No other text reaches numpy, which would take much more for the name of a type.
+    if not _DTYPE.fullmatch(text) or len(shape) > _MAX_DIMENSIONS or any(n < 0 for n in shape):
         raise ValueError(f"unknown array {text}{list(shape)}")
+    dtype = np.dtype(text)
     array = np.frombuffer(data, dtype, offset=4 + length).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=True)

@@ -198,7 +198,7 @@ class Store:
         """The largest place, 0 where nothing waits."""
         with self._reading() as connection:
             (place,) = connection.execute("SELECT coalesce(max(place), 0) FROM alert").fetchone()
-        return int(place)
+        return min(int(place), _LARGEST)
 
     def meta(self, key: str) -> bytes | None:
         """A value that is kept beside the rows."""

@@ -347,11 +347,13 @@ class CsvReader:
                 place=place,
                 remedy="put a header in front, such as timestamp,cpu.percent",
             )
+        seen: set[str] = set()
         for column, name in enumerate(names, 2):
             if not name:
                 raise UserError(f"column {column} has no name", place=place, remedy="name it in the header")
-            if name in names[: column - 2]:
+            if name in seen:
                 raise UserError(f"two columns are called {name!r}", place=place, remedy="rename one of them")
+            seen.add(name)
 
     def _head(self, rows: Iterator[_Row], n_rows: int) -> list[_Row]:
         """Take the first rows, at least one."""
@@ -405,8 +407,8 @@ def _is_text(cell: str) -> bool:
 
 
 def _median_difference(walls: list[float]) -> float:
-    """Find the sampling interval in seconds from increasing times; 1 where there is only one."""
-    return float(np.median(np.diff(walls))) if len(walls) > 1 else 1.0
+    """Find the sampling interval in seconds from increasing times, at least a microsecond; 1 where there is one."""
+    return max(float(np.median(np.diff(walls))), 1e-6) if len(walls) > 1 else 1.0
 
 
 class CsvConfig(SourceConfig, frozen=True):

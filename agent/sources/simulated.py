@@ -62,10 +62,12 @@ class SimulatedConfig(SourceConfig, frozen=True):
     channels: Annotated[int, Meta(ge=1, le=10_000, description="How many channels.")] = 3
     seed: Annotated[int, Meta(ge=0, description="The same seed gives the same rows and anomalies.")] = 0
     length: Annotated[int, Meta(ge=0, description="Rows after which the source ends; 0 never ends.")] = 0
-    day_s: Annotated[float, Meta(gt=0, description="Period of the daily season in seconds.")] = 86_400.0
-    week_s: Annotated[float, Meta(gt=0, description="Period of the weekly season in seconds.")] = 604_800.0
-    anomalies_per_hour: Annotated[float, Meta(ge=0, description="Mean number planted, over all channels.")] = 2.0
-    quiet_s: Annotated[float, Meta(ge=0, description="Seconds at the beginning without an anomaly.")] = 3600.0
+    day_s: Annotated[float, Meta(gt=0, le=1e10, description="Period of the daily season in seconds.")] = 86_400.0
+    week_s: Annotated[float, Meta(gt=0, le=1e10, description="Period of the weekly season in seconds.")] = 604_800.0
+    anomalies_per_hour: Annotated[float, Meta(ge=0, le=1e9, description="Mean number planted, over all channels.")] = (
+        2.0
+    )
+    quiet_s: Annotated[float, Meta(ge=0, le=1e10, description="Seconds at the beginning without an anomaly.")] = 3600.0
     kinds: Annotated[tuple[AnomalyKind, ...], Meta(min_length=1, description="What to plant.")] = (
         "spike",
         "level_shift",

@@ -90,7 +90,7 @@ def test_every_mistake_is_told_at_once_with_its_line_and_path() -> None:
         ("[" * 5000, "c.yaml"),
         (b"\xff\xfe\x00", "not valid YAML"),
         (b"node: \x00", "not valid YAML"),
-        (b"# " + b"x" * (1 << 20), "larger than 1 MiB"),
+        (b"# " + b"x" * (1 << 18), "larger than 256 KiB"),
     ],
 )
 def test_what_is_no_configuration_is_refused_with_its_place(text: str | bytes, told: str) -> None:

@@ -35,23 +35,24 @@ class Findings:
         self.kept: list[str] = []
         #: Figures by their names.
         self.figures: dict[str, float] = {}
-        self._say(f"== {name}")
+        self.say(f"== {name}")
 
     def progress(self, done: int, of: int) -> None:
         """Say now and then how far it is."""
         if time.monotonic() - self._said_at >= _PROGRESS_S:
             self._said_at = time.monotonic()
-            self._say(f"   … {done:,} of {of:,}")
+            self.say(f"   … {done:,} of {of:,}")
 
     def figure(self, name: str, value: float) -> None:
         """Something measured."""
         self.figures[name] = value
-        self._say(f"   {name}: {value:,.6g}" if isinstance(value, float) else f"   {name}: {value:,}")
+        self.say(f"   {name}: {value:,.6g}" if isinstance(value, float) else f"   {name}: {value:,}")
 
     def promise(self, name: str, kept: bool) -> None:
         """Something promised."""
         (self.kept if kept else self.broken).append(name)
-        self._say(f"   {'kept  ' if kept else 'BROKEN'} {name}")
+        self.say(f"   {'kept  ' if kept else 'BROKEN'} {name}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Something worth a line."""
         print(text, file=self._out, flush=True)
