@@ -714,7 +714,7 @@ class _Checker:
             self._report(path, f"expected a mapping with key {field!r}: one of {', '.join(known)}")
             return None
         name = value[field]
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             self._report(f"{path}.{field}", f"unknown {field} {name!r}{_nearest(str(name), known)}")
             return None
         return self.struct(known[name], {k: v for k, v in value.items() if k != field}, path)
@@ -730,7 +730,7 @@ class _Checker:
             self._report(path, f"expected a mapping with key 'type': one of {', '.join(REGISTRY)}")
             return None
         name = value["type"]
-        if name not in REGISTRY:
+        if not isinstance(name, str) or name not in REGISTRY:
             self._report(f"{path}.type", f"unknown source {name!r}{_nearest(str(name), REGISTRY)}")
             return None
         return self.struct(source_class(name).Config, value, path)  # type: ignore[no-any-return]

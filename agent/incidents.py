@@ -329,7 +329,8 @@ class Incidents:
         """
         self._next_seq = next_seq
         self.silences = former.silences
-        self._strangers = [incident for incident in former._open if incident.stem and incident.is_sound()]
+        told = (incident for incident in (*former._strangers, *former._open) if incident.stem)
+        self._strangers = [incident for incident in told if incident.is_sound()]
 
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""

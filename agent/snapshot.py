@@ -173,8 +173,8 @@ def _compare(thing: Any, kept: Any, path: str, changes: list[tuple[Any, str, Any
 def _fits(now: Any, value: Any) -> bool:
     if isinstance(now, np.ndarray):
         return isinstance(value, np.ndarray) and (now.shape, now.dtype) == (value.shape, value.dtype)
-    if now is None or value is None:
-        return all(part is None or isinstance(part, bool | int | float | str | np.ndarray) for part in (now, value))
+    if now is None:  # made afresh it has nothing yet
+        return value is None or isinstance(value, bool | int | float | str | np.ndarray)
     number = isinstance(now, int | float) and not isinstance(now, bool)
     return isinstance(value, int | float) and not isinstance(value, bool) if number else type(value) is type(now)
 

@@ -121,3 +121,50 @@ def test_a_copy_is_written_once_and_again_when_the_bundle_is_another(outside: Pa
     (outside / "manifest.json").write_bytes((outside / "manifest.json").read_bytes() + b"\n")
     load_or_last_good(config(outside))
     assert (copy / "manifest.json").read_bytes() == (outside / "manifest.json").read_bytes()
+
+
+def as_if_the_runtime_crashed(folder: Path, monkeypatch: pytest.MonkeyPatch, words: str = "kill -SEGV $$") -> Path:
+    """A Python that dies as one does whose runtime reads where it must not; says how often it was asked."""
+    program, asked = folder / "python", folder / "asked"
+    program.write_text(f"#!/bin/sh\necho >>{asked}\n{words}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+    return asked
+
+
+def test_a_model_that_crashes_the_runtime_does_not_crash_the_agent(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    good = load_or_last_good(config(outside))
+    manifest = outside / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")  # another bundle
+    as_if_the_runtime_crashed(outside.parent, monkeypatch)
+    with pytest.raises(UserError, match=r"does not survive a model of this bundle \(killed by signal 11\)"):
+        load_bundles(config(outside))
+    assert load_or_last_good(config(outside))[0].manifest == good[0].manifest
+    assert "the last good copy of the bundle is used" in caplog.text
+
+
+def test_a_model_that_never_comes_to_an_end_is_refused(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_if_the_runtime_crashed(outside.parent, monkeypatch, "exec sleep 30")
+    monkeypatch.setattr("agent.trial._PATIENCE_S", 0.2)
+    with pytest.raises(UserError, match="no end after"):
+        load_bundles(config(outside))
+
+
+def test_what_was_tried_once_is_not_tried_at_every_start(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = as_if_the_runtime_crashed(outside.parent, monkeypatch, "exit 0")
+    for _ in range(3):
+        load_or_last_good(config(outside))
+    assert len(asked.read_text().splitlines()) == 1
+
+
+def test_what_is_not_signed_does_not_even_reach_the_trial(
+    outside: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = sign(outside, capsys)
+    (outside / "manifest.sig").unlink()
+    asked = as_if_the_runtime_crashed(outside.parent, monkeypatch)
+    with pytest.raises(UserError, match="not signed"):
+        load_bundles(config(outside, key))
+    assert not asked.exists()

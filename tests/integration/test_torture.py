@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from agent.errors import EnvironmentFault
-from tools.torture import backlog, disk, kill, network
+from tools.torture import backlog, disk, fuzz, kill, network, soak
+from tools.torture import examiner as examiner_module
+from tools.torture.examiner import Examiner
 from tools.torture.finding import Findings
 
 
@@ -55,6 +57,52 @@ def test_a_full_or_read_only_disk_loses_nothing(findings: Findings, tmp_path: Pa
 def test_damage_stops_nothing_and_costs_only_what_it_hit(findings: Findings, tmp_path: Path) -> None:
     disk.damaged(findings, tmp_path, rounds=60)
     assert findings.broken == []
+
+
+def test_nonsense_from_outside_is_refused_as_documented_whatever_engine_makes_it(
+    findings: Findings, tmp_path: Path
+) -> None:
+    fuzz.torture(findings, tmp_path, inputs=2000, seconds=1.0, targets=("command", "queued"))
+    assert findings.broken == []
+    assert findings.figures["inputs in all"] >= 2000
+
+
+def test_an_input_that_breaks_a_promise_is_told_made_small_and_kept(tmp_path: Path) -> None:
+    def check(data: bytes) -> None:
+        if b"x" in data:
+            raise ZeroDivisionError(len(data))
+
+    examiner = Examiner(check, tmp_path / "failed")
+    for data in (b"fine", b"1234567x890", b"x again"):
+        examiner.examine(data)
+    assert examiner.count == 3
+    assert len(examiner.failures) == 1  # both fail in the same way
+    assert [path.read_bytes() for path in (tmp_path / "failed").iterdir()] == [b"x"]
+
+
+def test_what_takes_for_ever_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examiner_module, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(examiner_module, "_SMALL_S", 0.0)
+
+    def check(data: bytes) -> None:
+        while data:
+            pass
+
+    examiner = Examiner(check, tmp_path)
+    examiner.examine(b"")
+    assert not examiner.failures
+    examiner.examine(b"x")
+    assert list(examiner.failures) == ["hang"]
+
+
+@pytest.mark.broker
+def test_half_a_simulated_day_of_trouble_leaves_nothing_behind(
+    mosquitto_available: None, findings: Findings, tmp_path: Path
+) -> None:
+    soak.torture(findings, tmp_path, days=0.5)
+    # What grows is told by the month: half a day fills rings and pools.
+    assert [promise for promise in findings.broken if "become more" not in promise] == []
+    assert findings.figures["alerts"] > 10
 
 
 def test_a_promise_that_is_broken_is_told(capsys: pytest.CaptureFixture[str]) -> None:

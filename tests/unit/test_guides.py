@@ -54,3 +54,18 @@ def test_every_entity_for_home_assistant_is_named() -> None:
     parts = json.loads(Discovery(config.MqttConfig(commands=True), "pi4").payload)["cmps"].values()
     guide = GUIDES[1].read_text()
     assert [part["name"] for part in parts if part["name"] not in guide] == []
+
+
+def test_every_clause_of_reliability_names_a_test_that_there_is() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    file = ""
+    named = []
+    for reference in re.findall(r"`(test_\w+\.py|…)?(?:::)?((?<=::)\w+…?)?`", text):
+        file = reference[0] if reference[0] not in {"", "…"} else file
+        named.append((file, reference[1]))
+    tests = [(file, name) for file, name in named if name]
+    assert len(tests) > 30
+    for file, name in tests:
+        (path,) = (ROOT / "tests").glob(f"*/{file}")
+        end = "" if name.endswith("…") else r"\("
+        assert re.search(rf"def {name.removesuffix('…')}{end}", path.read_text()), f"{file}::{name}"

@@ -301,6 +301,82 @@ def test_days_are_still_days_after_hours_without_the_agent(default_bundle: Bundl
     assert departures(hours, skip=True) < 0.5 * departures(hours, skip=False)
 
 
+@pytest.fixture(scope="module")
+def amid_an_incident(tmp_path_factory: pytest.TempPathFactory, default_bundle: Bundle) -> tuple[Saved, bytes]:
+    """Header and content of a snapshot that was taken while an incident was open."""
+    folder, data = tmp_path_factory.mktemp("run"), rows(420)
+    run = Run(config(), default_bundle, folder, ManualClock())
+    for seq, row in enumerate(data):
+        run.step(seq, row)
+    run.continuity.take(run.monitor, run.incidents, len(data) - 1, whole=True)
+    saved, content = snapshot.read(folder / "whole.snapshot")
+    return saved, snapshot.pack(content)
+
+
+def of_incidents(content: dict[str, Any], change: Any) -> None:
+    state = msgspec.msgpack.decode(content["incidents"])
+    change(state)
+    content["incidents"] = msgspec.msgpack.encode(state)
+
+
+def of_channel_seven(incident: Any) -> dict[str, Any]:
+    maps = ("worst", "onset", "kinds", "revision")
+    return {name: {channel + 7: value for channel, value in incident[name].items()} for name in maps}
+
+
+def of_arrays(content: dict[str, Any], **changes: Any) -> None:
+    def change(state: Any) -> None:
+        state["arrays"] = snapshot.pack(snapshot.unpack(state["arrays"]) | changes)
+
+    of_incidents(content, change)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content.update(incidents="text"),
+        lambda content: content.update(incidents=5),
+        lambda content: content.update(incidents=b"\x91" * 3000),
+        lambda content: content.update(silences={"a": "long"}),
+        lambda content: content.update(monitor=[]),
+        lambda content: content["monitor"].update(step=None),
+        lambda content: content["monitor"].update(invalid=3),
+        lambda content: content.pop("kinds"),
+        lambda content: of_incidents(content, lambda state: state["open"][0].update(worst={})),
+        lambda content: of_incidents(content, lambda state: state["open"][0].update(kinds={})),
+        lambda content: of_incidents(content, lambda state: state["open"][0].update(started=float("nan"))),
+        lambda content: of_incidents(content, lambda state: state["open"][0].update(opened_seq=2**63)),
+        lambda content: of_incidents(
+            content, lambda state: state["open"][0].update(of_channel_seven(state["open"][0]))
+        ),
+        lambda content: of_arrays(content, _next_seq=2**63),
+        lambda content: of_arrays(content, _next_seq="1"),
+        lambda content: of_arrays(content, _next_seq=-1),
+    ],
+)
+def test_nonsense_in_a_whole_snapshot_is_refused_and_stops_nothing(
+    tmp_path: Path, default_bundle: Bundle, amid_an_incident: tuple[Saved, bytes], spoil: Any
+) -> None:
+    saved, packed = amid_an_incident
+    content = snapshot.unpack(packed)
+    assert msgspec.msgpack.decode(content["incidents"])["open"]
+    spoil(content)
+    snapshot.write(tmp_path / "whole.snapshot", saved, content)
+    run, data = Run(config(), default_bundle, tmp_path, ManualClock()), rows(450)
+    first = run.resume()
+    for seq in range(first, first + 10):
+        verdict, alerts = run.step(seq, data[seq])
+        assert np.isfinite(verdict.strength).all()
+        assert all(alert.seq < 100 for alert in alerts)
+
+
+@pytest.mark.parametrize("changes", [{"seq": -1}, {"seq": 2**63}, {"next_seq": 2**63}])
+def test_a_header_with_numbers_that_are_none_is_refused(tmp_path: Path, changes: Any) -> None:
+    snapshot.write(tmp_path / "s", msgspec.structs.replace(SAVED, **changes), {"x": 1})
+    with pytest.raises(Unusable):
+        snapshot.read(tmp_path / "s")
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_damaged_snapshot_is_refused_and_said(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -351,8 +427,17 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(tmp_path: Path,
 class Thing:
     __module__ = "agent.test"
 
+    _SCRATCH = ("scratch",)
+    of_class = 1
+
     def __init__(self, **attributes: Any) -> None:
         vars(self).update(attributes)
+
+    @property
+    def name(self) -> int:
+        return 1
+
+    def method(self) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -368,10 +453,16 @@ class Thing:
         {"part": {"number": None, "other": 1}},
         {"parts": [{}]},
         {"parts": {}},
+        {"number": None},
+        {"name": 1},
+        {"method": None},
+        {"of_class": 1},
+        {"scratch": 1},
+        {5: 1},
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_changed(kept: Any) -> None:
-    thing = Thing(first=1, array=np.zeros(3), number=2.0, part=Thing(number=1), parts=[Thing(), Thing()])
+    thing = Thing(first=1, scratch=1, array=np.zeros(3), number=2.0, part=Thing(number=1), parts=[Thing(), Thing()])
     with pytest.raises(Unusable):
         snapshot.put_back(thing, {"first": 5, **kept})
     assert thing.first == 1  # type: ignore[attr-defined]

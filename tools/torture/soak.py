@@ -59,6 +59,7 @@ state_dir: {folder}/state
 sources:
   - {{type: simulated, channels: 4, anomalies_per_hour: 2, quiet_s: 3600}}
   - {{type: wayward}}
+detection: {{block_s: 30}}
 history: {{max_mb: 1}}
 outbox: {{max_age_s: 1e10}}
 alerts: {{learning_s: 3600, merge_s: {merge}, budget_per_day: 1e9}}
