@@ -466,7 +466,9 @@ class Incidents:
         return [self._message(incident, frame, "open", "limit" if limit else "onset")]
 
     def _name(self, incident: _Incident, channel: int, frame: Frame) -> Kind | Literal[""]:
-        return self.kinds.name(channel, frame.seq - incident.onset[channel] + 1, incident.courses[channel])
+        return self.kinds.name(
+            channel, frame.seq - incident.onset[channel] + 1, incident.courses.get(channel, "readings")
+        )
 
     def _revise(self, incident: _Incident, frame: Frame, channels: list[int]) -> bool:
         """Name these channels' anomalies for good; whether the strongest one's is now another."""
