@@ -145,6 +145,13 @@ class _Session:
         if self.client.socket() is not None:
             self.client.disconnect()
         self.client.loop_stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Part with who was called: what refers to itself in a circle keeps its sockets until garbage is collected."""
+        client = self.client
+        client.on_connect = client.on_disconnect = client.on_publish = client.on_message = client.on_subscribe = None
+        self._tell_accepted = _nobody
 
     def hang_up(self) -> None:
         """Let `run` end the session; safe in any thread."""
@@ -184,6 +191,10 @@ class _Session:
 
 _NO_ANSWER = "the broker does not answer"
 _HUNG_UP = "the broker hung up without an answer"
+
+
+def _nobody(session: _Session) -> None:
+    """Whom a session tells that is over."""
 
 
 def probe(config: MqttConfig, node: str) -> str:

@@ -78,14 +78,6 @@ class Stage:
         spec = bundle.manifest.autoencoder
         self._scale = scale
         self.kinds = kinds
-        measures = {
-            Kind.FORECAST: self._forecast_error,
-            Kind.RECONSTRUCTION: self._reconstruction_error,
-            Kind.DISPERSION: self._dispersion,
-            Kind.SEASON: self._departure,
-            Kind.LEVEL: self._level,
-        }
-        self._measures = [measures[kind] for kind in kinds]
         self._total = np.zeros(n)
         self._present = np.zeros(n)
         self._filled = 0
@@ -136,7 +128,7 @@ class Stage:
             self._ring.push(self.values)
         if self._seasons.rows != self._blocks:
             self._seasons.skip_to(self._blocks)
-        errors = np.stack([measure() for measure in self._measures])
+        errors = np.stack([self._error(kind) for kind in self.kinds])
         errors[:, ~self.valid] = np.nan
         self._blocks += 1
         return errors
@@ -177,6 +169,16 @@ class Stage:
         """What is remembered of the newest block: its expectation where it is not learned from."""
         accepted: Float64Array = np.where(learn | np.isnan(self.outlook[0]), self.values, self.outlook[0])
         return accepted
+
+    def _error(self, kind: Kind) -> Float64Array:
+        # Not a table of bound methods: it would tie the networks to the garbage collector's pace.
+        if kind is Kind.FORECAST:
+            return self._forecast_error()
+        if kind is Kind.RECONSTRUCTION:
+            return self._reconstruction_error()
+        if kind is Kind.DISPERSION:
+            return self._dispersion()
+        return self._departure() if kind is Kind.SEASON else self._level()
 
     def _forecast_error(self) -> Float64Array:
         error: Float64Array = self.values - self.outlook[0]

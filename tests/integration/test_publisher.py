@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import ipaddress
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +25,6 @@ from tests.unit.test_outbox import alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.broker
 
@@ -63,6 +64,23 @@ def test_no_broker_is_said_with_address_and_remedy() -> None:
     port = free_port()
     with pytest.raises(EnvironmentFault, match=rf"127\.0\.0\.1:{port}: Connection refused – is a broker running there"):
         probe(local(port), "pi4")
+
+
+def test_a_publisher_that_is_over_leaves_no_descriptors_to_the_garbage_collector(broker: Any) -> None:
+    def connect() -> int:
+        one = Publisher(local(broker.port), "pi4", "7f3a")
+        one.start()
+        wait_for(lambda: one.connected)
+        one.stop(Outbox(None))
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    gc.collect()
+    gc.disable()
+    try:
+        connect()
+        assert connect() >= connect()
+    finally:
+        gc.enable()
 
 
 def test_the_right_password_is_let_in_and_a_wrong_one_is_named(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +81,21 @@ def test_what_was_open_then_is_closed_and_no_number_is_left_out(watch: Assembly)
     ]
     assert [alert.seq for alert in told] == [1, 2]
     assert told[1].reason == "stopped"
+
+
+def test_what_is_replaced_leaves_nothing_to_the_garbage_collector(default_bundle: Bundle, tmp_path: Path) -> None:
+    config = Config(state_dir=str(tmp_path), sources=(SimulatedConfig("simulated", channels=2),))
+    one = Assembly(config, [default_bundle], ManualClock(), Writer(), "7f3a")  # type: ignore[arg-type]
+    run(one, 0, 50)
+    network = weakref.ref(one.monitor._watches[0]._stages[0].stage._forecaster)  # type: ignore[attr-defined]
+    assert network() is not None
+    gc.disable()
+    try:
+        one.sampler.close()
+        del one
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 def test_a_step_that_fails_with_nothing_learned_is_not_hidden(watch: Assembly, monkeypatch: Any) -> None:

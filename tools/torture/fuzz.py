@@ -168,6 +168,7 @@ def _by_chance(options: argparse.Namespace, examiner: Examiner, seeds: list[byte
 
 def _by_hypothesis(options: argparse.Namespace, examiner: Examiner, seeds: list[bytes]) -> None:
     import hypothesis  # noqa: PLC0415 - of the extra test
+    from hypothesis import strategies as st  # noqa: PLC0415 - the same
 
     from tools.torture.variation import variations  # noqa: PLC0415 - the same
 
@@ -179,6 +180,9 @@ def _by_hypothesis(options: argparse.Namespace, examiner: Examiner, seeds: list[
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
+    # The tables of all characters, which it makes once, are of its own.
+    settings(hypothesis.given(st.text())(_nothing))()
+    examiner.begin()
     strategy = variations(TARGETS[options.target], seeds)
     until = time.monotonic() + options.seconds
     number = options.seed
@@ -189,6 +193,10 @@ def _by_hypothesis(options: argparse.Namespace, examiner: Examiner, seeds: list[
             examiner.examine(data)
 
         hypothesis.seed(number)(settings(hypothesis.given(strategy)(examine)))()
+
+
+def _nothing(text: str) -> None:
+    del text
 
 
 def _by_atheris(options: argparse.Namespace, examiner: Examiner, seeds: list[bytes]) -> None:
@@ -209,6 +217,7 @@ def _by_atheris(options: argparse.Namespace, examiner: Examiner, seeds: list[byt
     for function in gc.get_objects():
         if isinstance(function, FunctionType) and str(function.__module__).partition(".")[0] in _WATCHED:
             atheris.instrument_func(function)
+    examiner.begin()
     atheris.Setup([sys.argv[0], *arguments], examine)
     atheris.Fuzz()
 
