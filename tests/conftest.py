@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent import bundle
+from tools.torture.mosquitto import Mosquitto, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,13 +30,6 @@ hypothesis.settings.register_profile("emulated", max_examples=5, deadline=None)
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "the condition") -> Any:
@@ -52,35 +43,9 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = 
     pytest.fail(f"waited {timeout_s} s in vain for {what}")
 
 
-class Mosquitto:
-    """A real broker on a free loopback port."""
-
-    def __init__(self, folder: Path, lines: tuple[str, ...] = ()) -> None:
-        self.port = free_port()
-        self._program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin") or ""
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text("\n".join((f"listener {self.port} 127.0.0.1", *lines)) + "\n", encoding="utf-8")
-        self._log = folder / "mosquitto.log"
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
-        wait_for(self._listens, what=f"mosquitto: {self._log.read_text()}")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
-
-
 @pytest.fixture(scope="session")
 def mosquitto_available() -> None:
-    if not (shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")):
+    if program() is None:
         pytest.skip("mosquitto is not installed (apt install mosquitto)")
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, wait_for
+from tools.torture.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

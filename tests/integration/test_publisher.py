@@ -20,8 +20,9 @@ from agent.config import MqttConfig, TlsConfig
 from agent.errors import EnvironmentFault, UserError
 from agent.outbox import Outbox
 from agent.publisher import Publisher, probe
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, wait_for
 from tests.unit.test_outbox import alert
+from tools.torture.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,8 @@ from agent.cli import main
 from agent.config import MqttConfig
 from agent.outbox import Outbox
 from agent.publisher import Publisher
-from tests.conftest import ROOT, free_port, wait_for
+from tests.conftest import ROOT, wait_for
+from tools.torture.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
