@@ -41,6 +41,7 @@ _REPORT = "report.json"
 # Packages in which atheris watches what an input reaches.
 _WATCHED = {"agent", "yaml"}
 _PATIENCE_S = 120.0
+_SAVE_S = 0.5
 
 
 class _Report(msgspec.Struct):
@@ -83,7 +84,7 @@ def torture(
     # What slow targets did not reach the quickest one makes up for.
     if total < inputs and "command" in targets:
         report = _run("command", "chance", folder / "command" / "more", _PATIENCE_S, inputs - total, seed + 1)
-        total += _judge(findings, "command", [report])
+        total += _judge(findings, "command again", [report])
     findings.figure("inputs in all", total)
     findings.promise(f"{inputs:,} inputs at least", total >= inputs)
 
@@ -112,11 +113,16 @@ def _run(name: str, engine: str, folder: Path, seconds: float, inputs: int, seed
     with tempfile.TemporaryDirectory(dir=place) as scratch, (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "tools.torture.fuzz", name, engine, str(folder), scratch]
         command += [f"{seconds:g}", str(inputs), str(seed)]
-        code = subprocess.run(command, cwd=_ROOT, stdout=log, stderr=log, check=False).returncode
-    report = folder / _REPORT
-    if not report.exists():
-        return _Report(0, 0.0, 0.0, {f"the process ended with {code}": str(folder)})
-    return msgspec.json.decode(report.read_bytes(), type=_Report)
+        try:
+            limit_s = seconds + 5 * _PATIENCE_S
+            code = subprocess.run(command, cwd=_ROOT, stdout=log, stderr=log, check=False, timeout=limit_s).returncode
+        except subprocess.TimeoutExpired:
+            code = 1
+    path = folder / _REPORT
+    report = msgspec.json.decode(path.read_bytes(), type=_Report) if path.exists() else _Report(0, 0.0, 0.0, {})
+    if code or not path.exists():
+        report.failures[f"{engine} ended with {code}"] = str(folder)
+    return report
 
 
 def main() -> None:
@@ -209,9 +215,13 @@ def _by_atheris(options: argparse.Namespace, examiner: Examiner, seeds: list[byt
     arguments = [f"-max_total_time={max(1, round(options.seconds))}", f"-artifact_prefix={options.folder}/"]
     arguments += ["-max_len=65536", "-timeout=20", "-rss_limit_mb=0", f"-seed={options.seed + 1}", str(corpus)]
 
+    saved_at = 0.0
+
     def examine(data: bytes) -> None:
+        nonlocal saved_at
         examiner.examine(data)
-        if examiner.count % _AT_ONCE == 0:  # it ends the process by itself
+        if time.monotonic() - saved_at > _SAVE_S:  # it ends the process by itself
+            saved_at = time.monotonic()
             _save(options.folder, _report(examiner))
 
     for function in gc.get_objects():

@@ -475,7 +475,7 @@ def _queued(folder: Path) -> Check:
     def check(data: bytes) -> None:
         shutil.rmtree(state, ignore_errors=True)
         parts = (data + b"\0\0").split(b"\0", 2)
-        place = int.from_bytes(data[:8].ljust(8, b"\1"), "big") % (1 << 62)
+        place = max(1, int.from_bytes(data[:8], "big") % (1 << 62))
         store = Store(state)
         store.insert(
             [Row(place, 1, 0, 0.0, parts[0]), Row(3, 2, 0, 1.7e9, parts[0])],
