@@ -431,7 +431,7 @@ def _same_rows(golden: Golden) -> bool:
 
 def _read(directory: Path, entry: FileEntry) -> bytes:
     path = directory / entry.file
-    if Path(entry.file).name != entry.file or entry.size > _MAX_MODEL_BYTES:
+    if Path(entry.file).name != entry.file or not entry.file.isprintable() or entry.size > _MAX_MODEL_BYTES:
         raise UserError(
             f"refused file entry {entry.file!r} of {entry.size} bytes",
             place=str(directory / _MANIFEST),

@@ -40,7 +40,7 @@ class Monitor:
     """
 
     #: What it is made from, not what it learned.
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("_bundles",)
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("_bundles", "interval_s")
 
     def __init__(
         self,

@@ -341,6 +341,7 @@ def of_arrays(content: dict[str, Any], **changes: Any) -> None:
         lambda content: content.update(monitor=[]),
         lambda content: content["monitor"].update(step=None),
         lambda content: content["monitor"].update(invalid=3),
+        lambda content: content["monitor"].update(interval_s=float("nan")),
         lambda content: content.pop("kinds"),
         lambda content: of_incidents(content, lambda state: state["open"][0].update(worst={})),
         lambda content: of_incidents(content, lambda state: state["open"][0].update(kinds={})),
