@@ -14,8 +14,10 @@ stress:
 	@sh tools/setup.sh run
 	@exec $(BIN)/python -m tools.stress $(KIND) --seconds $(SECONDS)
 
+# What is watched as it happens wants the processor for itself; the rest is shared out.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest --ignore=tests/e2e --numprocesses=auto --dist=loadfile
 
 # On a booted Debian of its own: needs root, and says so.
 test-service:

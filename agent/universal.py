@@ -57,11 +57,14 @@ _CALM_BLOCKS = 3
 _BAND_BLOCKS = 64
 _BAND = (0.05, 0.95)
 # Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
-# averaged; and how much more than the error of a forecast by the network the readout's counts, and the level.
+# averaged, and those of the readout once more, for a shape that is slightly wrong for long; and how much more than the
+# error of a forecast by the network these count, and the level.
 _STATE_BLOCKS = 1500.0
 _LEVEL_STATE_BLOCKS = 400.0
 _SMOOTH_BLOCKS = 8.0
-_READOUT_WEIGHT = 10.0
+_SHAPE_BLOCKS = 32.0
+_READOUT_WEIGHT = 30.0
+_SHAPE_WEIGHT = 100.0
 _LEVEL_WEIGHT = 2.0
 
 
@@ -141,8 +144,9 @@ class UniversalWatch(Watch):
             )
             self._stages.append(_Scored(stage, threshold, n, max(_STATE_BLOCKS / scale, 60.0)))
         self._level = Level(n, _LEVEL_STATE_BLOCKS)
-        # Root of the sum of the squares of the other ratios, averaged over time.
+        # Root of the sum of the squares of the other ratios, and the readout's alone, averaged over time.
         self._swing = np.zeros(n)
+        self._shape = np.zeros(n)
         self._readout = Readout(n, bundle.manifest.forecaster.units + 1)
         self._linear = Ratio(n, _STATE_BLOCKS)
         self._flat_line = FlatLine(n, interval_s, 0.0)
@@ -261,13 +265,16 @@ class UniversalWatch(Watch):
         finest = self._stages[0].stage
         which, floor = finest.valid, self._level.floor
         size = np.abs(finest.values - self._readout.forecast)
-        squares = _READOUT_WEIGHT * np.square(self._linear.of(size, floor))
+        linear = self._linear.of(size, floor)
+        squares = _READOUT_WEIGHT * np.square(linear)
         for scored in self._stages:
             squares += np.square(scored.ratio)
         self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
+        self._shape += (linear - self._shape) / _SHAPE_BLOCKS
         level = np.square(self._level.follow(finest.values, which))
-        kinds = len(self._stages) + _READOUT_WEIGHT + _LEVEL_WEIGHT
-        self._state = np.sqrt((np.square(self._swing) + _LEVEL_WEIGHT * level) / kinds)
+        kinds = len(self._stages) + _READOUT_WEIGHT + _SHAPE_WEIGHT + _LEVEL_WEIGHT
+        total = np.square(self._swing) + _SHAPE_WEIGHT * np.square(self._shape) + _LEVEL_WEIGHT * level
+        self._state = np.sqrt(total / kinds)
         self._linear.learn(size, np.isfinite(size) & which, floor)
 
     def _begin(self, strength: Float64Array, stuck: Float64Array) -> BoolArray:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.training
 
 ROOT = Path(__file__).parents[2]
+Tiny: TypeAlias = tuple[agent_bundle.Bundle, dict[str, Any]]
 TINY = universal.Budget(n_series=16, rows=384, forecaster_steps=4, autoencoder_steps=4, held_back=8)
 
 
@@ -42,6 +43,18 @@ def _environment(**extra: str) -> dict[str, str]:
 
 def _no_stage(name: str, steps: int) -> Advance:
     return lambda done: None
+
+
+@pytest.fixture(scope="module", name="tiny")
+def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A bundle that was hardly trained, and the Keras models that it was exported from."""
+    made: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("forecaster", "autoencoder"):
+            make = getattr(models, name)
+            patch.setattr(models, name, lambda make=make, name=name: made.setdefault(name, make()))
+        bundle = universal.build(tmp_path_factory.mktemp("tiny") / "bundle", seed=5, budget=TINY, stage=_no_stage)
+    return bundle, made
 
 
 @pytest.fixture(scope="module", name="written")
@@ -102,24 +115,16 @@ def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, st
     assert done.stdout == "tflite-runtime\n", done.stderr
 
 
-def test_the_same_seed_gives_the_same_bundle(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        universal.build(tmp_path / name, seed=5, budget=TINY, stage=_no_stage)
+def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(tiny: Tiny, tmp_path: Path) -> None:
+    again = universal.build(tmp_path / "again", seed=5, budget=TINY, stage=_no_stage)
     for file in ("manifest.json", "forecaster.tflite", "autoencoder.tflite"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
-    universal.build(tmp_path / "other", seed=6, budget=TINY, stage=_no_stage)
-    assert (tmp_path / "one" / "forecaster.tflite").read_bytes() != (
-        tmp_path / "other" / "forecaster.tflite"
-    ).read_bytes()
+        assert (again.directory / file).read_bytes() == (tiny[0].directory / file).read_bytes(), file
+    other = universal.build(tmp_path / "other", seed=6, budget=TINY, stage=_no_stage)
+    assert (other.directory / "forecaster.tflite").read_bytes() != (again.directory / "forecaster.tflite").read_bytes()
 
 
-def test_the_device_answers_as_the_trained_keras_models_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: dict[str, Any] = {}
-    for name in ("forecaster", "autoencoder"):
-        make = getattr(models, name)
-        monkeypatch.setattr(models, name, lambda make=make, name=name: made.setdefault(name, make()))
-    bundle = universal.build(tmp_path / "bundle", seed=7, budget=TINY, stage=_no_stage)
-
+def test_the_device_answers_as_the_trained_keras_models_do(tiny: Tiny) -> None:
+    bundle, made = tiny
     series = simulate(99, 8, 400)
     traced = trace(series, np.zeros(8), days(99, 8))
     state = np.zeros((8, models.UNITS), np.float32)
@@ -131,11 +136,10 @@ def test_the_device_answers_as_the_trained_keras_models_do(tmp_path: Path, monke
     np.testing.assert_allclose(device.reconstruct(bundle, cut), expected, atol=0.05)
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    untrained = universal.build(tmp_path / "untrained", seed=8, budget=TINY, stage=_no_stage)
+def test_training_lowers_the_loss(tiny: Tiny, tmp_path: Path) -> None:
     longer = universal.Budget(n_series=64, rows=384, forecaster_steps=80, autoencoder_steps=80, held_back=8)
-    trained = universal.build(tmp_path / "trained", seed=8, budget=longer, stage=_no_stage)
-    quality = [bundle.manifest.verification["quality"] for bundle in (untrained, trained)]
+    trained = universal.build(tmp_path / "trained", seed=5, budget=longer, stage=_no_stage)
+    quality = [bundle.manifest.verification["quality"] for bundle in (tiny[0], trained)]
     assert quality[1]["forecaster"]["pinball"] < 0.9 * quality[0]["forecaster"]["pinball"]
     assert quality[1]["autoencoder"]["error"] < 0.9 * quality[0]["autoencoder"]["error"]
 
