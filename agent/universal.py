@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from agent.threshold import Threshold
     from agent.types import BoolArray, Channel, Course, Float64Array, Frame
 
-__all__ = ["UniversalWatch"]
+__all__ = ["SCALES", "UniversalWatch", "kinds_at"]
 
-# Blocks of each scale, in blocks of the finest: at five seconds these are one minute, two and four.
-_SCALES = (1, 12, 24, 48)
+#: Blocks of each scale, in blocks of the finest: at five seconds these are one minute, two and four.
+SCALES = (1, 12, 24, 48)
 _COARSE_MEMORY = NORMALISATION_ROWS // 2
 # Blocks of a coarse scale that have to be seen before it says anything; of the finest the silent time decides.
 _FEWEST_BLOCKS = 8.0
@@ -132,7 +132,7 @@ class UniversalWatch(Watch):
         still = effect / 10.0  # a tenth of the smallest effect that matters is as good as still
         self._rows = max(1, round(detection.block_s / interval_s))
         self._stages = []
-        for scale, kinds in _kinds(self._rows * interval_s).items():
+        for scale, kinds in kinds_at(self._rows * interval_s).items():
             block_s = scale * self._rows * interval_s
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
             stage = Stage(bundle, still, scale=scale, block_s=block_s, memory=memory, kinds=kinds)
@@ -230,7 +230,7 @@ class UniversalWatch(Watch):
         blocks, self._skipped = divmod(self._skipped + rows, self._rows)
         before = self._row // self._rows
         self._row += blocks * self._rows
-        for scale, scored in zip(_SCALES, self._stages, strict=True):
+        for scale, scored in zip(SCALES, self._stages, strict=True):
             scored.stage.skip((before + blocks) // scale - before // scale)
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
@@ -248,7 +248,7 @@ class UniversalWatch(Watch):
         """Strength of all that the blocks completed with this row say; 0 in silent times."""
         squares = np.zeros_like(self._state)
         self._told = np.zeros_like(self._evidence)
-        for scale, scored in zip(_SCALES, self._stages, strict=True):
+        for scale, scored in zip(SCALES, self._stages, strict=True):
             if scored in due:
                 found = scored.judge(self._level.floor)
                 squares += np.square(found).sum(axis=0)
@@ -344,15 +344,15 @@ class UniversalWatch(Watch):
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
 
 
-def _kinds(block_s: float) -> dict[int, list[Kind]]:
+def kinds_at(block_s: float) -> dict[int, list[Kind]]:
     """What is watched at each scale: forecasts at all, patterns and variance at the finest, levels at the coarsest.
 
     Seasons at the finest scale that tells days apart, if one does.
     """
-    kinds = {scale: [Kind.FORECAST] for scale in _SCALES}
-    kinds[_SCALES[0]] += [Kind.RECONSTRUCTION, Kind.DISPERSION]
-    kinds[_SCALES[-1]].append(Kind.LEVEL)
-    seasonal = [scale for scale in _SCALES if blocks_a_day(scale * block_s)]
+    kinds = {scale: [Kind.FORECAST] for scale in SCALES}
+    kinds[SCALES[0]] += [Kind.RECONSTRUCTION, Kind.DISPERSION]
+    kinds[SCALES[-1]].append(Kind.LEVEL)
+    seasonal = [scale for scale in SCALES if blocks_a_day(scale * block_s)]
     if seasonal:
         kinds[seasonal[0]].append(Kind.SEASON)
     return kinds

@@ -5,14 +5,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
+from agent import universal
 from agent.bundle import builtin_directory
 from tools.benchmark import __main__ as command
+from tools.benchmark import parts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - the benchmark's time stamps have no zone
 
@@ -46,6 +47,22 @@ def test_obvious_anomalies_are_found_by_processes_side_by_side(
     assert entries["alerts"]["figures"]["standard"] > entries["random scores"]["figures"]["standard"]
     assert "| ARTime | published | 74.9 | 65.1 | 80.4 |" in output.with_suffix(".md").read_text()
     assert "3 series" in capsys.readouterr().out
+
+
+def test_parts_are_left_out_one_by_one_and_only_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part, kind_or_scale in parts.PARTS.items():
+        with parts.without(part):
+            left = universal.kinds_at(60.0)
+            assert kind_or_scale not in {*left, *(kind for kinds in left.values() for kind in kinds)}
+    assert set(parts.PARTS.values()) < {*universal.kinds_at(60.0), *parts.Kind}
+    monkeypatch.setattr(parts, "PARTS", {"level": parts.PARTS["level"]})
+    output = tmp_path / "parts.json"
+    arguments = ["parts", "--data", str(nab(tmp_path / "nab")), "--processes", "1", "--output", str(output)]
+    assert command.main(arguments) == 0
+    everything, fewer = json.loads(output.read_text())["figures"]["entries"]
+    bought = everything["figures"]["standard"] - fewer["figures"]["standard"]
+    assert fewer["figures"]["bought"] == pytest.approx(bought)
+    assert fewer["figures"]["step, µs"] > 0
 
 
 def test_a_bundle_that_is_not_there_is_the_users_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ BENCHMARKS = {
     "kinds": "anomalies of each simulated kind: how many lead to an alert, how many are called by their right name",
     "quantisation": "int8 against float32: scores over real series, size; the fused LSTM against Keras' own conversion",
     "nab": "detection on the Numenta Anomaly Benchmark, beside published detectors",
+    "parts": "what each part of the detector buys on NAB, and what it costs in a step",
     "smd": "detection on the Server Machine Dataset, 13 machines, beside published detectors",
     "ucr": "detection on the UCR Anomaly Archive, beside published detectors",
     "skab": "detection on the Skoltech Anomaly Benchmark, valves, beside published detectors",

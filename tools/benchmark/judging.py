@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent import bundle as agent_bundle
 from agent import config as agent_config
@@ -19,6 +20,7 @@ from training.side_by_side import Judged, judge_together, side_by_side
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from agent.bundle import Bundle
     from agent.config import AlertsConfig, DetectionConfig
@@ -31,6 +33,7 @@ __all__ = ["Setting", "add_arguments", "judge_all", "judge_each", "loaded", "set
 _MOST = 32
 
 _Result = tuple["Float64Array", "Float64Array", "BoolArray"]
+_Within: TypeAlias = "Callable[[], AbstractContextManager[None]]"
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,16 @@ def setting(options: argparse.Namespace) -> Setting:
     return Setting(bundles, config.detection, config.alerts, options.processes or os.cpu_count() or 1)
 
 
-def judge_all(recordings: Sequence[Recording], directory: Path, how: Setting) -> list[Judged]:
+def judge_all(
+    recordings: Sequence[Recording], directory: Path, how: Setting, within: _Within = nullcontext
+) -> list[Judged]:
     """Judge all recordings with the same bundle; see `judge_each`."""
-    return judge_each(recordings, [directory] * len(recordings), how)
+    return judge_each(recordings, [directory] * len(recordings), how, within)
 
 
-def judge_each(recordings: Sequence[Recording], directories: Sequence[Path], how: Setting) -> list[Judged]:
+def judge_each(
+    recordings: Sequence[Recording], directories: Sequence[Path], how: Setting, within: _Within = nullcontext
+) -> list[Judged]:
     """Judge every row of every recording by what was learned from its rows before; a bar tells how far it is.
 
     Recordings of one channel are judged side by side where the bundle is a universal one. A script that calls this
@@ -96,6 +103,8 @@ def judge_each(recordings: Sequence[Recording], directories: Sequence[Path], how
         Of each recording's bundle.
     how
         The rest.
+    within
+        A function of a module: recordings are judged in the context that it gives, in whatever process.
 
     Raises
     ------
@@ -112,7 +121,9 @@ def judge_each(recordings: Sequence[Recording], directories: Sequence[Path], how
         most = min(_MOST, -(-len(ours) // how.processes)) if universal else 1
         groups += [[ours[i] for i in group] for group in side_by_side([recordings[i] for i in ours], most)]
     groups.sort(key=lambda group: -_cost([recordings[i] for i in group]))
-    pieces = [([recordings[i] for i in group], directories[group[0]], how.detection, how.alerts) for group in groups]
+    pieces = [
+        ([recordings[i] for i in group], directories[group[0]], how.detection, how.alerts, within) for group in groups
+    ]
     title = f"rows by {bundles[directories[0]].label}{' and others' * (len(bundles) > 1)}"
     rows = sum(recording.rows for recording in recordings)
     results = on_all_cores(_judge, pieces, rows=rows, title=title, processes=how.processes)
@@ -141,12 +152,14 @@ def _judge(
     directory: Path,
     detection: DetectionConfig,
     alerts: AlertsConfig,
+    within: _Within,
     *,
     advance: Callable[[int], object],
 ) -> list[_Result]:
     bundle = loaded(directory)
-    if len(recordings) > 1:
-        together = judge_together(recordings, bundle, detection, alerts, advance=advance)
-        return [(each.score, each.state_score, each.flagged) for each in together]
-    outcome = judge(recordings[0], bundle, detection, alerts, first=0, advance=advance)
-    return [(outcome.score, outcome.state_score, outcome.flagged)]
+    with within():
+        if len(recordings) > 1:
+            together = judge_together(recordings, bundle, detection, alerts, advance=advance)
+            return [(each.score, each.state_score, each.flagged) for each in together]
+        outcome = judge(recordings[0], bundle, detection, alerts, first=0, advance=advance)
+        return [(outcome.score, outcome.state_score, outcome.flagged)]

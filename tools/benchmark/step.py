@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
+__all__ = ["add_arguments", "agent_step", "run", "step_us"]
+
 _LEARNING_ROWS = 100
 # Blocks after which a coarse scale looks ahead, too.
 _COARSE = (12, 24, 48)
@@ -49,23 +51,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print; times in microseconds a step."""
-    step, invokes = _agent(options.channels, options.block)
+    step, invokes = agent_step(options.channels, options.block), _invokes(options.channels, options.block)
     steps = _BLOCKS_A_ROUND * options.block
     pairs: list[tuple[float, float]] = []
     predicts: list[float] = []
     with contextlib.ExitStack() as stack:
         predict = None if options.without_keras else stack.enter_context(_predicting(options.channels))
         for _ in range(options.rounds):
-            pairs.append((_time(step, steps), _time(invokes, steps)))
+            pairs.append((step_us(step, steps), step_us(invokes, steps)))
             if predict:
                 predicts.append(predict())
                 # TensorFlow's threads spin on for a moment, on the cores that the next round needs.
                 time.sleep(_REST_S)
-    step_us = statistics.median(pair[0] for pair in pairs)
     figures = {
         "channels": options.channels,
         "rows_a_block": options.block,
-        "step_us": round(step_us, 1),
+        "step_us": round(statistics.median(pair[0] for pair in pairs), 1),
         "invokes_us": round(statistics.median(pair[1] for pair in pairs), 1),
         "step_over_invokes": round(statistics.median(a / b for a, b in pairs), 2),
     }
@@ -82,8 +83,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def _agent(n_channels: int, block: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The production step over noise, and the bare invokes of as many steps."""
+def agent_step(n_channels: int, block: int) -> Callable[[], object]:
+    """The production step over noise, warm; ``block`` rows a block."""
     models = bundle.load_builtin()
     channels = [Channel(f"channel.{i}", log_reference=float(i % 3 == 0)) for i in range(n_channels)]
     alerts = AlertsConfig(learning_s=_LEARNING_ROWS)
@@ -98,6 +99,14 @@ def _agent(n_channels: int, block: int) -> tuple[Callable[[], object], Callable[
         incidents.step(frame, monitor.step(frame))
         seq += 1
 
+    for _ in range(4 * _LEARNING_ROWS * block):
+        step()
+    return step
+
+
+def _invokes(n_channels: int, block: int) -> Callable[[], object]:
+    """The bare invokes of a step."""
+    models = bundle.load_builtin()
     spec = models.manifest.autoencoder
     forecaster = models.forecaster(n_channels)
     autoencoder = models.autoencoder(n_channels)
@@ -115,9 +124,7 @@ def _agent(n_channels: int, block: int) -> tuple[Callable[[], object], Callable[
         if blocks % spec.stride == 0:
             autoencoder.invoke()
 
-    for _ in range(4 * _LEARNING_ROWS * block):
-        step()
-    return step, invokes
+    return invokes
 
 
 @contextlib.contextmanager
@@ -163,10 +170,10 @@ def _serve_predictions(connection: Connection, n_channels: int) -> None:
     connection.send(None)
     with contextlib.suppress(EOFError):
         while True:
-            connection.send(_time(predict, connection.recv()))
+            connection.send(step_us(predict, connection.recv()))
 
 
-def _time(function: Callable[[], object], repeats: int) -> float:
+def step_us(function: Callable[[], object], repeats: int) -> float:
     """Microseconds a call."""
     begin = time.perf_counter()
     for _ in range(repeats):
