@@ -17,6 +17,13 @@ __all__ = ["REGISTRY", "source_class"]
 REGISTRY: dict[str, tuple[str, str]] = {
     "host": ("agent.sources.host", "HostSource"),
     "latency": ("agent.sources.latency", "LatencySource"),
+    "hwmon": ("agent.sources.hwmon", "HwmonSource"),
+    "iio": ("agent.sources.iio", "IioSource"),
+    "onewire": ("agent.sources.onewire", "OneWireSource"),
+    "process": ("agent.sources.process", "ProcessSource"),
+    "file": ("agent.sources.file", "FileSource"),
+    "command": ("agent.sources.command", "CommandSource"),
+    "http": ("agent.sources.http", "HttpSource"),
     "simulated": ("agent.sources.simulated", "SimulatedSource"),
     "csv": ("agent.sources.csv", "CsvSource"),
 }

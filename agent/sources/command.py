@@ -1,0 +1,176 @@
+"""Numbers that a program prints: a script that somebody already has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from msgspec import Meta, field
+
+from agent.errors import UserError
+from agent.sources.base import SourceConfig
+from agent.sources.payload import NoReading, at_path, decoded, number
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CommandConfig", "CommandError", "CommandSource"]
+
+_MOST_BYTES = 65_536
+_AT_ONCE = 8192
+# What a failing program says of itself, in the log.
+_MOST_WORDS = 200
+
+
+class CommandError(Exception):
+    """The program did not give what was asked of it; says why."""
+
+
+class CommandConfig(SourceConfig, frozen=True):
+    """Keys of the `command` source.
+
+    Parameters
+    ----------
+    command
+        Program and arguments; no shell looks at them.
+    name
+        Of the channel, or what its channels' names begin with.
+    values
+        Channels in a JSON document, by name: paths such as ``battery.level``. Without, the program prints one number.
+    timeout_s
+        After which the program is ended.
+    """
+
+    command: Annotated[tuple[str, ...], Meta(min_length=1, description="Program and arguments; there is no shell.")]
+    name: Annotated[str, Meta(min_length=1, description="Of the channel, or what its channels' names begin with.")]
+    values: Annotated[dict[str, str], Meta(max_length=1000, description="Channel → path in a JSON document.")] = field(
+        default_factory=dict
+    )
+    timeout_s: Annotated[float, Meta(gt=0, le=3600, description="After which the program is ended.")] = 5.0
+
+
+class CommandSource:
+    """Runs the program at each tick, one at a time.
+
+    Raises
+    ------
+    UserError
+        There is no such program.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = CommandConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: CommandConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+        from shutil import which  # noqa: PLC0415 - costs memory only where there is a command
+
+        program = which(config.command[0])
+        if program is None:
+            raise UserError(
+                f"there is no program {config.command[0]!r}",
+                place="$.command",
+                remedy="give its path, and the right to run it; a list such as [/usr/local/bin/level, --brief]",
+            )
+        self._command = (program, *config.command[1:])
+        self._paths = tuple(config.values.values()) or ("",)
+        self._timeout_s = config.timeout_s
+        names = [f"{config.name}.{name}" for name in config.values] or [config.name]
+        self.channels: tuple[Channel, ...] = tuple(map(Channel, names))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def read(self) -> Sequence[float]:
+        """Run the program; one number for each channel, NaN where its document has none.
+
+        Raises
+        ------
+        CommandError
+            It failed, took too long, or gave nothing that can be read.
+        """
+        try:
+            document = decoded(self._run())
+        except NoReading as fault:
+            raise CommandError(f"{self._command[0]}: {fault}") from None
+        values, missing = [], []
+        for path in self._paths:
+            try:
+                values.append(number(at_path(document, path)))
+            except NoReading as fault:
+                values.append(float("nan"))
+                missing.append(f"{path or 'output'}: {fault}")
+        if len(missing) == len(values):
+            raise CommandError(f"{self._command[0]}: {missing[0]}")
+        return values
+
+    def close(self) -> None:
+        """End the program if it runs."""
+        if (process := self._process) is not None:
+            _kill(process)
+
+    def _run(self) -> bytes:
+        """What the program prints."""
+        process = subprocess.Popen(  # noqa: S603 - what runs is the administrator's choice
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A group of its own, so that what it starts ends with it.
+            start_new_session=True,
+        )
+        self._process = process
+        try:
+            out, words = _collect(process, time.monotonic() + self._timeout_s)
+            code = process.wait()
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise CommandError(f"{self._command[0]} did not end within {self._timeout_s:g} s") from None
+        finally:
+            self._process = None
+            _kill(process)
+            process.wait()
+            for output in (process.stdout, process.stderr):
+                if output is not None:
+                    output.close()
+        if code:
+            said = " ".join(words.decode("utf-8", "replace").split())[:_MOST_WORDS]
+            raise CommandError(f"{self._command[0]} ended with {code}{f': {said}' if said else ''}")
+        return out
+
+
+def _collect(process: subprocess.Popen[bytes], until: float) -> tuple[bytes, bytes]:
+    """Both outputs, read side by side and no further than is wanted.
+
+    Raises
+    ------
+    CommandError
+        It prints too much.
+    TimeoutError, subprocess.TimeoutExpired
+        It is not done in time.
+    """
+    outputs: dict[Any, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for output in outputs:
+            selector.register(output, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0.0, until - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                part = os.read(key.fd, _AT_ONCE)
+                if not part:
+                    selector.unregister(key.fileobj)
+                outputs[key.fileobj] += part
+                if len(outputs[key.fileobj]) > _MOST_BYTES:
+                    raise CommandError(f"the program prints more than {_MOST_BYTES // 1024} KiB")
+    process.wait(max(0.0, until - time.monotonic()) or 0.01)
+    return bytes(outputs[process.stdout]), bytes(outputs[process.stderr])
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the program and all that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,92 @@
+"""Numbers in files: what a script leaves behind, or what the kernel shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from agent.errors import UserError
+from agent.sources.base import SourceConfig
+from agent.sources.gauges import Gauge, GaugeFault, Gauges
+from agent.sources.payload import NoReading, at_path, decoded, number
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["FileConfig", "FileEntry", "FileSource"]
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file, one channel.
+
+    Parameters
+    ----------
+    name
+        Of the channel.
+    path
+        Of the file, of 4 KiB at most.
+    value
+        Where in a JSON document the number is, such as ``cpu.temperature``; empty if the file holds nothing else.
+    scale
+        What the number is multiplied by.
+    """
+
+    name: Annotated[str, Meta(min_length=1, description="Of the channel.")]
+    path: Annotated[str, Meta(min_length=1, description="Of the file.")]
+    value: Annotated[str, Meta(description="Path to the number in a JSON document.")] = ""
+    scale: Annotated[float, Meta(description="What the number is multiplied by.")] = 1.0
+
+
+class FileConfig(SourceConfig, frozen=True):
+    """Keys of the `file` source.
+
+    Parameters
+    ----------
+    files
+        What to read.
+    """
+
+    files: Annotated[tuple[FileEntry, ...], Meta(min_length=1, max_length=10_000, description="What to read.")]
+
+
+class FileSource:
+    """Reads the files at each tick; they may come and go.
+
+    Raises
+    ------
+    UserError
+        A name is given twice.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = FileConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: FileConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+        names = [entry.name for entry in config.files]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"two files are called {twice[0]!r}", place="$.files", remedy="rename one")
+        self._gauges = Gauges(Gauge(Channel(entry.name), Path(entry.path), _parser(entry)) for entry in config.files)
+        self.channels: tuple[Channel, ...] = self._gauges.channels
+
+    def read(self) -> Sequence[float]:
+        """One number for each file; NaN for one that is not there or holds none."""
+        return self._gauges.read()
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+
+def _parser(entry: FileEntry) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            found = at_path(decoded(text.encode()), entry.value) if entry.value else text
+            return number(found) * entry.scale
+        except NoReading as fault:
+            raise GaugeFault(f"{text[:40]!r}: {fault}") from None
+
+    return parse

@@ -1,0 +1,164 @@
+"""Sensors of boards and drives: temperatures, fans, voltages, currents, power, humidity, and the thermal zones.
+
+Files and units are those of the kernel's documentation, hwmon/sysfs-interface and thermal/sysfs-api.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+from msgspec import Meta
+
+from agent.errors import UserError
+from agent.sources.base import SourceConfig
+from agent.sources.gauges import Gauge, GaugeFault, Gauges, distinct, linear, read_text, slug
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["HwmonConfig", "HwmonSource"]
+
+
+class _Quantity(NamedTuple):
+    unit: str
+    scale: float
+    effect: float
+    minimum: float
+
+
+_INFINITE = float("inf")
+_QUANTITIES = {
+    "temp": _Quantity("°C", 1e-3, 3.0, -273.15),
+    "fan": _Quantity("rpm", 1.0, 200.0, 0.0),
+    "in": _Quantity("V", 1e-3, 0.1, -_INFINITE),
+    "curr": _Quantity("A", 1e-3, 0.2, -_INFINITE),
+    "power": _Quantity("W", 1e-6, 5.0, -_INFINITE),
+    "humidity": _Quantity("%", 1e-3, 5.0, 0.0),
+}
+_INPUT = re.compile(r"(temp|fan|in|curr|power|humidity)(\d+)_(?:input|average)")
+
+
+class HwmonConfig(SourceConfig, frozen=True):
+    """Keys of the `hwmon` source.
+
+    Parameters
+    ----------
+    chips
+        Those to read, by the names that ``edgewatch probe`` shows; all by default.
+    quantities
+        What to read of them.
+    zones
+        Whether thermal zones are read, too.
+    root
+        Where the kernel shows its classes of devices.
+    """
+
+    chips: Annotated[tuple[str, ...], Meta(description="Chips to read; all by default.")] = ()
+    quantities: Annotated[
+        tuple[Annotated[str, Meta(extra_json_schema={"enum": list(_QUANTITIES)})], ...],
+        Meta(min_length=1, description="What to read of them."),
+    ] = tuple(_QUANTITIES)
+    zones: Annotated[bool, Meta(description="Read thermal zones, too.")] = True
+    root: Annotated[str, Meta(min_length=1, description="Where the kernel shows its devices.")] = "/sys/class"
+
+    def __post_init__(self) -> None:
+        for quantity in self.quantities:
+            if quantity not in _QUANTITIES:
+                raise ValueError(f"unknown quantity {quantity!r}; known are {', '.join(_QUANTITIES)}")
+
+
+class HwmonSource:
+    """Reads the sensors that are there at start.
+
+    Raises
+    ------
+    UserError
+        There is no sensor, or a chip that is named is not there.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = HwmonConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: HwmonConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+        root = Path(config.root)
+        chips = _chips(root)
+        missing = sorted(set(config.chips) - set(chips))
+        if missing:
+            raise UserError(
+                f"there is no chip {missing[0]!r}",
+                place="$.chips",
+                remedy=f"there are {', '.join(chips)}" if chips else "this machine shows no chip at all",
+            )
+        gauges = [
+            gauge
+            for chip, folder in chips.items()
+            if not config.chips or chip in config.chips
+            for gauge in _sensors(chip, folder, config.quantities)
+        ]
+        gauges += list(_zones(root)) if config.zones and "temp" in config.quantities else []
+        if not gauges:
+            raise UserError(
+                "this machine shows no sensor",
+                place="$",
+                remedy="load the driver of its chip (`sensors-detect` tells which), or leave this source out",
+            )
+        names = distinct(gauge.channel.name for gauge in gauges)
+        self._gauges = Gauges(
+            gauge._replace(channel=_renamed(gauge.channel, name)) for gauge, name in zip(gauges, names, strict=True)
+        )
+        self.channels: tuple[Channel, ...] = self._gauges.channels
+
+    def read(self) -> Sequence[float]:
+        """One number for each channel; NaN for a sensor that fails."""
+        return self._gauges.read()
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+
+def _renamed(channel: Channel, name: str) -> Channel:
+    return Channel(name, channel.unit, effect=channel.effect, minimum=channel.minimum)
+
+
+def _chips(root: Path) -> dict[str, Path]:
+    """Folders of the chips by name, in the order of the kernel's numbers; equal ones are numbered."""
+    folders = sorted((root / "hwmon").glob("hwmon*"), key=_number)
+    names = distinct(slug(_text(folder / "name") or folder.name) for folder in folders)
+    return dict(zip(names, folders, strict=True))
+
+
+def _sensors(chip: str, folder: Path, quantities: Sequence[str]) -> Iterator[Gauge]:
+    found: dict[tuple[str, int], Path] = {}
+    # Some keep their files in the folder of the device.
+    for place in (folder, folder / "device"):
+        for path in place.glob("*_*"):
+            match = _INPUT.fullmatch(path.name)
+            if match and match[1] in quantities:
+                found.setdefault((match[1], int(match[2])), path)
+    for quantity, index in sorted(found, key=lambda key: (list(_QUANTITIES).index(key[0]), key[1])):
+        path, kind = found[quantity, index], _QUANTITIES[quantity]
+        label = slug(_text(path.with_name(f"{quantity}{index}_label"))) or f"{quantity}{index}"
+        channel = Channel(f"hwmon.{chip}.{label}", kind.unit, effect=kind.effect, minimum=kind.minimum)
+        yield Gauge(channel, path, linear(kind.scale))
+
+
+def _zones(root: Path) -> Iterator[Gauge]:
+    for folder in sorted((root / "thermal").glob("thermal_zone*"), key=_number):
+        kind = _QUANTITIES["temp"]
+        name = slug(_text(folder / "type")) or folder.name
+        channel = Channel(f"thermal.{name}", kind.unit, effect=kind.effect, minimum=kind.minimum)
+        yield Gauge(channel, folder / "temp", linear(kind.scale))
+
+
+def _number(path: Path) -> int:
+    return int(re.sub(r"\D", "", path.name) or 0)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, GaugeFault):
+        return ""

@@ -1,0 +1,156 @@
+"""Converters and sensors of the kernel's industrial I/O: voltages, currents, air, light, movement.
+
+A value is ``(raw + offset) · scale``, in the units of the kernel's documentation, ABI/testing/sysfs-bus-iio; scale and
+offset are the channel's own or those of all channels of its kind.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+from msgspec import Meta
+
+from agent.errors import UserError
+from agent.sources.base import SourceConfig
+from agent.sources.gauges import Gauge, GaugeFault, Gauges, distinct, linear, read_text, slug
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["IioConfig", "IioSource"]
+
+
+class _Quantity(NamedTuple):
+    unit: str
+    factor: float
+    effect: float = 0.0
+    log_reference: float = 0.0
+
+
+# Kind of a channel as its files are named → unit that it is shown in, and how much one unit of the kernel's is of it.
+_QUANTITIES = {
+    "voltage": _Quantity("V", 1e-3, 0.05),
+    "altvoltage": _Quantity("V", 1e-3, 0.05),
+    "current": _Quantity("A", 1e-3, 0.05),
+    "power": _Quantity("W", 1e-3, 1.0),
+    "resistance": _Quantity("Ω", 1.0),
+    "temp": _Quantity("°C", 1e-3, 1.0),
+    "humidityrelative": _Quantity("%", 1e-3, 5.0),
+    "pressure": _Quantity("hPa", 10.0, 2.0),
+    "concentration": _Quantity("%", 1.0),
+    "massconcentration": _Quantity("µg/m³", 1.0, 2.0, 1.0),
+    "illuminance": _Quantity("lx", 1.0, 2.0, 1.0),
+    "intensity": _Quantity("", 1.0, 2.0, 1.0),
+    "proximity": _Quantity("", 1.0),
+    "distance": _Quantity("m", 1.0),
+    "accel": _Quantity("m/s²", 1.0, 0.5),
+    "anglvel": _Quantity("rad/s", 1.0, 0.1),
+    "magn": _Quantity("G", 1.0, 0.05),
+    "ph": _Quantity("", 1.0, 0.2),
+    "electricalconductivity": _Quantity("S/m", 1.0),
+    "uvindex": _Quantity("", 1.0, 1.0),
+}
+_VALUE = re.compile(r"(in_([a-z]+)[a-z0-9_-]*?)_(input|raw)")
+
+
+class IioConfig(SourceConfig, frozen=True):
+    """Keys of the `iio` source.
+
+    Parameters
+    ----------
+    devices
+        Those to read, by the names that ``edgewatch probe`` shows; all by default.
+    root
+        Where the kernel shows its devices.
+    """
+
+    devices: Annotated[tuple[str, ...], Meta(description="Devices to read; all by default.")] = ()
+    root: Annotated[str, Meta(min_length=1, description="Where the kernel shows its devices.")] = "/sys/bus/iio/devices"
+
+
+class IioSource:
+    """Reads the channels that are there at start.
+
+    Raises
+    ------
+    UserError
+        There is none, or a device that is named is not there.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = IioConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: IioConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+        folders = sorted(Path(config.root).glob("iio:device*"))
+        devices = dict(zip(distinct(_name(folder) for folder in folders), folders, strict=True))
+        missing = sorted(set(config.devices) - set(devices))
+        if missing:
+            raise UserError(
+                f"there is no device {missing[0]!r}",
+                place="$.devices",
+                remedy=f"there are {', '.join(devices)}" if devices else "this machine shows no such device at all",
+            )
+        self._gauges = Gauges(
+            gauge
+            for name, folder in devices.items()
+            if not config.devices or name in config.devices
+            for gauge in _channels(name, folder)
+        )
+        self.channels: tuple[Channel, ...] = self._gauges.channels
+        if not self.channels:
+            raise UserError(
+                "no device shows a channel to read",
+                place=config.root,
+                remedy="load its driver (on a Raspberry Pi by a `dtoverlay` in config.txt)",
+            )
+
+    def read(self) -> Sequence[float]:
+        """One number for each channel; NaN for one that fails."""
+        return self._gauges.read()
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+
+def _channels(device: str, folder: Path) -> Iterator[Gauge]:
+    found: dict[str, tuple[Path, str]] = {}
+    # What the driver has worked out itself comes first in the alphabet, and wins.
+    for path in sorted(folder.glob("in_*_*")):
+        match = _VALUE.fullmatch(path.name)
+        if match and match[2] in _QUANTITIES:
+            found.setdefault(match[1], (path, match[2]))
+    for stem, (path, kind) in found.items():
+        quantity = _QUANTITIES[kind]
+        scale, offset = quantity.factor, 0.0
+        if path.name.endswith("_raw"):
+            scale *= _setting(folder, stem, kind, "scale", 1.0)
+            offset = _setting(folder, stem, kind, "offset", 0.0)
+        label = slug(_text(folder / f"{stem}_label")) or stem.removeprefix("in_")
+        channel = Channel(
+            f"iio.{device}.{label}", quantity.unit, effect=quantity.effect, log_reference=quantity.log_reference
+        )
+        yield Gauge(channel, path, linear(scale, offset))
+
+
+def _setting(folder: Path, stem: str, kind: str, what: str, default: float) -> float:
+    """Scale or offset of a channel: its own, or that of its kind."""
+    for path in (folder / f"{stem}_{what}", folder / f"in_{kind}_{what}"):
+        try:
+            return float(_text(path))
+        except ValueError:
+            continue
+    return default
+
+
+def _name(folder: Path) -> str:
+    return slug(_text(folder / "name")) or slug(folder.name.removeprefix("iio:"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, GaugeFault):
+        return ""

@@ -1,0 +1,106 @@
+"""Thermometers on a 1-wire bus (DS18B20 and its kin), by the kernel's driver.
+
+A line that was disturbed fails its checksum and is no reading. Neither is 85 °C, what these chips show after power-on
+when the conversion was lost, nor what a shorted line gives: zeros, whose checksum is right. See the kernel's
+documentation, w1/slaves/w1_therm, and the data sheet of the DS18B20.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from msgspec import Meta, field
+
+from agent.errors import UserError
+from agent.sources.base import SourceConfig
+from agent.sources.gauges import Gauge, GaugeFault, Gauges
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["OneWireConfig", "OneWireSource"]
+
+# DS18S20, DS1822, DS18B20, DS1825, DS28EA00.
+_FAMILIES = ("10", "22", "28", "3b", "42")
+_COLDEST, _HOTTEST = -55.0, 125.0
+_POWER_ON = 85000
+_READING = re.compile(r"t=(-?\d+)$")
+
+
+class OneWireConfig(SourceConfig, frozen=True):
+    """Keys of the `onewire` source.
+
+    Parameters
+    ----------
+    names
+        What thermometers are called, by their identity on the bus, such as ``28-0316a279b4ff: boiler``.
+    root
+        Where the kernel shows the bus.
+    """
+
+    names: Annotated[dict[str, str], Meta(description="Identity on the bus → what it is called.")] = field(
+        default_factory=dict
+    )
+    root: Annotated[str, Meta(min_length=1, description="Where the kernel shows the bus.")] = "/sys/bus/w1/devices"
+
+
+class OneWireSource:
+    """Reads the thermometers that are there at start, and those that are named; each takes most of a second.
+
+    Raises
+    ------
+    UserError
+        There is none.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = OneWireConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: OneWireConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+        root = Path(config.root)
+        here = {path.name for path in root.glob("*-*") if path.name.partition("-")[0].lower() in _FAMILIES}
+        identities = sorted(here | set(config.names))
+        if not identities:
+            raise UserError(
+                "there is no thermometer on the 1-wire bus",
+                place=config.root,
+                remedy="on a Raspberry Pi: `dtoverlay=w1-gpio` in config.txt, and a resistor of 4.7 kΩ on the line",
+            )
+        self._gauges = Gauges(
+            Gauge(
+                Channel(
+                    f"onewire.{config.names.get(identity, identity)}",
+                    "°C",
+                    effect=1.0,
+                    minimum=_COLDEST,
+                    maximum=_HOTTEST,
+                ),
+                root / identity / "w1_slave",
+                _celsius,
+            )
+            for identity in identities
+        )
+        self.channels: tuple[Channel, ...] = self._gauges.channels
+
+    def read(self) -> Sequence[float]:
+        """Degrees Celsius of each thermometer; NaN for one that fails."""
+        return self._gauges.read()
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+
+def _celsius(text: str) -> float:
+    """Temperature from the two lines of the driver, scratch pad and checksum above, value below."""
+    first, _, second = text.partition("\n")
+    reading = _READING.search(second)
+    if not first.endswith("YES") or reading is None:
+        raise GaugeFault("the checksum is wrong: the line is disturbed")
+    if not int(first.replace(" ", "").partition(":")[0] or "0", 16):
+        raise GaugeFault("nothing but zeros: the line is shorted")
+    if int(reading[1]) == _POWER_ON:
+        raise GaugeFault("85 °C is what it shows after power-on")
+    return int(reading[1]) / 1000.0

@@ -1,0 +1,181 @@
+"""Numbers in what others send: text, JSON, a page for Prometheus. What is no number is told apart by kind."""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agent.errors import UNREADABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["NoReading", "at_path", "decoded", "flattened", "labels_of", "number", "sample_lines"]
+
+_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\s*[^\d\s.,+-][^\d\s]{0,9})?")
+_LONGEST = 64
+_ABSENT = frozenset({"", "unavailable", "unknown", "none", "null", "nan", "n/a", "-"})
+_STATES = {
+    **dict.fromkeys(("on", "true", "yes", "open", "online", "home", "wet", "detected"), 1.0),
+    **dict.fromkeys(("off", "false", "no", "closed", "offline", "not_home", "dry", "clear"), 0.0),
+}
+_DEEPEST = 8
+# A line of the text format: name, labels, value, and a time stamp that nobody needs here.
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
+_LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
+
+
+class NoReading(Exception):  # noqa: N818 - counted and survived
+    """There is no number; its text is the kind, from a small set, by which such are counted."""
+
+
+def number(value: object) -> float:
+    """A reading as a finite number: a number, a truth value, or a text that is one, with or without a unit.
+
+    Raises
+    ------
+    NoReading
+        It is none.
+
+    Examples
+    --------
+    >>> number("21.5 °C"), number(True), number("OFF")
+    (21.5, 1.0, 0.0)
+    """
+    if isinstance(value, str):
+        return _of_text(value)
+    if value is None:
+        raise NoReading("unavailable")
+    if not isinstance(value, int | float):
+        raise NoReading("not a number")
+    try:
+        found = float(value)
+    except OverflowError:
+        raise NoReading("not finite") from None
+    if not isfinite(found):
+        raise NoReading("not finite")
+    return found
+
+
+def _of_text(text: str) -> float:
+    if len(text) > _LONGEST:
+        raise NoReading("not a number")
+    text = text.strip()
+    match = _NUMBER.fullmatch(text)
+    if match:
+        found = float(match[1])
+        if not isfinite(found):
+            raise NoReading("not finite")
+        return found
+    word = text.lower()
+    if word in _STATES:
+        return _STATES[word]
+    if word in _ABSENT:
+        raise NoReading("unavailable")
+    raise NoReading("not finite" if word.lstrip("+-") in {"inf", "infinity"} else "not a number")
+
+
+def decoded(payload: bytes) -> Any:
+    """What a payload says: a JSON document, or else its text.
+
+    Raises
+    ------
+    NoReading
+        It is neither.
+    """
+    try:
+        return msgspec.json.decode(payload)
+    except UNREADABLE:
+        pass
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NoReading("not text") from None
+    if text.lstrip()[:1] in {"{", "["}:
+        raise NoReading("damaged JSON")
+    return text
+
+
+def at_path(document: Any, path: str) -> Any:
+    """The part of a document that a path such as ``ENERGY.Power`` or ``values.0`` leads to; an empty one to all of it.
+
+    Raises
+    ------
+    NoReading
+        It leads nowhere.
+
+    Examples
+    --------
+    >>> at_path({"values": [{"t": 5}]}, "values.0.t")
+    5
+    """
+    for part in path.split(".") if path else ():
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and part.isdecimal() and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            raise NoReading("not at its path")
+    return document
+
+
+def flattened(document: Any) -> Iterator[tuple[str, float]]:
+    """All numbers and truth values in a document, with their paths; what lies deeper than eight levels is left out.
+
+    Examples
+    --------
+    >>> dict(flattened({"a": {"b": 1}, "c": [2.5, "on", None], "d": "text"}))
+    {'a.b': 1.0, 'c.0': 2.5, 'c.1': 1.0}
+    """
+    yield from _flattened(document, "", 0)
+
+
+def _flattened(document: Any, path: str, depth: int) -> Iterator[tuple[str, float]]:
+    if isinstance(document, dict | list):
+        if depth < _DEEPEST:
+            parts = document.items() if isinstance(document, dict) else enumerate(document)
+            for key, part in parts:
+                yield from _flattened(part, f"{path}.{key}" if path else str(key), depth + 1)
+        return
+    try:
+        found = number(document)
+    except NoReading:
+        return
+    yield path, found
+
+
+def sample_lines(page: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    """Samples of a page in Prometheus' text format: name, labels, value; lines that are none are passed over.
+
+    Examples
+    --------
+    >>> list(sample_lines('up{job="a"} 1 1700000000'))
+    [('up', {'job': 'a'}, 1.0)]
+    """
+    for line in page.splitlines():
+        match = _SAMPLE.fullmatch(line.strip())
+        if match is None:
+            continue
+        try:
+            value = float(match[3])
+        except ValueError:
+            continue
+        yield match[1], labels_of(match[2] or ""), value
+
+
+def labels_of(text: str) -> Mapping[str, str]:
+    """Labels in braces, as such a page and a query write them.
+
+    Examples
+    --------
+    >>> labels_of('{code="500",path="/"}')
+    {'code': '500', 'path': '/'}
+    """
+    return {name: _unescaped(value) for name, value in _LABEL.findall(text)}
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], text) if "\\" in text else text

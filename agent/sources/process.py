@@ -1,0 +1,186 @@
+"""Programs on this machine: how busy they are, what they hold, and whether they were started anew."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from math import nan
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+
+import msgspec
+import psutil
+from msgspec import Meta
+
+from agent.errors import UserError
+from agent.sources.base import SourceConfig
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["ProcessConfig", "ProcessSource", "Program"]
+
+_FIGURES = (
+    ("cpu", "%", 10.0, 0.0),
+    ("memory", "B", 1.5, 16e6),
+    ("descriptors", "", 20.0, 0.0),
+    ("running", "", 1.0, 0.0),
+    ("restarts", "", 1.0, 0.0),
+)
+# Of the unified hierarchy, and of the older one.
+_CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")
+
+
+class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is watched under one name; exactly one of `process` and `unit` is given.
+
+    Parameters
+    ----------
+    name
+        What the channels' names hold.
+    process
+        Name of the processes, as ``ps -e`` shows it; ``*`` and ``?`` stand for others.
+    unit
+        A systemd service, such as ``nginx.service``: all processes in it.
+    """
+
+    name: Annotated[str, Meta(min_length=1, description="What the channels' names hold.")]
+    process: Annotated[str, Meta(description="Name of the processes; * and ? stand for others.")] = ""
+    unit: Annotated[str, Meta(description="A systemd service, such as nginx.service.")] = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.process) == bool(self.unit):
+            raise ValueError("give either process or unit")
+
+
+class ProcessConfig(SourceConfig, frozen=True):
+    """Keys of the `process` source.
+
+    Parameters
+    ----------
+    programs
+        What to watch.
+    """
+
+    programs: Annotated[tuple[Program, ...], Meta(min_length=1, max_length=256, description="What to watch.")]
+
+
+class _Seen(NamedTuple):
+    """A process as it was at the last read: what tells it from a later one of the same number, and its time so far."""
+
+    begun: float
+    cpu_s: float
+
+
+class _Totals(NamedTuple):
+    """Sums over the processes of a program."""
+
+    cpu: float
+    memory: float
+    descriptors: float
+    running: float
+    restarts: float
+
+
+class ProcessSource:
+    """Sums up, for each program, over its processes.
+
+    ``process.<name>.cpu`` is in percent of one core; ``descriptors`` is NaN where the kernel does not tell them to the
+    agent's user; ``restarts`` counts since the agent's start the times that a process went and another came instead.
+
+    Raises
+    ------
+    UserError
+        A name is given twice.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = ProcessConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: ProcessConfig, interval_s: float) -> None:  # noqa: ARG002 - shares go by the clock
+        names = [program.name for program in config.programs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"two programs are called {twice[0]!r}", place="$.programs", remedy="rename one")
+        self._watched = [_Watched(program) for program in config.programs]
+        self.channels: tuple[Channel, ...] = tuple(
+            Channel(f"process.{name}.{figure}", unit, effect=effect, log_reference=reference, minimum=0.0)
+            for name in names
+            for figure, unit, effect, reference in _FIGURES
+        )
+
+    def read(self) -> Sequence[float]:
+        """Five numbers for each program; a program that does not run has no processor time and no memory."""
+        by_name = any(watched.program.process for watched in self._watched)
+        processes = (
+            [(process.pid, process.info["name"]) for process in psutil.process_iter(["name"])] if by_name else []
+        )
+        return [figure for watched in self._watched for figure in watched.update(processes)]
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""
+
+
+class _Watched:
+    """A program, and what was seen of it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._seen: dict[int, _Seen] = {}
+        self._at = nan
+        self._restarts = 0
+        self._gone = 0
+
+    def update(self, processes: Iterable[tuple[int, str]]) -> _Totals:
+        """Figures since the last call."""
+        program = self.program
+        numbers = (
+            _in_unit(program.unit)
+            if program.unit
+            else [n for n, name in processes if fnmatchcase(name, program.process)]
+        )
+        now, seen = monotonic(), {}
+        memory = descriptors = 0.0
+        for number in numbers:
+            try:
+                process = psutil.Process(number)
+                times = process.cpu_times()
+                seen[number] = _Seen(process.create_time(), times.user + times.system)
+                memory += process.memory_info().rss
+                descriptors += _descriptors(process)
+            except psutil.Error:
+                continue  # it ended meanwhile
+        first, elapsed, before = self._at != self._at, now - self._at, self._seen  # NaN
+        went = [n for n, old in before.items() if n not in seen or seen[n].begun != old.begun]
+        came = [n for n, new in seen.items() if n not in before or before[n].begun != new.begun]
+        self._gone += len(went)
+        replaced = min(self._gone, len(came)) if not first else 0
+        self._restarts += replaced
+        self._gone -= replaced
+        busy = sum(max(0.0, new.cpu_s - before[n].cpu_s) for n, new in seen.items() if n in before and n not in came)
+        self._seen, self._at = seen, now
+        cpu = nan if first or elapsed <= 0.0 else 100.0 * busy / elapsed
+        return _Totals(cpu, memory, descriptors, float(len(seen)), float(self._restarts))
+
+
+def _descriptors(process: psutil.Process) -> float:
+    try:
+        return float(process.num_fds())
+    except psutil.AccessDenied:
+        return nan
+
+
+def _in_unit(unit: str) -> list[int]:
+    """Numbers of the processes of a service; none while it does not run."""
+    for root in _CGROUPS:
+        folder = Path(root) / "system.slice" / unit
+        try:
+            return [
+                int(line)
+                for path in (folder / "cgroup.procs", *folder.glob("*/cgroup.procs"))
+                for line in path.read_text("ascii").split()
+            ]
+        except (OSError, ValueError):
+            continue
+    return []
