@@ -11,7 +11,10 @@ import pytest
 from agent import config
 from agent.commands import Answer, Command
 from agent.discovery import Discovery
+from agent.sources import REGISTRY, source_class
 from tests.conftest import ROOT
+from tools.reference import GUIDES as GUIDES_OF_KEYS
+from tools.reference import updated
 
 GUIDES = [ROOT / "docs" / name for name in ("commands.md", "home-assistant.md", "prometheus.md")]
 
@@ -23,6 +26,26 @@ def blocks(kind: str) -> list[str]:
 @pytest.mark.parametrize("text", [block for block in blocks("yaml") if not block.startswith("triggers")])
 def test_every_configuration_shown_can_be_used(text: str) -> None:
     assert config.parse(text.encode()) != config.parse(b"")
+
+
+SOURCES = (ROOT / "docs" / "sources.md").read_text()
+
+
+def test_every_source_has_its_section_and_its_samples_can_be_used() -> None:
+    for name in REGISTRY:
+        section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", SOURCES, re.MULTILINE | re.DOTALL)
+        assert section, name
+        samples = re.findall(r"```yaml\n(- .*?)```", section[1], re.DOTALL)
+        assert samples, name
+        for sample in samples:
+            assert all(entry.type == name for entry in config.parse(f"sources:\n{sample}".encode()).sources)
+        for field in msgspec.structs.fields(source_class(name).Config):
+            assert field.name == "type" or f"`{field.name}`" in section[1] or f"{field.name}:" in section[1], field.name
+
+
+def test_the_tables_of_keys_are_those_of_the_types() -> None:
+    for guide in GUIDES_OF_KEYS:
+        assert updated(guide.read_text()) == guide.read_text(), "run python -m tools.reference"
 
 
 def test_what_the_shipped_file_leaves_in_comments_can_be_used() -> None:
