@@ -29,7 +29,9 @@ _MARGIN = 0.25
 # A level shift is this share of a minute on one side; less than the other share is no excursion.
 _SHIFTED = 0.6
 _EXCURSION = 0.05
-_WIDER, _NARROWER = 2.5, 0.4
+# Changes so many times as large are another variance; or so many times, wherever the median went with them.
+_WIDER, _NARROWER = 2.0, 0.4
+_MUCH_WIDER = 4.0
 # Stuck: so many equal rows and so many times the longest run before, in a channel that changes at all.
 _STUCK_ROWS = 12
 _STUCK_TIMES = 3
@@ -94,9 +96,10 @@ class Kinds:
         margin = max(effect / 2, _MARGIN * (high - low))
         low, high = low - margin, high + margin
         above, below = int(np.count_nonzero(since > high)), int(np.count_nonzero(since < low))
-        if low <= np.median(since) <= high and since.size > _FEW:
+        if since.size > _FEW:
             ratio = _roughness(since) / max(_roughness(before), effect / 10, 1e-9)
-            if ratio > _WIDER or ratio < _NARROWER:
+            central = low <= np.median(since) <= high
+            if ratio > _MUCH_WIDER or (central and not _NARROWER <= ratio <= _WIDER):
                 return "variance_change"
         if max(above, below) >= _SHIFTED * self.look_rows:
             return "level_shift"

@@ -69,6 +69,14 @@ def test_at_the_onset_a_shift_is_a_spike_and_upwards_is_not_downwards() -> None:
     assert named(values, 5) == "drop"
 
 
+def test_noise_so_large_that_half_a_minute_of_it_lies_on_one_side_is_no_shift() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(SEEDS):
+        values = noise(rng, 360)
+        values[300:] += rng.normal(4, 12, 60)
+        assert named(values, 60) == "variance_change"
+
+
 def test_with_too_little_to_compare_it_says_nothing() -> None:
     assert not named([1.0, 2.0, 9.0], 1)
     assert not named([np.nan] * 50 + [9.0] * 5, 5)
