@@ -7,6 +7,7 @@ tensors, and a *window* network built on the fused LSTM op, whose hidden state m
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -143,6 +144,12 @@ class StepNetwork(_Network):
         #: float32[batch, units], the state; replaced at every step.
         self.h: Float32Array = np.zeros((batch, units), np.float32)
         self.c: Float32Array = np.zeros((batch, units), np.float32)
+
+    def twin(self) -> StepNetwork:
+        """Make another one of the same batch with a state of its own, which runs in the same interpreter."""
+        other = copy.copy(self)
+        other.h, other.c = np.zeros_like(self.h), np.zeros_like(self.c)
+        return other
 
     def step(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Run one step from the present state, which is left as it was.

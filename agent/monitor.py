@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from agent.bundle import Bundle, FixedScaling
+from agent.grouped import LANES, GroupedWatch
+from agent.networks import Networks
 from agent.ratio import node_state
 from agent.trained_watch import TrainedWatch
 from agent.universal import UniversalWatch
@@ -62,12 +64,7 @@ class Monitor:
 
     def _begin(self) -> list[Watch]:
         """Watches that know nothing yet."""
-        return [
-            (TrainedWatch if isinstance(bundle.manifest.scaling, FixedScaling) else UniversalWatch)(
-                self._channels, bundle, *self._settings
-            )
-            for bundle in self._bundles
-        ]
+        return [_watch(self._channels, bundle, *self._settings) for bundle in self._bundles]
 
     @property
     def invalid(self) -> int:
@@ -87,6 +84,15 @@ class Monitor:
         self._next_seq = frame.seq + 1
         verdicts = [watch.step(frame) for watch in self._watches]
         return verdicts[0] if len(verdicts) == 1 else _joined(verdicts)
+
+
+def _watch(
+    channels: Sequence[Channel], bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig, interval_s: float
+) -> Watch:
+    if isinstance(bundle.manifest.scaling, FixedScaling):
+        return TrainedWatch(channels, bundle, detection, alerts, interval_s)
+    watch = UniversalWatch if len(channels) <= LANES else GroupedWatch
+    return watch(channels, Networks(bundle), detection, alerts, interval_s)
 
 
 def _joined(verdicts: list[Verdict]) -> Verdict:

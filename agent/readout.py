@@ -30,8 +30,6 @@ _MEMORY = 20_000.0
 # Blocks that are summed up at once, and channels that are solved for at once.
 _CHUNK = 32
 _AT_ONCE = 32
-# A channel's moments take about 50 kB: nodes with more channels than this do without.
-_MOST_CHANNELS = 256
 _TINY = 1e-12
 # What is larger than this has no place in sums of squares of single precision.
 _LARGEST = 1e15
@@ -43,9 +41,11 @@ class Readout:
     Parameters
     ----------
     n_channels
-        How many; beyond 256 nothing is forecast.
+        How many; a channel's moments take about 50 kB.
     n_inputs
         Numbers that come from the network, a channel.
+    used
+        Without, nothing is kept and nothing forecast.
 
     Examples
     --------
@@ -58,11 +58,11 @@ class Readout:
 
     _SLOW: ClassVar[bool] = True
 
-    def __init__(self, n_channels: int, n_inputs: int) -> None:
+    def __init__(self, n_channels: int, n_inputs: int, *, used: bool = True) -> None:
         #: float64[n_channels], NaN until enough is known.
         self.forecast = np.full(n_channels, np.nan)
-        self._used = n_channels <= _MOST_CHANNELS
-        if not self._used:
+        self._used = used
+        if not used:
             return
         n = LAGS + n_inputs
         self._lags = Ring(n_channels, LAGS)

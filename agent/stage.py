@@ -13,7 +13,7 @@ from agent.ring import Ring
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.bundle import Bundle
+    from agent.networks import Networks
     from agent.types import BoolArray, Float32Array, Float64Array
 
 __all__ = ["Kind", "Stage", "blocks_a_day"]
@@ -50,8 +50,8 @@ class Stage:
 
     Parameters
     ----------
-    bundle
-        The universal networks.
+    networks
+        The universal ones.
     still
         float64[n_channels], deviations below this are as good as none.
     scale
@@ -62,34 +62,37 @@ class Stage:
         Blocks after which the normalisation has largely forgotten.
     kinds
         Kinds of error watched, in their order; the forecast's comes first.
+    phase
+        Number of its first block.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        networks: Networks,
         still: Float64Array,
         *,
         scale: int,
         block_s: float,
         memory: int,
         kinds: Sequence[Kind] = (Kind.FORECAST,),
+        phase: int = 0,
     ) -> None:
         n = still.size
-        spec = bundle.manifest.autoencoder
+        spec = networks.manifest.autoencoder
         self._scale = scale
         self.kinds = kinds
         self._total = np.zeros(n)
         self._present = np.zeros(n)
         self._filled = 0
-        self._blocks = 0
+        self._blocks = phase
         self._normaliser = Normaliser(n, still, memory)
         self._seasons = Seasons(np.full(n, blocks_a_day(block_s)))
-        self._forecaster = bundle.forecaster(n)
+        self._forecaster = networks.forecaster(n)
         self._window, self._stride = spec.window, spec.stride
         self._judged = slice(-spec.judged, None)
         self._patterns = Kind.RECONSTRUCTION in kinds
         if self._patterns:
-            self._autoencoder = bundle.autoencoder(n)
+            self._autoencoder = networks.autoencoder(n)
             self._ring = Ring(n, spec.window)
         self._still = np.maximum(still, _TINY)
         self._variance = np.zeros(n)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "SCORE_THRESHOLD",
@@ -229,6 +229,36 @@ class Verdict:
         for name, value in changes.items():
             setattr(other, name, value)
         return other
+
+    @classmethod
+    def side_by_side(
+        cls, parts: Sequence[Verdict], value: Float32Array, in_units: Callable[[Float64Array], Float64Array]
+    ) -> Verdict:
+        """Put verdicts on groups of channels together, in the order of the channels."""
+
+        def all_of(name: str) -> Any:
+            return np.concatenate([getattr(part, name) for part in parts], axis=-1)
+
+        courses, offset = {}, 0
+        for part in parts:
+            courses.update({offset + channel: course for channel, course in part.courses.items()})
+            offset += part.strength.size
+        seen, learning_rows = all_of("_seen"), parts[0]._learning_rows  # noqa: SLF001 - its own kind
+        ready = [float(np.count_nonzero(part._seen > learning_rows)) for part in parts]  # noqa: SLF001 - the same
+        scores = [part.state_score for part in parts]
+        lower, upper = (np.concatenate([part._limits[side] for part in parts]) for side in (0, 1))  # noqa: SLF001 - the same
+        return cls(
+            value=value,
+            outlook=all_of("_outlook"),
+            limits=(lower, upper),
+            in_units=in_units,
+            seen=seen,
+            learning_rows=learning_rows,
+            provisional_rows=parts[0]._provisional_rows,  # noqa: SLF001 - the same
+            state_score=float(np.average(scores, weights=ready)) if any(ready) else 0.0,
+            courses=courses,
+            **{name: all_of(name) for name in ("strength", "held", "anomalous", "accepted", "state", "errors")},
+        )
 
     def bounds(self) -> Float64Array:
         """Expectation, lower and upper end of the normal range, float64[3, n_channels] in the channels' units.

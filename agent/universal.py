@@ -23,8 +23,8 @@ from agent.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.bundle import Bundle
     from agent.config import AlertsConfig, DetectionConfig
+    from agent.networks import Networks
     from agent.threshold import Threshold
     from agent.types import BoolArray, Channel, Course, Float64Array, Frame
 
@@ -107,21 +107,28 @@ class UniversalWatch(Watch):
     ----------
     channels
         In the order of the frames' values.
-    bundle
-        The verified models.
+    networks
+        Of a universal bundle.
     detection, alerts
         The config's sections.
     interval_s
         Seconds between frames, to which all times are rounded.
+    phase
+        Rows by which its blocks end earlier than those of others.
+    with_readout
+        Whether the closed-form readout, which takes much memory, is part of the state.
     """
 
     def __init__(
         self,
         channels: Sequence[Channel],
-        bundle: Bundle,
+        networks: Networks,
         detection: DetectionConfig,
         alerts: AlertsConfig,
         interval_s: float,
+        *,
+        phase: int = 0,
+        with_readout: bool = True,
     ) -> None:
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
@@ -135,7 +142,15 @@ class UniversalWatch(Watch):
         for scale, kinds in kinds_at(self._rows * interval_s).items():
             block_s = scale * self._rows * interval_s
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
-            stage = Stage(bundle, still, scale=scale, block_s=block_s, memory=memory, kinds=kinds)
+            stage = Stage(
+                networks,
+                still,
+                scale=scale,
+                block_s=block_s,
+                memory=memory,
+                kinds=kinds,
+                phase=phase // (scale * self._rows),
+            )
             threshold = make_threshold(
                 detection.threshold,
                 # A variance has no unit: its smallest effect is a factor of about e.
@@ -147,7 +162,7 @@ class UniversalWatch(Watch):
         # Root of the sum of the squares of the other ratios, and the readout's alone, averaged over time.
         self._swing = np.zeros(n)
         self._shape = np.zeros(n)
-        self._readout = Readout(n, bundle.manifest.forecaster.units + 1)
+        self._readout = Readout(n, networks.manifest.forecaster.units + 1, used=with_readout)
         self._linear = Ratio(n, _STATE_BLOCKS)
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._recent = Ring(n, _BAND_BLOCKS)
@@ -155,7 +170,7 @@ class UniversalWatch(Watch):
         self._held_rows = _HELD_S / interval_s
         self._confirm_rows = max(1, round(alerts.confirm_s / interval_s))
         self._half_effect = effect / 2.0
-        self._row = 0
+        self._row = phase
         # Rows that were skipped and did not make up a block yet.
         self._skipped = 0
         # Sum and number of the valid readings of the block that is not complete yet.
@@ -211,7 +226,7 @@ class UniversalWatch(Watch):
             value=frame.values,
             outlook=outlook,
             limits=(limits[0], limits[1]),
-            in_units=self._in_units,
+            in_units=self.in_units,
             strength=np.maximum(strength, np.where(began, stuck, 0.0)),
             held=held,
             anomalous=anomalous,
@@ -339,7 +354,7 @@ class UniversalWatch(Watch):
     def _limits(self) -> Float64Array:
         return np.stack([limit[: self._state.size] for limit in self._stages[0].threshold.limits()])
 
-    def _in_units(self, scaled: Float64Array) -> Float64Array:
+    def in_units(self, scaled: Float64Array) -> Float64Array:
         """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
 

@@ -10,6 +10,7 @@ import pytest
 from agent.config import AlertsConfig, DetectionConfig
 from agent.features import Seasons
 from agent.monitor import Monitor
+from agent.networks import Networks
 from agent.ratio import Level, Ratio, node_state
 from agent.readout import LAGS, Readout
 from agent.stage import Kind, Stage
@@ -23,7 +24,7 @@ ONE = np.array([True])
 
 
 def stage(bundle: Bundle, n: int = 1, rows: int = 4) -> Stage:
-    return Stage(bundle, np.zeros(n), scale=rows, block_s=float(rows), memory=300)
+    return Stage(Networks(bundle), np.zeros(n), scale=rows, block_s=float(rows), memory=300)
 
 
 def block(value: float, *valid: bool) -> tuple[Any, Any]:
@@ -83,7 +84,7 @@ def test_a_row_departs_from_both_yesterday_and_last_week_or_not_at_all() -> None
 
 def test_levels_count_from_the_first_and_days_are_compared_where_they_are_known(default_bundle: Bundle) -> None:
     watched = Stage(
-        default_bundle,
+        Networks(default_bundle),
         np.zeros(1),
         scale=1,
         block_s=3600.0,
