@@ -14,7 +14,7 @@ from agent.assembly import Assembly, manifests
 from agent.commands import Acknowledge, Relearn, Silence, Unsilence
 from agent.delivery import Delivery
 from agent.digest import Held
-from agent.errors import EdgewatchError, EnvironmentFault, UserError
+from agent.errors import EdgewatchError, EnvironmentFault
 from agent.health import StepTimes, rss_mib
 from agent.history import History
 from agent.lastgood import load_bundles, load_or_last_good
@@ -170,13 +170,12 @@ class Daemon:
             self._raise(incidents.acknowledge(command.incident, frame))
             return "no more updates of this incident, only its close"
         if isinstance(command, Relearn):
-            if not matching(command.channels, self._watch.sampler.channels).all():
-                raise UserError("channels can only relearn all together", remedy="say channels: ['*']")
-            self._watch.monitor.relearn()
-            self._raise(incidents.relearn(frame))
+            which = matching(command.channels, self._watch.sampler.channels)
+            self._watch.monitor.relearn(which)
+            self._raise(incidents.relearn(frame, which))
             self._hold_back()
             self._watch.keep_all(frame.seq)  # an older whole snapshot would bring back what is to be forgotten
-            return "all channels learn anew"
+            return f"learned anew: {_of_channels(int(which.sum()))}"
         self.request_reload()
         return "the configuration is read again; the log says what came of it"
 

@@ -117,6 +117,7 @@ class Seasons:
     """
 
     _SLOW: ClassVar[bool] = True
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("_columns",)
 
     def __init__(self, day: IntArray) -> None:
         self._lags = np.stack((day, day + 1, 7 * day))
@@ -277,6 +278,8 @@ class Normaliser:
     >>> features.shape
     (1, 3)
     """
+
+    _ON_NEW_LANE: ClassVar[dict[str, float]] = {"fewest": 0.0}
 
     def __init__(self, n_channels: int, floor: Float64Array, memory: int = NORMALISATION_ROWS) -> None:
         self._floor = np.maximum(floor, 1e-9)

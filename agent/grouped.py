@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from agent.config import AlertsConfig, DetectionConfig
     from agent.networks import Networks
-    from agent.types import Channel, Float64Array, Frame
+    from agent.types import Channel, Float64Array, Frame, IntArray
 
 __all__ = ["LANES", "GroupedWatch"]
 
@@ -81,6 +81,11 @@ class GroupedWatch(Watch):
             for place, watch in zip(self._places, self._watches, strict=True)
         ]
         return Verdict.side_by_side(parts, values, self._in_units)
+
+    def relearn(self, channels: IntArray) -> None:
+        """See `Watch.relearn`."""
+        for place, watch in zip(self._places, self._watches, strict=True):
+            watch.relearn(channels[(channels >= place.start) & (channels < place.stop)] - place.start)
 
     def skip(self, rows: int) -> None:
         """See `Watch.skip`."""

@@ -334,15 +334,15 @@ class Incidents:
 
     def stop(self, frame: Frame) -> list[Alert]:
         """Close what is open, for an agent that ends."""
-        return self._close_all(frame, "stopped")
+        return self._close_all(tuple(self._open), frame, "stopped")
 
-    def relearn(self, frame: Frame) -> list[Alert]:
-        """Close what is open, for a monitor that begins anew."""
-        self.learning = True
-        return self._close_all(frame, "relearned")
+    def relearn(self, frame: Frame, which: BoolArray) -> list[Alert]:
+        """Close what any of the chosen channels, bool[n_channels], has part in, for a monitor that begins anew."""
+        self.learning = self.learning or bool(which.all())
+        return self._close_all([each for each in self._open if which[list(each.worst)].any()], frame, "relearned")
 
-    def _close_all(self, frame: Frame, reason: str) -> list[Alert]:
-        return [alert for incident in tuple(self._open) for alert in self._close(incident, frame, reason)]
+    def _close_all(self, those: Sequence[_Incident], frame: Frame, reason: str) -> list[Alert]:
+        return [alert for incident in those for alert in self._close(incident, frame, reason)]
 
     def acknowledge(self, name: str, frame: Frame) -> list[Alert]:
         """Somebody knows of an open incident: say so, and then no more of it until it closes.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
-    from agent.types import Channel, Frame, Verdict
+    from agent.types import BoolArray, Channel, Frame, Verdict
     from agent.watch import Watch
 
 __all__ = ["Monitor"]
@@ -71,8 +71,15 @@ class Monitor:
         """Readings that were there but could not be used, so far."""
         return self._invalid_before + self._watches[0].invalid
 
-    def relearn(self) -> None:
-        """Forget all that was learned since the start, of all channels."""
+    def relearn(self, which: BoolArray) -> None:
+        """Forget what was learned since the start of the chosen channels, bool[n_channels].
+
+        What a bundle was trained for stays, unless all are chosen.
+        """
+        if not which.all():
+            for watch in self._watches:
+                watch.relearn(np.flatnonzero(which))
+            return
         self._invalid_before = self.invalid
         self._watches = self._begin()
 

@@ -25,7 +25,7 @@ from agent.errors import UNREADABLE
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FORMAT", "Moment", "Saved", "Unusable", "capture", "pack", "put_back", "read", "unpack", "write"]
+__all__ = ["FORMAT", "Moment", "Saved", "Unusable", "capture", "is_ours", "pack", "put_back", "read", "unpack", "write"]
 
 _LOG = logging.getLogger(__name__)
 #: Changes when what is kept means something else under the same name.
@@ -120,14 +120,15 @@ def _captured(value: Any, *, slow: bool) -> Any:
         return value
     if isinstance(value, np.ndarray):
         return value.copy() if value.dtype.kind in _KINDS else _NOTHING
-    if isinstance(value, list | tuple) and value and all(map(_is_ours, value)):
+    if isinstance(value, list | tuple) and value and all(map(is_ours, value)):
         return [_captured(item, slow=slow) for item in value]
-    if _is_ours(value) and (slow or not getattr(value, "_SLOW", False)):
+    if is_ours(value) and (slow or not getattr(value, "_SLOW", False)):
         return capture(value, slow=slow)
     return _NOTHING
 
 
-def _is_ours(value: Any) -> bool:
+def is_ours(value: Any) -> bool:
+    """Whether it is an object of this package, with attributes that may change."""
     kind = type(value)
     return kind.__module__.startswith("agent.") and hasattr(value, "__dict__") and not issubclass(kind, Enum)
 
@@ -157,9 +158,9 @@ def _compare(thing: Any, kept: Any, path: str, changes: list[tuple[Any, str, Any
         if name not in attributes or name in scratch:
             raise Unusable(f"{where} is unknown")
         now = attributes[name]
-        if _is_ours(now):
+        if is_ours(now):
             _compare(now, value, where, changes)
-        elif isinstance(now, list | tuple) and now and all(map(_is_ours, now)):
+        elif isinstance(now, list | tuple) and now and all(map(is_ours, now)):
             if not isinstance(value, list) or len(value) != len(now):
                 raise Unusable(f"{where} has another length")
             for index, (item, part) in enumerate(zip(now, value, strict=True)):

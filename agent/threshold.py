@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -142,6 +142,8 @@ class RangeNovelty:
     >>> bool(1.2 < upper[0] < 1.4 and -1.4 < lower[0] < -1.2)
     True
     """
+
+    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_young": True}
 
     def __init__(self, effect: Float64Array, memory: Memory, *, novelty: float) -> None:
         self._half_effect = effect / 2 + _TINY
@@ -442,7 +444,9 @@ class Spot(_ByRatio):
         self._kept = 1.0 - 1.0 / memory
         self.count = np.zeros(n)
         self._average = np.zeros(n)
-        self._calibration = np.zeros((calibration_rows, n))
+        self._calibration_rows = calibration_rows
+        # float64[calibration_rows, n], there only while it is needed.
+        self._calibration: Float64Array | None = None
         self._calibrated = np.zeros(n, bool)
         # All below float64[2, n]: the upper side, and the lower with its sign turned.
         self._begin = np.full((2, n), np.inf)
@@ -473,6 +477,8 @@ class Spot(_ByRatio):
         calibrating = which & ~self._calibrated
         if calibrating.any():
             lanes = np.flatnonzero(calibrating)
+            if self._calibration is None:
+                self._calibration = np.zeros((self._calibration_rows, self.count.size))
             self._calibration[self.count[lanes].astype(np.int64), lanes] = centred[lanes]
         self.count += which
         running = which & self._calibrated
@@ -484,9 +490,11 @@ class Spot(_ByRatio):
             sides, lanes = np.nonzero(passed)
             self._add(sides, lanes, (_both_signs(centred) - self._begin)[sides, lanes])
             self._fit(sides, lanes)
-        if calibrating.any():
-            for lane in np.flatnonzero(calibrating & (self.count >= len(self._calibration))):
-                self._calibrate(int(lane))
+        if self._calibration is not None:
+            for lane in np.flatnonzero(calibrating & (self.count >= self._calibration_rows)):
+                self._calibrate(int(lane), self._calibration)
+            if self._calibrated.all():
+                self._calibration = None
 
     def _add(self, sides: IntArray, lanes: IntArray, excess: Float64Array) -> None:
         self._peaks[sides, lanes, self._n_peaks[sides, lanes] % _PEAKS] = excess
@@ -504,10 +512,10 @@ class Spot(_ByRatio):
         # The size that goes with the shape for this mean.
         self._size[sides, lanes] = mean * (1.0 - shape)
 
-    def _calibrate(self, lane: int) -> None:
-        values = _both_signs(self._calibration[:, lane])
+    def _calibrate(self, lane: int, calibration: Float64Array) -> None:
+        values = _both_signs(calibration[:, lane])
         self._calibrated[lane] = True
-        self._seen[lane] = len(self._calibration)
+        self._seen[lane] = len(calibration)
         for side in (0, 1):
             begin = float(np.quantile(values[side], _PEAK_LEVEL))
             excess = values[side][values[side] > begin] - begin
@@ -518,5 +526,3 @@ class Spot(_ByRatio):
                 self._add(*where, each)
             if excess.size:
                 self._fit(*where)
-        if self._calibrated.all():
-            self._calibration = np.zeros((0, self.count.size))  # never needed again

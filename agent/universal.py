@@ -6,12 +6,14 @@ every scale, as the root of the sum of their squares. *Ratio* tells the state: d
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.features import NORMALISATION_ROWS, Scale
 from agent.flatline import FlatLine
+from agent.lanes import put_lanes
 from agent.ratio import Level, Ratio, node_state
 from agent.readout import Readout
 from agent.ring import Ring
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from agent.config import AlertsConfig, DetectionConfig
     from agent.networks import Networks
     from agent.threshold import Threshold
-    from agent.types import BoolArray, Channel, Course, Float64Array, Frame
+    from agent.types import BoolArray, Channel, Course, Float64Array, Frame, IntArray
 
 __all__ = ["SCALES", "UniversalWatch", "kinds_at"]
 
@@ -132,6 +134,15 @@ class UniversalWatch(Watch):
     ) -> None:
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
+        self._channels = tuple(channels)
+        self._alike = partial(
+            UniversalWatch,
+            networks=networks,
+            detection=detection,
+            alerts=alerts,
+            interval_s=interval_s,
+            with_readout=with_readout,
+        )
         self.scale = Scale(channels)
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
@@ -247,6 +258,11 @@ class UniversalWatch(Watch):
         self._row += blocks * self._rows
         for scale, scored in zip(SCALES, self._stages, strict=True):
             scored.stage.skip((before + blocks) // scale - before // scale)
+
+    def relearn(self, channels: IntArray) -> None:
+        """See `Watch.relearn`: their part becomes that of a watch that has seen nothing."""
+        for lane in channels.tolist():
+            put_lanes(self, len(self._channels), self._alike([self._channels[lane]]), np.array([lane]))
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
         """Take in a row; the stages that have a block complete with it."""

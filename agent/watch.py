@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import AlertsConfig
-    from agent.types import Channel, Frame, Verdict
+    from agent.types import Channel, Frame, IntArray, Verdict
 
 __all__ = ["Watch"]
 
@@ -44,6 +44,10 @@ class Watch(ABC):
     def skip(self, rows: int) -> None:
         """Go on so many rows later; nothing was read in between."""
         del rows
+
+    def relearn(self, channels: IntArray) -> None:
+        """Forget what was learned of the chosen channels, by their numbers; what was trained offline stays."""
+        del channels
 
     @abstractmethod
     def step(self, frame: Frame) -> Verdict:

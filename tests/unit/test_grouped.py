@@ -109,6 +109,19 @@ def test_few_channels_are_one_group_whose_networks_share_their_interpreters(defa
     assert type(watched._watches[0]) is UniversalWatch
 
 
+def test_a_channel_in_a_group_relearns_alone(default_bundle: Bundle, small_groups: None) -> None:
+    names, values = channels(7), rows(7)
+    watched, untouched = (Monitor(names, default_bundle, DETECTION, ALERTS, 1.0) for _ in range(2))
+    judged(watched, values[:200])
+    judged(untouched, values[:200])
+    watched.relearn(np.arange(7) == 4)
+    for row in range(200, 280):
+        frame = Frame(row, 0, float(row), values[row])
+        verdict, other = watched.step(frame), untouched.step(frame)
+        np.testing.assert_array_equal(np.delete(verdict.strength, 4), np.delete(other.strength, 4))
+        np.testing.assert_array_equal(verdict.progress() < other.progress(), np.arange(7) == 4)
+
+
 def test_gaps_are_gone_over_by_all_groups(default_bundle: Bundle, small_groups: None) -> None:
     names, values = channels(5), rows(5)
     watched = Monitor(names, default_bundle, DETECTION, ALERTS, 1.0)

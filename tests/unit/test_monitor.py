@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent.config import AlertsConfig, DetectionConfig
+from agent.config import (
+    AlertsConfig,
+    DetectionConfig,
+    DspotThreshold,
+    LikelihoodThreshold,
+    MadThreshold,
+    MeanStdThreshold,
+    PercentileThreshold,
+    RangeThreshold,
+    SpotThreshold,
+)
 from agent.monitor import Monitor
 from agent.types import Channel, Frame, Verdict
 
@@ -159,13 +169,46 @@ def test_a_broken_pattern_is_seen_by_the_state_score(make: Any) -> None:
 def test_what_relearns_is_like_new_and_keeps_its_counts(make: Any) -> None:
     monitor, fresh = make(), make()
     run(monitor, np.concatenate((noise(300), [[np.inf]])))
-    monitor.relearn()
+    monitor.relearn(np.array([True]))
     assert monitor.invalid == 1
     rows = noise(300, seed=4)
     for old, new in zip(run(monitor, rows), run(fresh, rows), strict=True):
         assert np.array_equal(old.strength, new.strength)
         assert np.array_equal(old.bounds(), new.bounds(), equal_nan=True)
         assert np.array_equal(old.progress(), new.progress())
+
+
+THRESHOLDS = (
+    RangeThreshold(),
+    MeanStdThreshold(),
+    PercentileThreshold(),
+    MadThreshold(),
+    LikelihoodThreshold(),
+    SpotThreshold(calibration_rows=100),
+    DspotThreshold(calibration_rows=100),
+)
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda threshold: type(threshold).__name__)
+def test_one_channel_relearns_and_the_others_do_not_notice(make: Any, threshold: Any) -> None:
+    channels = Channel("a"), Channel("b", effect=2.0, log_reference=5.0), Channel("c", effect=1.0)
+    # Whole cycles of the coarsest scale, so that the fresh one's blocks end where the other's do.
+    before, after = noise(960, 3), noise(700, 3, seed=4)
+    after[500:520] += 60
+    monitor, untouched = make(*channels, threshold=threshold), make(*channels, threshold=threshold)
+    fresh = make(channels[1], threshold=threshold)
+    run(monitor, before)
+    run(untouched, before)
+    monitor.relearn(np.array([False, True, False]))
+    found, same = run(monitor, after, 960), run(untouched, after, 960)
+    new = run(fresh, after[:, 1:2], 960)
+    assert any(verdict.anomalous[1] for verdict in found)
+    for verdict, unchanged, alone in zip(found, same, new, strict=True):
+        for name in ("strength", "held", "anomalous", "accepted", "state"):
+            np.testing.assert_array_equal(getattr(verdict, name)[[0, 2]], getattr(unchanged, name)[[0, 2]], name)
+            np.testing.assert_allclose(getattr(verdict, name)[1], getattr(alone, name)[0], 1e-4, 1e-4, err_msg=name)
+        np.testing.assert_allclose(verdict.bounds()[:, 1], alone.bounds()[:, 0], 1e-4)
+        assert verdict.progress()[1] == alone.progress()[0]
 
 
 @pytest.mark.parametrize("extreme", [1e-30, 1e29, -1e29])

@@ -339,9 +339,18 @@ def test_an_acknowledged_incident_says_so_once_and_then_only_that_it_is_over() -
 def test_relearning_closes_what_is_open() -> None:
     feed = SilencedFeed()
     (opened,) = feed(2, 0, 0, times=5)
-    (closed,) = feed.incidents.relearn(feed.newest)
+    (closed,) = feed.incidents.relearn(feed.newest, np.ones(3, bool))
     assert (closed.phase, closed.reason, closed.incident) == ("close", "relearned", opened.incident)
     assert feed.incidents.open == ()
+
+
+def test_relearning_a_channel_leaves_incidents_of_others_open() -> None:
+    feed = SilencedFeed()
+    (opened,) = feed(2, 0, 0, times=5)
+    assert feed.incidents.relearn(feed.newest, np.array([False, True, True])) == []
+    assert feed.incidents.open == (opened.incident,)
+    (closed,) = feed.incidents.relearn(feed.newest, np.array([True, False, False]))
+    assert (closed.reason, closed.incident) == ("relearned", opened.incident)
 
 
 @pytest.mark.parametrize("name", ["", "pi4-7f3a", "pi4-7f3a-00000", "\x00"])

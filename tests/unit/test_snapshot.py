@@ -221,7 +221,7 @@ def test_what_was_forgotten_does_not_come_back_with_a_restart(tmp_path: Path, de
     for seq in range(300):
         first.step(seq, data[seq])
     first.continuity.take(first.monitor, first.incidents, 299, whole=True)
-    first.monitor.relearn()
+    first.monitor.relearn(np.ones(len(CHANNELS), bool))
     first.continuity.take(first.monitor, first.incidents, 300, whole=True)
     fresh, second = (Run(config(), default_bundle, tmp_path, clock) for _ in range(2))
     second.resume()

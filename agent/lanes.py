@@ -1,0 +1,95 @@
+"""One channel's part of what watches many: it is found by what differs between a watch of one channel and of several.
+
+Objects hold arrays over channels, lane beside lane; some hold several kinds of lanes one after another. Where the array
+of a watch of n channels is n times as long as that of a watch of one, it is an array over channels along that axis, and
+what that one has is one lane of it. A class says of itself, where it must, how to go on with a lane that is new:
+``_ON_NEW_LANE`` gives the values of flags and counts that stand for all lanes together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from agent.snapshot import is_ours
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.types import IntArray
+
+    _Array: TypeAlias = NDArray[Any]
+
+__all__ = ["put_lanes"]
+
+
+def put_lanes(watch: Any, n_lanes: int, single: Any, lanes: IntArray) -> None:
+    """Give chosen channels of a watch what another one has learned of its only channel.
+
+    Parameters
+    ----------
+    watch
+        Watches ``n_lanes`` channels.
+    n_lanes
+        How many.
+    single
+        Built alike, of one channel.
+    lanes
+        int64[m], which of the channels.
+
+    Raises
+    ------
+    ValueError
+        They are built differently.
+
+    Examples
+    --------
+    >>> from agent.flatline import FlatLine
+    >>> several, fresh = FlatLine(3, 1.0, 0.0), FlatLine(1, 1.0, 0.0)
+    >>> for value in range(9):
+    ...     _ = several.step(np.full(3, float(value)), np.ones(3, bool))
+    >>> put_lanes(several, 3, fresh, np.array([1]))
+    >>> several._seen.tolist()
+    [9.0, 0.0, 9.0]
+    """
+    if vars(watch).keys() != vars(single).keys():
+        raise ValueError(f"{type(watch).__name__} and {type(single).__name__} are built differently")
+    scratch = getattr(watch, "_SCRATCH", ())
+    for name, mine in vars(watch).items():
+        if name in scratch:
+            continue
+        other = vars(single)[name]
+        if is_ours(mine):
+            put_lanes(mine, n_lanes, other, lanes)
+        elif isinstance(mine, list | tuple) and mine and all(map(is_ours, mine)):
+            for part, counterpart in zip(mine, other, strict=True):
+                put_lanes(part, n_lanes, counterpart, lanes)
+        elif isinstance(mine, np.ndarray) and other is not None:  # what is made when needed may not be there yet
+            setattr(watch, name, _with_lanes(mine, n_lanes, other, lanes))
+    for name, value in getattr(watch, "_ON_NEW_LANE", {}).items():
+        setattr(watch, name, value)
+
+
+def _with_lanes(array: _Array, n_lanes: int, single: _Array, lanes: IntArray) -> _Array:
+    if array.ndim != single.ndim:
+        raise ValueError(f"{array.shape} and {single.shape} are no arrays over channels")
+    differing = [axis for axis in range(array.ndim) if array.shape[axis] != single.shape[axis]]
+    if n_lanes == 1:
+        whole: _Array = single.copy()
+        return whole
+    if not differing:
+        return array
+    (axis,) = differing
+    kinds = single.shape[axis]
+    if array.shape[axis] != kinds * n_lanes:
+        raise ValueError(f"{array.shape} and {single.shape} are no arrays over {n_lanes} channels and one")
+    # Several attributes may share an array, and a view of it may be kept: what is replaced is a copy.
+    changed: _Array = array.copy()
+    for kind in range(kinds):
+        place: list[Any] = [slice(None)] * array.ndim
+        place[axis] = kind * n_lanes + lanes
+        source: list[Any] = [slice(None)] * array.ndim
+        source[axis] = slice(kind, kind + 1)
+        changed[tuple(place)] = single[tuple(source)]
+    return changed
