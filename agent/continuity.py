@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent import __version__, snapshot
+from agent.health import give_back_memory
 from agent.snapshot import FORMAT, Moment, Saved, Unusable
 
 if TYPE_CHECKING:
@@ -244,6 +245,8 @@ class Continuity:
             return
         self._failing = ""
         self.written += size
+        if whole:
+            give_back_memory()  # a copy of all that was learned is gone with it
         pause_ns = round(size / _BYTES_A_SECOND * 1e9)
         if whole:
             self._whole_due_ns = max(self._whole_due_ns, saved.moment.running_ns + pause_ns)
