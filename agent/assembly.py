@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from agent import bundle
 from agent.continuity import Continuity, identity
@@ -84,6 +85,8 @@ class Assembly:
         self._clock = clock
         self._instance = instance
         self.sampler = Sampler(open_sources(config), config.interval_s, clock)
+        #: Whether any channel has come or gone; whoever acts on it sets it back.
+        self.changed = False
         self.model = bundle.labels(models)
         #: Of the bundles, to tell whether they are others by now.
         self.models = manifests(models)
@@ -91,7 +94,9 @@ class Assembly:
         self.incidents = self._new_incidents()
         belongs_to = identity(config, models, self.sampler.channels)
         #: What is kept for the next run.
-        self.continuity = Continuity(Path(config.state_dir), belongs_to, instance, clock, delivery.do)
+        self.continuity = Continuity(
+            Path(config.state_dir), belongs_to, instance, clock, delivery.do, self.sampler.open_places
+        )
 
     def _new_monitor(self) -> Monitor:
         config = self._config
@@ -123,6 +128,22 @@ class Assembly:
         self.incidents.succeed(former, next_seq)
         return self._judge(frame)
 
+    def settle(self, frame: Frame | None) -> list[Alert]:
+        """Let channels of open sources come and go: they appear with nothing learned, and what is gone is forgotten.
+
+        Returns
+        -------
+        Of incidents that such channels had part in, the close.
+        """
+        changes = self.sampler.changes()
+        if not changes:
+            return []
+        self.changed = True
+        places, channels = np.array([place for place, _ in changes]), [channel for _, channel in changes]
+        alerts = self.incidents.replace(places, channels, frame)
+        self.monitor.replace(places, channels)
+        return alerts
+
     def _judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:
         verdict = self.monitor.step(frame)
         return verdict, self.incidents.step(frame, verdict)
@@ -130,7 +151,12 @@ class Assembly:
     def resume(self, next_seq: int, raised: bytes | None) -> None:
         """Go on where an earlier run, or the watch before this one, has stopped."""
         self.incidents.continue_from(next_seq)
-        self.sampler.first_seq = self.continuity.resume(self.monitor, self.incidents, raised)
+
+        def restore(names: dict[int, str]) -> None:
+            self.sampler.restore(names)
+            self.settle(None)
+
+        self.sampler.first_seq = self.continuity.resume(self.monitor, self.incidents, raised, restore)
 
     def packed(self) -> bytes:
         """The incidents' state, to be committed along with their alerts."""

@@ -14,6 +14,7 @@ from agent.inference import runtime_name
 from agent.lastgood import load_bundles
 from agent.monitor import Monitor
 from agent.sampler import Sampler
+from agent.types import NOBODY
 from agent.wording import quantity
 
 if TYPE_CHECKING:
@@ -53,11 +54,16 @@ def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> in
 
     def sources() -> str:
         *_, (channels, frame) = _ticks(config, _CHECK_STEPS, min(config.interval_s, _CHECK_INTERVAL_S))
-        silent = [c.name for c, value in zip(channels, frame.values.tolist(), strict=True) if not math.isfinite(value)]
+        silent = [
+            channel.name
+            for channel, value in zip(channels, frame.values.tolist(), strict=True)
+            if channel is not NOBODY and not math.isfinite(value)
+        ]
         if loaded:
             # A bundle that was trained for other channels is refused here.
             Monitor(channels, loaded, config.detection, config.alerts, config.interval_s)
-        return f"{len(channels)} channels" + (f", without a reading: {', '.join(silent)}" if silent else "")
+        count = sum(channel is not NOBODY for channel in channels)
+        return f"{count} channels" + (f", without a reading: {', '.join(silent)}" if silent else "")
 
     def broker() -> str:
         spoken = publisher.probe(config.mqtt, config.node)
@@ -85,6 +91,8 @@ def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
     for channels, frame in _ticks(config, steps, config.interval_s):
         say(f"tick {frame.seq}")
         for channel, value in zip(channels, frame.values.tolist(), strict=True):
+            if channel is NOBODY:
+                continue
             say(f"  {channel.name:<28} {quantity(value, channel.unit)}")
 
 
@@ -93,6 +101,7 @@ def _ticks(config: Config, steps: int, interval_s: float) -> Iterator[tuple[tupl
     sampler = Sampler(open_sources(config), interval_s, SystemClock())
     try:
         for frame in itertools.islice(sampler.frames(), steps):
+            sampler.changes()
             yield sampler.channels, frame
     finally:
         sampler.close()

@@ -86,6 +86,8 @@ class Continuity:
         Where time comes from.
     later
         Runs a function that writes to disk, off the sampling path.
+    names
+        Gives the channels of open sources, by their place in the frame.
     """
 
     def __init__(
@@ -95,12 +97,14 @@ class Continuity:
         instance: str,
         clock: Clock,
         later: Callable[[Callable[[], None]], None],
+        names: Callable[[], dict[int, str]] = dict,
     ) -> None:
         self._directory = directory
         self._belongs_to = belongs_to
         self._instance = instance
         self._clock = clock
         self._later = later
+        self._names = names
         self._failing = ""
         self._resumed = False
         # Snapshots that a slow disk has not taken yet.
@@ -139,6 +143,7 @@ class Continuity:
             "kinds": snapshot.capture(incidents.kinds),
             "silences": incidents.silences.remaining(now_ns),
             "incidents": incidents.packed(self.name),
+            "names": self._names(),
         }
         moment = Moment(self._clock.boot(), now_ns, self._clock.wall())
         saved = Saved(FORMAT, __version__, self._belongs_to, moment, seq, incidents.next_seq, self._instance)
@@ -149,7 +154,13 @@ class Continuity:
         self._unwritten += 1
         self._later(lambda: self._write(saved, content, whole=whole))
 
-    def resume(self, monitor: Monitor, incidents: Incidents, raised: bytes | None) -> int:
+    def resume(
+        self,
+        monitor: Monitor,
+        incidents: Incidents,
+        raised: bytes | None,
+        restore: Callable[[dict[int, str]], object] = dict,
+    ) -> int:
         """Put back what was learned and the incidents that were open; gives the number of the next frame.
 
         Parameters
@@ -158,6 +169,8 @@ class Continuity:
             Made afresh from the present configuration.
         raised
             The incidents' state as committed with the last alert; None or empty if there was none.
+        restore
+            Gives channels of open sources the places in the frame that they had.
         """
         whole, recent = (self._readable(name) for name in (_WHOLE, _RECENT))
         if whole and recent and recent[0].seq < whole[0].seq:
@@ -168,6 +181,7 @@ class Continuity:
         if newest:
             saved, content = newest
             try:
+                restore(msgspec.convert(content.get("names", {}), dict[int, str]))
                 for _, part in filter(None, (whole, recent)):
                     snapshot.put_back(monitor, part["monitor"])
                 snapshot.put_back(incidents.kinds, content["kinds"])

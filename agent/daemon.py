@@ -24,7 +24,7 @@ from agent.prometheus import Page
 from agent.publisher import Publisher
 from agent.remote import Remote
 from agent.silence import matching
-from agent.types import ChannelMetric, Digest, Health, Metrics, NodeState
+from agent.types import NOBODY, ChannelMetric, Digest, Health, Metrics, NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,13 +126,18 @@ class Daemon:
             begin = time.perf_counter()
             self._frame = frame
             self._remote.hear(self._publisher, self._now_s())
+            self._raise(self._watch.settle(frame))
             if self._history is not None:
+                if self._watch.changed:
+                    self._history.change(self._watch.sampler.channels)
                 self._history.add(frame)
+            hurry = self._watch.changed
+            self._watch.changed = False
             verdict, alerts = self._watch.judge(frame)
             self._times.add(time.perf_counter() - begin)
             self._raise(alerts)
             self._hold_back()
-            hurry = self._commanded or any(alert.phase != "update" for alert in alerts)
+            hurry |= self._commanded or any(alert.phase != "update" for alert in alerts)
             self._watch.keep(frame.seq, hurry=hurry)
             self._commanded = False
             self._publish(frame, verdict)
@@ -282,6 +287,7 @@ class Daemon:
                 value, expected, lower, upper, score, verdict.threshold, anomalous, progress, provisional, channel.unit
             )
             for channel, value, expected, lower, upper, score, anomalous, progress, provisional in columns
+            if channel is not NOBODY
         }
         score = float(verdict.score().max())
         return Metrics(1, self._config.node, frame.wall, frame.seq, score, verdict.state_score, channels)

@@ -60,6 +60,8 @@ class Scale:
         The channels, in the order of the frames' values.
     """
 
+    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_any_log": True}
+
     def __init__(self, channels: Sequence[Channel]) -> None:
         reference = np.array([c.log_reference for c in channels], np.float64)
         self._log = reference > 0

@@ -82,10 +82,12 @@ class GroupedWatch(Watch):
         ]
         return Verdict.side_by_side(parts, values, self._in_units)
 
-    def relearn(self, channels: IntArray) -> None:
-        """See `Watch.relearn`."""
+    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
+        """See `Watch.replace`."""
         for place, watch in zip(self._places, self._watches, strict=True):
-            watch.relearn(channels[(channels >= place.start) & (channels < place.stop)] - place.start)
+            own = np.flatnonzero((places >= place.start) & (places < place.stop))
+            if own.size:
+                watch.replace(places[own] - place.start, [channels[index] for index in own.tolist()])
 
     def skip(self, rows: int) -> None:
         """See `Watch.skip`."""

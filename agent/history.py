@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from agent.errors import UNREADABLE, UserError
-from agent.types import Channel
+from agent.types import NOBODY, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,6 +86,8 @@ class History:
         self._directory = directory
         self._interval_s = interval_s
         self._channels = tuple(channels)
+        # Places in the frame that belong to a channel.
+        self._places = _owned(channels)
         self._max_bytes = max_bytes
         self._rows = max(1, min(round(_FLUSH_S / interval_s), _MOST_ROWS))
         self._wall = np.empty(self._rows)
@@ -104,12 +106,19 @@ class History:
         if self._filled == self._rows:
             self.flush()
 
+    def change(self, channels: Sequence[Channel]) -> None:
+        """Go on in a new segment, where places in the frame belong to other channels."""
+        self.flush()
+        self._channels = tuple(channels)
+        self._places = _owned(channels)
+        self._segment = None
+
     def flush(self) -> None:
         """Write what is kept."""
         rows, self._filled = self._filled, 0
-        if not rows:
+        if not rows or not self._places:
             return
-        raw = self._wall[:rows].astype("<f8").tobytes() + self._values[:rows].T.astype("<f4").tobytes()
+        raw = self._wall[:rows].astype("<f8").tobytes() + self._values[:rows, self._places].T.astype("<f4").tobytes()
         payload = zlib.compress(raw, 1)
         try:
             self._append(_HEAD.pack(_MAGIC, rows, len(payload), zlib.crc32(payload)) + payload)
@@ -131,7 +140,7 @@ class History:
         existing = segments(self._directory)
         number = int(existing[-1].stem) + 1 if existing else 1
         path = self._directory / f"{number:06d}{_SUFFIX}"
-        channels = [_described(channel) for channel in self._channels]
+        channels = [_described(self._channels[place]) for place in self._places]
         header = {"format": _FORMAT, "v": 1, "interval_s": self._interval_s, "channels": channels}
         partial = path.with_suffix(".partial")
         partial.write_bytes(msgspec.json.encode(header) + b"\n")
@@ -149,6 +158,10 @@ class History:
             path.unlink()
             excess -= size
             existing = existing[1:]
+
+
+def _owned(channels: Sequence[Channel]) -> list[int]:
+    return [place for place, channel in enumerate(channels) if channel is not NOBODY]
 
 
 def segments(directory: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -13,6 +14,7 @@ from agent import snapshot
 from agent.budget import Budget
 from agent.errors import UNREADABLE, UserError
 from agent.kinds import Kinds
+from agent.lanes import by_kind, put_lanes
 from agent.limits import HardLimits
 from agent.silence import Silences
 from agent.types import Alert, Contributor, Course, HeldBack, Kind, Severity, bounded_score
@@ -156,7 +158,10 @@ class Incidents:
         clock_synced: Callable[[], bool] = lambda: True,
     ) -> None:
         n = len(channels)
-        self._channels = tuple(channels)
+        self._channels = list(channels)
+        self._alike = partial(
+            Incidents, config=config, interval_s=interval_s, node=node, model=model, instance=instance
+        )
         self._interval_s = interval_s
         self._node = node
         self._model = model
@@ -340,6 +345,29 @@ class Incidents:
         """Close what any of the chosen channels, bool[n_channels], has part in, for a monitor that begins anew."""
         self.learning = self.learning or bool(which.all())
         return self._close_all([each for each in self._open if which[list(each.worst)].any()], frame, "relearned")
+
+    def replace(self, places: IntArray, channels: Sequence[Channel], frame: Frame | None) -> list[Alert]:
+        """Give places to other channels; what those before had part in is closed, for they are gone.
+
+        Parameters
+        ----------
+        places, channels
+            int64[m], and to whom each belongs from now on.
+        frame
+            The newest; None before the first, when nothing is open.
+        """
+        gone = set(places.tolist())
+        those = [each for each in self._open if not gone.isdisjoint(each.worst)]
+        alerts = self._close_all(those, frame, "missing") if frame is not None else []
+        for kind, lanes in by_kind(places, channels).items():
+            single = self._alike([kind])
+            put_lanes(self, len(self._channels), single, lanes)
+            put_lanes(self.kinds, len(self._channels), single.kinds, lanes)
+        for place, channel in zip(places.tolist(), channels, strict=True):
+            self._channels[place] = channel
+        self.kinds.rename(self._channels)
+        self.silences.rename(self._channels, places)
+        return alerts
 
     def _close_all(self, those: Sequence[_Incident], frame: Frame, reason: str) -> list[Alert]:
         return [alert for incident in those for alert in self._close(incident, frame, reason)]

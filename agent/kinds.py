@@ -59,6 +59,10 @@ class Kinds:
         self._ring = np.full((rows, len(self._channels)), np.nan, np.float32)
         self._next = 0
 
+    def rename(self, channels: Sequence[Channel]) -> None:
+        """Take over what channels are called and how they are scaled."""
+        self._channels = tuple(channels)
+
     def push(self, values: Float32Array) -> None:
         """Take in a row, float32[n_channels], NaN where missing."""
         self._ring[self._next] = values

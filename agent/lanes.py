@@ -10,18 +10,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec.structs
 import numpy as np
 
 from agent.snapshot import is_ours
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from agent.types import IntArray
+    from agent.types import Channel, IntArray
 
     _Array: TypeAlias = NDArray[Any]
 
-__all__ = ["put_lanes"]
+__all__ = ["by_kind", "put_lanes"]
+
+
+def by_kind(places: IntArray, channels: Sequence[Channel]) -> dict[Channel, IntArray]:
+    """Places, int64[m], of channels that are the same but for their names.
+
+    Examples
+    --------
+    >>> from agent.types import Channel
+    >>> found = by_kind(np.array([4, 7, 9]), [Channel("a"), Channel("b", "%"), Channel("c")])
+    >>> [(kind.unit, those.tolist()) for kind, those in found.items()]
+    [('', [4, 9]), ('%', [7])]
+    """
+    kinds: dict[Channel, list[int]] = {}
+    for place, channel in zip(places.tolist(), channels, strict=True):
+        kinds.setdefault(msgspec.structs.replace(channel, name=""), []).append(place)
+    return {kind: np.array(those) for kind, those in kinds.items()}
 
 
 def put_lanes(watch: Any, n_lanes: int, single: Any, lanes: IntArray) -> None:

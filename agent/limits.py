@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class HardLimits:
     >>> [(bool(limits.reached(v)[0]), bool(limits.left(v)[0])) for v in map(np.float32, ([95.0], [94.5], [93.9]))]
     [(True, False), (False, False), (False, True)]
     """
+
+    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_any": True}
 
     def __init__(self, channels: Sequence[Channel]) -> None:
         self._above = np.array([c.alarm_above for c in channels])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
-    from agent.types import BoolArray, Channel, Frame, Verdict
+    from agent.types import BoolArray, Channel, Frame, IntArray, Verdict
     from agent.watch import Watch
 
 __all__ = ["Monitor"]
@@ -58,7 +58,7 @@ class Monitor:
         self._next_seq = -1
         self._bundles = [bundles] if isinstance(bundles, Bundle) else list(bundles)
         self._settings = (detection, alerts, interval_s)
-        self._channels = tuple(channels)
+        self._channels = list(channels)
         self._watches = self._begin()
         self._invalid_before = 0
 
@@ -71,14 +71,21 @@ class Monitor:
         """Readings that were there but could not be used, so far."""
         return self._invalid_before + self._watches[0].invalid
 
+    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
+        """Give places in the frames, int64[m], to other channels, of which nothing is known yet."""
+        for place, channel in zip(places.tolist(), channels, strict=True):
+            self._channels[place] = channel
+        for watch in self._watches:
+            watch.replace(places, channels)
+
     def relearn(self, which: BoolArray) -> None:
         """Forget what was learned since the start of the chosen channels, bool[n_channels].
 
         What a bundle was trained for stays, unless all are chosen.
         """
         if not which.all():
-            for watch in self._watches:
-                watch.relearn(np.flatnonzero(which))
+            places = np.flatnonzero(which)
+            self.replace(places, [self._channels[place] for place in places.tolist()])
             return
         self._invalid_before = self.invalid
         self._watches = self._begin()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.errors import UserError
-from agent.sources.base import EndOfInputError
-from agent.types import Frame
+from agent.sources.base import EndOfInputError, OpenSource
+from agent.types import NOBODY, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agent.clock import Clock
     from agent.sources.base import Source
@@ -145,16 +145,19 @@ class Sampler:
         channels: list[Channel] = []
         for name, source in sources:
             self._slots.append(_Slot(name, source, len(channels)))
-            channels += source.channels
+            # Who has the places of an open one, `changes` tells.
+            channels += [NOBODY] * len(source.channels) if isinstance(source, OpenSource) else source.channels
+        #: In the order of the frames' values; `NOBODY` where a place is free.
         self.channels = tuple(channels)
-        names = [channel.name for channel in channels]
+        names = [channel.name for channel in channels if channel is not NOBODY]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice or not names:
+        if twice or not channels:
             raise UserError(
                 f"channel {twice[0]!r} comes from two sources" if twice else "the sources have no channels",
                 place="$.sources",
                 remedy="give each channel one source" if twice else "name at least one source with a channel",
             )
+        self._open = [(slot.place.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
         self._inline = [slot for slot in self._slots if slot.source.inline]
         self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
         #: Ticks that could not be held.
@@ -166,6 +169,40 @@ class Sampler:
     def failures(self) -> dict[str, int]:
         """Failed or late readings of each source."""
         return {slot.name: slot.failures for slot in self._slots}
+
+    def changes(self) -> list[tuple[int, Channel]]:
+        """Places in the frames that belong to another channel since the last call, and to which.
+
+        A name that another source has already is left out, and said.
+        """
+        found = [(start + place, channel) for start, source in self._open for place, channel in source.changes()]
+        if found:
+            channels = list(self.channels)
+            taken = {channel.name for channel in channels}
+            for index, (place, channel) in enumerate(found):
+                if channel.name in taken and channel is not NOBODY and channel.name != channels[place].name:
+                    _LOG.warning("channel %r comes from two sources; the later one is left out", channel.name)
+                    found[index] = place, NOBODY
+                else:
+                    taken.add(channel.name)
+                channels[place] = found[index][1]
+            self.channels = tuple(channels)
+        return found
+
+    def restore(self, names: Mapping[int, str]) -> None:
+        """Give channels the places in the frames that they had in an earlier run."""
+        for start, source in self._open:
+            own = range(start, start + len(source.channels))
+            source.restore([(place - start, name) for place, name in names.items() if place in own])
+
+    def open_places(self) -> dict[int, str]:
+        """Names of the channels that have the places of open sources, by place."""
+        return {
+            place: self.channels[place].name
+            for start, source in self._open
+            for place in range(start, start + len(source.channels))
+            if self.channels[place] is not NOBODY
+        }
 
     def frames(self) -> Iterator[Frame]:
         """Frames until the clock is stopped or a finite source ends."""

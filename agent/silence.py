@@ -12,12 +12,13 @@ import numpy as np
 
 from agent.config import moment
 from agent.errors import UserError
+from agent.types import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from agent.config import AlertsConfig, MaintenanceConfig, SilenceConfig
-    from agent.types import BoolArray, Channel, Frame
+    from agent.types import BoolArray, Channel, Frame, IntArray
 
 __all__ = ["LONGEST_S", "Silences", "matching"]
 
@@ -63,7 +64,7 @@ def _matches(pattern: str, channels: Sequence[Channel]) -> BoolArray:
         match = re.compile(fnmatch.translate(pattern)).match
     except re.error:  # a set such as [z-a], before Python 3.10.5
         return np.zeros(len(channels), bool)
-    return np.array([match(channel.name) is not None for channel in channels], bool)
+    return np.array([bool(channel.name) and match(channel.name) is not None for channel in channels], bool)
 
 
 class Silences:
@@ -94,6 +95,7 @@ class Silences:
 
     def __init__(self, channels: Sequence[Channel], config: AlertsConfig) -> None:
         self._channels = tuple(channels)
+        self._config = config
         # Monotonic end of each channel's silence: of what is unusual, and of hard limits.
         self._until_ns = np.zeros((2, len(channels)), np.int64)
         self._last_ns = 0
@@ -102,8 +104,15 @@ class Silences:
 
     def configure(self, config: AlertsConfig) -> None:
         """Take over a configuration's windows; silences by command go on."""
+        self._config = config
         self._windows = [_Fixed(part, self._mask(part)) for part in config.silences]
         self._windows += [_Weekly(part, self._mask(part)) for part in config.maintenance]
+
+    def rename(self, channels: Sequence[Channel], places: IntArray) -> None:
+        """Take over names; silences by command of those whose places, int64[m], are others' now are over."""
+        self._channels = tuple(channels)
+        self._until_ns[:, places] = 0
+        self.configure(self._config)
 
     def at(self, frame: Frame) -> BoolArray | None:
         """What is silenced, bool[2, n_channels]: the unusual, and hard limits; None where nothing is."""
@@ -167,7 +176,7 @@ class Silences:
         which = np.zeros(len(self._channels), bool)
         for pattern in part.channels:
             these = _matches(pattern, self._channels)
-            if not these.any():
+            if not these.any() and NOBODY not in self._channels:
                 _LOG.warning("silences: no channel matches %r", pattern)
             which |= these
         return np.stack((which, which & part.include_limits))

@@ -89,6 +89,10 @@ class Channel(msgspec.Struct, frozen=True):
     alarm_below: float = -math.inf
 
 
+#: Who has a place in a frame that belongs to no channel yet, or no longer.
+NOBODY = Channel("")
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """One tick's values.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from agent.features import NORMALISATION_ROWS, Scale
 from agent.flatline import FlatLine
-from agent.lanes import put_lanes
+from agent.lanes import by_kind, put_lanes
 from agent.ratio import Level, Ratio, node_state
 from agent.readout import Readout
 from agent.ring import Ring
@@ -134,7 +134,7 @@ class UniversalWatch(Watch):
     ) -> None:
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
-        self._channels = tuple(channels)
+        self._channels = list(channels)
         self._alike = partial(
             UniversalWatch,
             networks=networks,
@@ -259,10 +259,12 @@ class UniversalWatch(Watch):
         for scale, scored in zip(SCALES, self._stages, strict=True):
             scored.stage.skip((before + blocks) // scale - before // scale)
 
-    def relearn(self, channels: IntArray) -> None:
-        """See `Watch.relearn`: their part becomes that of a watch that has seen nothing."""
-        for lane in channels.tolist():
-            put_lanes(self, len(self._channels), self._alike([self._channels[lane]]), np.array([lane]))
+    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
+        """See `Watch.replace`: their part becomes that of a watch that has seen nothing."""
+        for kind, those in by_kind(places, channels).items():
+            put_lanes(self, len(self._channels), self._alike([kind]), those)
+        for place, channel in zip(places.tolist(), channels, strict=True):
+            self._channels[place] = channel
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
         """Take in a row; the stages that have a block complete with it."""

@@ -45,9 +45,9 @@ class Watch(ABC):
         """Go on so many rows later; nothing was read in between."""
         del rows
 
-    def relearn(self, channels: IntArray) -> None:
-        """Forget what was learned of the chosen channels, by their numbers; what was trained offline stays."""
-        del channels
+    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
+        """Know nothing yet of these places, int64[m], which are these channels' now; what was trained offline stays."""
+        del places, channels
 
     @abstractmethod
     def step(self, frame: Frame) -> Verdict:

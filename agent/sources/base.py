@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from agent.types import Channel, Float32Array
 
-__all__ = ["EndOfInputError", "Source", "SourceConfig"]
+__all__ = ["EndOfInputError", "OpenSource", "Source", "SourceConfig"]
 
 
 class EndOfInputError(Exception):
@@ -58,3 +58,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release what `__init__` opened; may be called while `read` still hangs in its thread."""
+
+
+@runtime_checkable
+class OpenSource(Source, Protocol):
+    """A source whose channels appear and disappear: `channels` are places, which belong to nobody at first."""
+
+    def changes(self) -> Sequence[tuple[int, Channel]]:
+        """Places that belong to somebody else since the last call, and to whom; `NOBODY` where to none any more."""
+
+    def restore(self, names: Sequence[tuple[int, str]]) -> None:
+        """Give channels the places that they had in an earlier run, before the first `read`."""
