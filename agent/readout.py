@@ -51,7 +51,7 @@ class Readout:
     --------
     >>> readout, seen = Readout(1, 0), np.array([True])
     >>> for t in range(400):
-    ...     readout.learn(np.array([np.sin(t / 5.0)]), np.zeros((1, 0), np.float32), seen)
+    ...     readout.learn(np.array([np.sin(t / 5.0)]), np.zeros((1, 0), np.float32), seen, seen)
     >>> bool(abs(readout.forecast[0] - np.sin(400 / 5.0)) < 0.05)
     True
     """
@@ -77,8 +77,8 @@ class Readout:
         self._moments = np.zeros((n_channels, n + 1, n + 1), np.float32)
         self._weights = np.zeros((n_channels, n), np.float32)
 
-    def learn(self, values: Float64Array, inputs: Float32Array, which: BoolArray) -> None:
-        """Take in the newest block means, of the chosen channels; the others stay at their last value.
+    def learn(self, values: Float64Array, inputs: Float32Array, present: BoolArray, which: BoolArray) -> None:
+        """Take in the newest block means, and learn from those of the chosen channels.
 
         Parameters
         ----------
@@ -86,15 +86,18 @@ class Readout:
             float64[n_channels].
         inputs
             float32[n_channels, n_inputs], in the values' unit: what the network makes of the blocks up to this one.
+        present
+            bool[n_channels]; the others stay at their last value.
         which
-            bool[n_channels].
+            bool[n_channels], of these. Of a channel that is anomalous the forecast rests on what it does, too: else it
+            would be wrong for as long as that lasts, and for a while after.
         """
         if not self._used:
             return
         first = which & (self._count == 0)
         self._centre = np.where(first, values, self._centre)
         # Not its own forecast, which could run away where nothing holds it.
-        self._last = values = np.where(which, values, self._last)
+        self._last = values = np.where(present, values, self._last)
         self._count += which
         self._centre += which / np.minimum(np.maximum(self._count, 1.0), _MEMORY) * (values - self._centre)
         beyond = np.clip(values - self._centre, -_LARGEST, _LARGEST)

@@ -365,7 +365,7 @@ class UniversalWatch(Watch):
         floor = self._level.floor
         for scored in due:
             scored.learn(allowed, held, floor)
-        self._readout.learn(finest.values, finest.insight(), allowed & finest.valid)
+        self._readout.learn(finest.values, finest.insight(), finest.valid, allowed & finest.valid)
         self._recent.push(finest.values)
         self._shown = np.where(self._excursion, self._shown, self._limits())
 

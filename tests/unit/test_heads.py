@@ -155,15 +155,24 @@ def test_the_readout_learns_a_period_of_its_own() -> None:
     errors = []
     for row in series:
         errors.append(np.abs(row - readout.forecast))
-        readout.learn(row, nothing, np.ones(2, bool))
+        readout.learn(row, nothing, np.ones(2, bool), np.ones(2, bool))
     assert np.isnan(errors[4 * LAGS - 1]).all()
     assert np.max(errors[-200:]) < 0.05
+
+
+def test_a_readout_that_may_not_learn_still_follows_what_a_channel_does() -> None:
+    readout, t, nothing = Readout(1, 0), np.arange(1500), np.zeros((1, 0), np.float32)
+    errors = []
+    for row in np.sin(t / 5.0)[:, None]:
+        errors.append(abs(row - readout.forecast)[0])
+        readout.learn(row, nothing, ONE, ONE & (len(errors) < 1000))
+    assert max(errors[1000:]) < 0.05
 
 
 def test_a_constant_channel_gives_the_readout_nothing_to_fail_at() -> None:
     readout = Readout(1, 0)
     for _ in range(1000):
-        readout.learn(np.array([7.0]), np.zeros((1, 0), np.float32), ONE)
+        readout.learn(np.array([7.0]), np.zeros((1, 0), np.float32), ONE, ONE)
     assert readout.forecast[0] == pytest.approx(7.0)
 
 
