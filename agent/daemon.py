@@ -15,7 +15,7 @@ from agent.commands import Acknowledge, Relearn, Silence, Unsilence
 from agent.delivery import Delivery
 from agent.digest import Held
 from agent.errors import EdgewatchError, EnvironmentFault
-from agent.health import StepTimes, rss_mib
+from agent.health import StepTimes, rss_mib, settle_memory
 from agent.history import History
 from agent.lastgood import load_bundles, load_or_last_good
 from agent.notify import Notifier
@@ -101,6 +101,7 @@ class Daemon:
     def run(self) -> None:
         """Sample, judge and publish until told to stop; then keep what was learned and say `offline`."""
         self._delivery.start()
+        settle_memory()
         channels = len(self._watch.sampler.channels)
         _LOG.info("watching %d channels every %g s with %s", channels, self._config.interval_s, self._watch.model)
         try:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import resource
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["StepTimes", "give_back_memory", "rss_mib"]
+__all__ = ["StepTimes", "give_back_memory", "rss_mib", "settle_memory"]
 
 _KEPT = 512
+# Of mallopt(3).
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 128 << 10
 
 
 class StepTimes:
@@ -43,10 +47,27 @@ class StepTimes:
         return round(float(median), 4), round(float(high), 4)
 
 
+def settle_memory() -> None:
+    """Prepare for a long life: what is there now will stay, and large pieces go back to the system when freed.
+
+    Without, glibc takes ever larger pieces from where small ones lie once one of that size was freed, which leaves
+    holes: see mallopt(3), M_MMAP_THRESHOLD.
+    """
+    gc.collect()
+    gc.freeze()
+    _call("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
 def give_back_memory() -> None:
     """Let the system have what was freed: glibc keeps it between pieces in use, a little more each day."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library does without
-        ctypes.CDLL(None).malloc_trim(0)
+    gc.collect()
+    _call("malloc_trim", 0)
+
+
+def _call(function: str, *arguments: int) -> None:
+    """Call a function of the C library, if it has it."""
+    with contextlib.suppress(AttributeError, OSError):
+        getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def rss_mib() -> float:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from agent.health import give_back_memory, rss_mib
+from agent.health import give_back_memory, rss_mib, settle_memory
 
 SCATTERED = """
-from agent.health import give_back_memory, rss_mib
+from agent.health import give_back_memory, rss_mib, settle_memory
 pieces = [bytes(5000) for _ in range(20_000)]
 kept = pieces[::200]
 del pieces
@@ -31,4 +32,6 @@ def test_giving_back_where_there_is_nothing_does_no_harm(monkeypatch: pytest.Mon
     give_back_memory()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     give_back_memory()
+    settle_memory()
+    gc.unfreeze()
     assert rss_mib() > 1.0
