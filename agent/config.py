@@ -24,6 +24,7 @@ from agent.errors import UserError
 from agent.signature import read_key
 from agent.sources import REGISTRY, source_class
 from agent.sources.base import SourceConfig  # noqa: TC001 - msgspec resolves the hint at run time
+from agent.transport import TlsConfig  # noqa: TC001 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +47,11 @@ __all__ = [
     "SilenceConfig",
     "SpotThreshold",
     "ThresholdConfig",
-    "TlsConfig",
     "json_schema",
     "load",
     "load_as",
     "moment",
     "parse",
-    "read_secret",
 ]
 
 # What lies within is read in about a second, whatever it says.
@@ -60,7 +59,6 @@ _MAX_BYTES = 1 << 18
 _MAX_DEPTH = 20
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _MOST_NODES = 15_000
-_MAX_SECRET = 1 << 16  # what MQTT can carry
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 # Levels of topics: no wildcards, no control characters, and not the broker's own, which begin with a dollar sign.
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
@@ -283,22 +281,6 @@ class HistoryConfig(_Section, frozen=True):
     max_mb: Annotated[float, msgspec.Meta(ge=1, le=1 << 20)] = 64.0
 
 
-class TlsConfig(_Section, frozen=True):
-    """Transport security: TLS 1.2 or later, the server's certificate and name always checked.
-
-    Parameters
-    ----------
-    ca_file
-        Certificates to trust; the system's by default.
-    cert_file, key_file
-        Our own certificate and key, where the broker asks for one.
-    """
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-
-
 class MqttConfig(_Section, frozen=True):
     """The broker and what is published there.
 
@@ -467,37 +449,6 @@ def _parse_as(kind: type[_Struct], raw: bytes, name: str) -> _Struct:
     if checker.problems:
         raise UserError("\n".join(checker.problems))
     return cast("_Struct", struct)
-
-
-def read_secret(password_file: str | None) -> str | None:
-    """The broker's password: from the file, the systemd credential ``mqtt_password``, or the environment.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read or is empty.
-    """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(password_file) if password_file else None
-    if path is None and credentials and (Path(credentials) / "mqtt_password").exists():
-        path = Path(credentials) / "mqtt_password"
-    if path is None:
-        return os.environ.get("EDGEWATCH_MQTT_PASSWORD")
-    try:
-        with path.open("rb") as file:
-            line = file.readline(_MAX_SECRET).rstrip(b"\r\n").decode()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(
-            f"cannot read the password file: {reason}",
-            place=f"$.mqtt.password_file: {path}",
-            remedy="give the agent's user the right to read it (chmod 600 and chown)",
-        ) from error
-    if not line:
-        raise UserError(
-            "the password file is empty", place=f"$.mqtt.password_file: {path}", remedy="write the password into it"
-        )
-    return line
 
 
 def json_schema() -> dict[str, Any]:

@@ -22,8 +22,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.config import read_secret
-from agent.errors import EnvironmentFault, UserError
+from agent.errors import EnvironmentFault
+from agent.transport import read_secret, ssl_context
 from agent.types import Received
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from agent.config import MqttConfig, TlsConfig
+    from agent.config import MqttConfig
     from agent.outbox import Outbox
 
 __all__ = ["Publisher", "clear", "probe", "topic"]
@@ -63,24 +63,6 @@ _NOT_OURS = {"Bad user name or password", "Not authorized", "Client identifier n
 def topic(config: MqttConfig, node: str, leaf: str) -> str:
     """Full name of one of the node's topics."""
     return f"{config.prefix}/{node}/{leaf}"
-
-
-def _ssl_context(tls: TlsConfig) -> ssl.SSLContext:
-    """TLS 1.2 or later, certificate and name checked; there is no way to switch that off."""
-    where, file = "$.mqtt.tls.ca_file", tls.ca_file
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls.cert_file:
-            where, file = "$.mqtt.tls.cert_file", f"{tls.cert_file}, {tls.key_file or 'key in the same file'}"
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise UserError(
-            f"cannot use the TLS file: {error.strerror or error}",
-            place=f"{where}: {file}",
-            remedy="it must be PEM and readable by the agent's user",
-        ) from error
-    return context
 
 
 class _Session:
@@ -243,7 +225,7 @@ def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
 def _visit(config: MqttConfig, client_id: str, on_accepted: Callable[[_Session], None]) -> _Session:
     """Connect once with the first version that the broker speaks, until the session ends."""
     password = read_secret(config.password_file)
-    context = _ssl_context(config.tls) if config.tls else None
+    context = ssl_context(config.tls) if config.tls else None
     for version in _VERSIONS:
         session = _Session(config, client_id, version, password, context, on_accepted)
         session.run()
@@ -304,7 +286,7 @@ class Publisher:
         self._node = node
         self._client_id = f"edgewatch-{node}-{instance}"
         self._password = read_secret(config.password_file)
-        self._context = _ssl_context(config.tls) if config.tls else None
+        self._context = ssl_context(config.tls) if config.tls else None
         self._version = _VERSIONS[0]
         self._session: _Session | None = None
         self._connected = threading.Event()

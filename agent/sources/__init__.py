@@ -24,6 +24,7 @@ REGISTRY: dict[str, tuple[str, str]] = {
     "file": ("agent.sources.file", "FileSource"),
     "command": ("agent.sources.command", "CommandSource"),
     "http": ("agent.sources.http", "HttpSource"),
+    "mqtt": ("agent.sources.mqtt", "MqttSource"),
     "stream": ("agent.sources.stream", "StreamSource"),
     "simulated": ("agent.sources.simulated", "SimulatedSource"),
     "csv": ("agent.sources.csv", "CsvSource"),

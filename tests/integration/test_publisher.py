@@ -16,10 +16,11 @@ import pytest
 
 from agent import publisher
 from agent.cli import main
-from agent.config import MqttConfig, TlsConfig
+from agent.config import MqttConfig
 from agent.errors import EnvironmentFault, UserError
 from agent.outbox import Outbox
 from agent.publisher import Publisher, probe
+from agent.transport import TlsConfig
 from tests.conftest import ROOT, wait_for
 from tests.unit.test_outbox import alert
 from tools.torture.mosquitto import free_port

@@ -112,14 +112,14 @@ def test_the_password_comes_from_file_credential_or_environment(
 ) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.delenv("EDGEWATCH_MQTT_PASSWORD", raising=False)
-    assert config.read_secret(None) is None
+    assert read_secret(None) is None
     monkeypatch.setenv("EDGEWATCH_MQTT_PASSWORD", "from-environment")
-    assert config.read_secret(None) == "from-environment"
+    assert read_secret(None) == "from-environment"
     (tmp_path / "mqtt_password").write_text("from-credential\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert config.read_secret(None) == "from-credential"
+    assert read_secret(None) == "from-credential"
     (tmp_path / "file").write_text("from-file\nrest\n")
-    assert config.read_secret(str(tmp_path / "file")) == "from-file"
+    assert read_secret(str(tmp_path / "file")) == "from-file"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
@@ -127,7 +127,7 @@ def test_an_unreadable_password_file_is_named(tmp_path: Path, content: bytes | N
     if content is not None:
         (tmp_path / "secret").write_bytes(content)
     with pytest.raises(UserError, match=r"\$\.mqtt\.password_file: .*secret: "):
-        config.read_secret(str(tmp_path / "secret"))
+        read_secret(str(tmp_path / "secret"))
 
 
 def test_the_schema_accepts_what_the_agent_accepts_and_refuses_what_it_refuses() -> None:

@@ -23,7 +23,7 @@ from agent import bundle, history, signature, snapshot
 from agent.assembly import Assembly
 from agent.clock import ManualClock
 from agent.commands import Acknowledge, Silence, Unsilence
-from agent.config import Config, MqttConfig, parse, read_secret
+from agent.config import Config, MqttConfig, parse
 from agent.errors import EnvironmentFault, UserError
 from agent.history import History
 from agent.outbox import Outbox
