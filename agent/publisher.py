@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,6 +46,8 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _IN_FLIGHT = 20
 _READ_AHEAD = 200
+# Messages that the broker has not acknowledged; what is said of the moment beyond that will be said again.
+_MOST_QUEUED = 100
 # The outbox is told of deliveries when so many have come together, after so long, or when none is under way.
 _TOLD_AT_ONCE = 256
 _TELL_S = 1.0
@@ -96,6 +99,7 @@ class _Session:
         client.suppress_exceptions = True
         client.enable_logger(_PAHO_LOG)
         client.max_inflight_messages_set(_IN_FLIGHT)
+        client.max_queued_messages_set(_MOST_QUEUED)
         if config.username is not None or password is not None:
             client.username_pw_set(config.username or "", password)
         if context is not None:
@@ -173,6 +177,18 @@ class _Session:
 
 _NO_ANSWER = "the broker does not answer"
 _HUNG_UP = "the broker hung up without an answer"
+
+
+@lru_cache(maxsize=4)
+def _properties(expiry_s: int, correlation: bytes) -> Properties:
+    """Properties of a message, which take more memory than it: the same for all like it."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ContentType = "application/json"
+    if expiry_s:
+        properties.MessageExpiryInterval = expiry_s
+    if correlation:
+        properties.CorrelationData = correlation
+    return properties
 
 
 def _nobody(session: _Session) -> None:
@@ -374,9 +390,13 @@ class Publisher:
                 self._next.extend(outbox.pending(self._last_read, _READ_AHEAD))
             if not self._next:
                 return
-            place, payload = self._next.popleft()
+            place, payload = self._next[0]
+            mid = self._send(session, name, payload, qos=1, expiry_s=self.config.alert_expiry_s)
+            if mid is None:
+                return
+            self._next.popleft()
             self._last_read = max(self._last_read, place)
-            self._in_flight[self._send(session, name, payload, qos=1, expiry_s=self.config.alert_expiry_s)] = place
+            self._in_flight[mid] = place
 
     def stop(self, outbox: Outbox) -> None:
         """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
@@ -437,16 +457,13 @@ class Publisher:
         retain: bool = False,
         expiry_s: int = 0,
         correlation: bytes = b"",
-    ) -> int:
+    ) -> int | None:
+        """Number of the message; None if the broker acknowledges so little that it was not taken."""
         properties = None
         if session.version is MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.ContentType = "application/json"
-            if expiry_s:
-                properties.MessageExpiryInterval = expiry_s
-            if correlation:
-                properties.CorrelationData = correlation
-        return session.client.publish(name, payload, qos=qos, retain=retain, properties=properties).mid
+            properties = _properties(expiry_s, correlation)
+        info = session.client.publish(name, payload, qos=qos, retain=retain, properties=properties)
+        return None if info.rc is mqtt.MQTT_ERR_QUEUE_SIZE else info.mid
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S

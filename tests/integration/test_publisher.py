@@ -238,6 +238,23 @@ def test_stopping_takes_less_than_a_second_even_when_the_broker_hangs(
     broker._process.send_signal(18)
 
 
+def test_a_broker_that_hangs_makes_nothing_grow_and_no_alert_late(
+    broker: Any, subscribe: Callable[..., Any], make_publisher: Callable[..., Any]
+) -> None:
+    subscriber = subscribe(broker.port)
+    one, outbox = make_publisher(local(broker.port))
+    wait_for(lambda: one.connected, what="the connection")
+    broker._process.send_signal(19)
+    for number in range(500):
+        one.send("edgewatch/pi4/state", b"%d" % number, qos=1, retain=True)
+    assert len(one._session.client._out_messages) <= 100
+    outbox.append([alert(1), alert(2)])
+    one.pump(outbox)
+    broker._process.send_signal(18)
+    wait_for(lambda: one.pump(outbox) or not outbox.depth, 20, "the acknowledgements")
+    wait_for(lambda: len(subscriber.on("alert")) == 2, what="the alerts")
+
+
 def test_check_tells_every_part_and_exits_by_the_first_problem(
     broker: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
