@@ -49,6 +49,7 @@ def _parts(hint: Any) -> list[Any]:
 def _table(struct: type[msgspec.Struct]) -> str:
     lines = ["| key | default | meaning |", "|---|---|---|"]
     fields = [field for field in msgspec.structs.fields(struct) if field.name != "type"]
+    fields.sort(key=lambda field: field.name not in struct.__annotations__)  # its own first
     lines += [f"| `{field.name}` | {_default(field)} | {_meaning(field.type)} |" for field in fields]
     return "\n".join(lines) + "\n"
 
@@ -85,7 +86,6 @@ _ENDS = {
     "ge": "at least",
     "lt": "below",
     "le": "at most",
-    "min_length": "at least",
     "max_length": "at most",
 }
 

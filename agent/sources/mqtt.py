@@ -95,10 +95,14 @@ class MqttSourceConfig(ArrivalsConfig, frozen=True, kw_only=True):
 
     topics: Annotated[tuple[TopicConfig, ...], Meta(min_length=1, max_length=256, description="What to listen to.")]
     host: Annotated[str, Meta(min_length=1, description="The broker.")] = "localhost"
-    port: Annotated[int, Meta(ge=1, le=65535, description="1883, or 8883 with TLS, unless given.")] | None = None
-    username: Annotated[str, Meta(description="As the broker knows the agent.")] | None = None
-    password_file: Annotated[str, Meta(description="Its first line is the password.")] | None = None
-    tls: TlsConfig | None = None
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None, Meta(description="1883, or 8883 with TLS, unless given.")
+    ] = None
+    username: Annotated[str | None, Meta(description="As the broker knows the agent.")] = None
+    password_file: Annotated[str | None, Meta(description="Its first line is the password.")] = None
+    tls: Annotated[
+        TlsConfig | None, Meta(description="`ca_file`, `cert_file`, `key_file`: as in the section `mqtt`.")
+    ] = None
     qos: Annotated[int, Meta(ge=0, le=1, description="0 or 1.")] = 0
     share: Annotated[str, Meta(pattern="^[^/+#]*$", description="Agents of one group divide the messages.")] = ""
 
@@ -113,9 +117,11 @@ def readings(topic: str, payload: bytes, spec: TopicConfig) -> list[tuple[str, f
 
     Examples
     --------
-    >>> readings("z/kitchen", b'{"temperature": 21.5, "linkquality": 80}', TopicConfig("z/+", ignore=("link*",), strip=1))
+    >>> readings("kitchen", b'{"temperature": 21.5, "linkquality": 80}', TopicConfig("z/+", ignore=("link*",)))
     [('kitchen.temperature', 21.5)]
     """
+    if len(payload) > _MOST_PAYLOAD:
+        raise NoReading("payload larger than 1 MiB")
     document = decoded(payload)
     if not isinstance(document, dict | list):
         return [(topic, number(document))]
@@ -277,7 +283,7 @@ class MqttSource:
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         del client, userdata
-        payload = message.payload
+        payload = bytes(message.payload)
         try:
             name, spec = self._of(message.topic)
             if len(payload) <= _SHORT and payload and _PLAIN.issuperset(payload):
@@ -285,8 +291,6 @@ class MqttSource:
                 if value is not None:
                     self._arrivals.take(((name, value),))
                     return
-            if len(payload) > _MOST_PAYLOAD:
-                raise NoReading("payload larger than 1 MiB")
             self._arrivals.take(readings(name, payload, spec))
         except UnicodeDecodeError:
             self._arrivals.leave_out("topic that is not text")

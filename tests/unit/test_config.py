@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agent import config
 from agent.errors import UserError
 from agent.sources.host import HostSource
+from agent.transport import read_secret
 from tests.conftest import ROOT
 
 

@@ -33,6 +33,7 @@ from agent.snapshot import FORMAT, Moment, Saved, Unusable
 from agent.sources.csv import CsvReader
 from agent.sources.simulated import SimulatedConfig
 from agent.store import Row, Store
+from agent.transport import read_secret
 from agent.types import Alert, Frame, Received
 from tools.torture.specimens import alert
 
