@@ -254,8 +254,8 @@ class Daemon:
             state_score=round(verdict.state_score, 6),
             threshold=verdict.threshold,
             learning_progress=round(float(verdict.progress().max()), 3),
-            provisional=bool(verdict.provisional().any()),
-            channels=verdict.value.size,
+            provisional=bool(verdict.provisional()[self._watch.sampler.places].any()),
+            channels=len(self._watch.sampler.places),
             open_incidents=self._watch.incidents.open,
             silenced=self._watch.incidents.silenced,
         )

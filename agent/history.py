@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from agent.errors import UNREADABLE, UserError
-from agent.types import NOBODY, Channel
+from agent.types import Channel, owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +87,7 @@ class History:
         self._interval_s = interval_s
         self._channels = tuple(channels)
         # Places in the frame that belong to a channel.
-        self._places = _owned(channels)
+        self._places = owned(channels)
         self._max_bytes = max_bytes
         self._rows = max(1, min(round(_FLUSH_S / interval_s), _MOST_ROWS))
         self._wall = np.empty(self._rows)
@@ -110,7 +110,7 @@ class History:
         """Go on in a new segment, where places in the frame belong to other channels."""
         self.flush()
         self._channels = tuple(channels)
-        self._places = _owned(channels)
+        self._places = owned(channels)
         self._segment = None
 
     def flush(self) -> None:
@@ -158,10 +158,6 @@ class History:
             path.unlink()
             excess -= size
             existing = existing[1:]
-
-
-def _owned(channels: Sequence[Channel]) -> list[int]:
-    return [place for place, channel in enumerate(channels) if channel is not NOBODY]
 
 
 def segments(directory: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.errors import UserError
 from agent.sources.base import EndOfInputError, OpenSource
-from agent.types import NOBODY, Frame
+from agent.types import NOBODY, Frame, owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -149,6 +149,8 @@ class Sampler:
             channels += [NOBODY] * len(source.channels) if isinstance(source, OpenSource) else source.channels
         #: In the order of the frames' values; `NOBODY` where a place is free.
         self.channels = tuple(channels)
+        #: Places that belong to a channel.
+        self.places = owned(channels)
         names = [channel.name for channel in channels if channel is not NOBODY]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice or not channels:
@@ -187,6 +189,7 @@ class Sampler:
                     taken.add(channel.name)
                 channels[place] = found[index][1]
             self.channels = tuple(channels)
+            self.places = owned(channels)
         return found
 
     def restore(self, names: Mapping[int, str]) -> None:
@@ -197,11 +200,11 @@ class Sampler:
 
     def open_places(self) -> dict[int, str]:
         """Names of the channels that have the places of open sources, by place."""
+        places = set(self.places)
         return {
             place: self.channels[place].name
             for start, source in self._open
-            for place in range(start, start + len(source.channels))
-            if self.channels[place] is not NOBODY
+            for place in places.intersection(range(start, start + len(source.channels)))
         }
 
     def frames(self) -> Iterator[Frame]:

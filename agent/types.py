@@ -93,6 +93,11 @@ class Channel(msgspec.Struct, frozen=True):
 NOBODY = Channel("")
 
 
+def owned(channels: Sequence[Channel]) -> list[int]:
+    """Places that belong to a channel, of channels in the order of the places."""
+    return [place for place, channel in enumerate(channels) if channel is not NOBODY]
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """One tick's values.
 
