@@ -174,7 +174,12 @@ def labels_of(text: str) -> Mapping[str, str]:
     >>> labels_of('{code="500",path="/"}')
     {'code': '500', 'path': '/'}
     """
-    return {name: _unescaped(value) for name, value in _LABEL.findall(text)}
+    labels, position = {}, 1
+    # One after another from the brace on: what is none ends it, and a long text takes no longer than it is.
+    while match := _LABEL.match(text, position):
+        labels[match[1]] = _unescaped(match[2])
+        position = match.end()
+    return labels
 
 
 def _unescaped(text: str) -> str:

@@ -47,14 +47,6 @@ _AT_ONCE = 65_536
 _MOST_WRITERS = 64
 _FORMATS = ("influx", "statsd", "json", "plain")
 _Format = Literal["auto", "influx", "statsd", "json", "plain"]
-# Blanks, commas and equals signs that a backslash stands before belong to a name; blanks in quotes to a text.
-_INFLUX = re.compile(
-    r"((?:\\.|[^\s\\,])+)"  # measurement
-    r"((?:,(?:\\.|[^\s\\,=])+=(?:\\.|[^\s\\,])+)*) +"  # tags
-    r'((?:"(?:\\.|[^"\\])*"|\\.|[^\s"\\])+)'  # fields
-    r"(?: +-?\d+)?"  # time
-)
-_FIELD = re.compile(r'((?:\\.|[^\\,=])+)=("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 _STATSD = re.compile(r"([^\s:|@#]+):([-+]?[\d.eE+-]+)\|(c|g|ms|h|d|m)(?:\|.*)?")
 _PLAIN = re.compile(r"([^\s=:]+)\s*[\s=:]\s*(.+)")
 
@@ -104,16 +96,35 @@ def parsed(line: str, form: str = "auto") -> list[tuple[str, float]]:
 
 
 def _influx(line: str) -> list[tuple[str, float]] | None:
-    match = _INFLUX.fullmatch(line)
-    if match is None or "=" not in match[3]:
+    parts = [part for part in _cut(line, " ") if part]
+    if not 2 <= len(parts) <= 3 or (len(parts) == 3 and not parts[2].removeprefix("-").isdigit()):
         return None
-    tags = [_unescaped(tag.partition("=")[2]) for tag in re.split(r"(?<!\\),", match[2])[1:]]
-    stem = ".".join([_unescaped(match[1]), *tags])
+    measurement, *tags = _cut(parts[0], ",")
+    named, fields = ([_cut(each, "=") for each in group] for group in (tags, _cut(parts[1], ",")))
+    if not measurement or any(len(pair) != 2 for pair in (*named, *fields)):
+        return None
+    stem = ".".join(map(_unescaped, (measurement, *(value for _, value in named))))
     readings = []
-    for name, text in _FIELD.findall(match[3]):
+    for name, text in fields:
         with contextlib.suppress(NoReading):
             readings.append((f"{stem}.{_unescaped(name)}", _field(text)))
     return readings
+
+
+def _cut(text: str, separator: str) -> list[str]:
+    """Pieces between separators that no backslash stands before and that are in no quoted text; in one pass."""
+    pieces, begin, quoted, before = [], 0, False, ""
+    for index, character in enumerate(text):
+        if before == "\\":
+            before = ""
+            continue
+        if character == '"' and (quoted or before == "="):
+            quoted = not quoted
+        elif character == separator and not quoted:
+            pieces.append(text[begin:index])
+            begin = index + 1
+        before = character
+    return [*pieces, text[begin:]]
 
 
 def _field(text: str) -> float:

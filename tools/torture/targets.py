@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -30,8 +31,12 @@ from agent.outbox import Outbox
 from agent.publisher import Publisher
 from agent.remote import Remote
 from agent.snapshot import FORMAT, Moment, Saved, Unusable
+from agent.sources.arrivals import Arrivals, ArrivalsConfig
 from agent.sources.csv import CsvReader
+from agent.sources.mqtt import TopicConfig, readings
+from agent.sources.payload import NoReading, sample_lines
 from agent.sources.simulated import SimulatedConfig
+from agent.sources.stream import Lines
 from agent.store import Row, Store
 from agent.transport import read_secret
 from agent.types import Alert, Frame, Received
@@ -556,6 +561,47 @@ def _secret(folder: Path) -> Check:
     return check
 
 
+def _payload(folder: Path) -> Check:
+    """What a sensor publishes."""
+    del folder
+    specs = (TopicConfig("#"), TopicConfig("#", values=("a.b", "0.t")), TopicConfig("#", ignore=("*.b",)))
+
+    def check(data: bytes) -> None:
+        for spec in specs:
+            with contextlib.suppress(NoReading):
+                found = readings("topic", data, spec)
+                if not found or not all(map(math.isfinite, dict(found).values())):
+                    raise AssertionError(found)
+
+    return check
+
+
+def _line(folder: Path) -> Check:
+    """What somebody writes into a stream, and the page that somebody serves."""
+    del folder
+    config = ArrivalsConfig(type="stream", max_channels=4)
+
+    def check(data: bytes) -> None:
+        arrivals = Arrivals(config)
+        lines = Lines(arrivals, "auto")
+        lines.feed(data)
+        lines.feed(b"\n")
+        arrivals.row()
+        for name, labels, _ in sample_lines(data.decode("utf-8", "replace")):
+            if not name or not all(labels):
+                raise AssertionError(name)
+
+    return check
+
+
+_LINES = (
+    b'boiler,room=attic,unit=2 t=21.5,p=12i,on=true,name="a b" 1700000000\nmy\\ boiler te\\=mp=1e3\n',
+    b"queue:12|g\nqueue:+3|g\nrequests:1|c|@0.1\n",
+    b'{"a": {"b": 1}, "c": [true, null, "on"]}\nattic.t 21.5 C\ndoor: open\n',
+    b'# HELP up x\nup{job="a\\"b",i="1",} 1 1700000000\nload 0.5\n',
+)
+
+
 #: By name.
 TARGETS: dict[str, Target] = {
     "config": Target(_config, _config_seeds, _config_tree, _json_data),
@@ -570,5 +616,17 @@ TARGETS: dict[str, Target] = {
     "queued": Target(_queued, _queued_seeds),
     "history": Target(_history, _history_seeds, _segment_tree, _segment_data),
     "block": Target(_block, _block_seeds, _segment_tree, _segment_data),
+    "payload": Target(
+        _payload,
+        lambda: [
+            b"21.5",
+            b'{"a": {"b": 1, "t": "21.5 C"}, "metrics": [{"name": "x", "value": true}]}',
+            b"ON",
+            b'[{"t": 5}]',
+        ],
+        _json_tree,
+        _json_data,
+    ),
+    "line": Target(_line, lambda: list(_LINES)),
     "secret": Target(_secret, lambda: [b"secret\n", "gehe\u00efm\r\nmore".encode()]),
 }
