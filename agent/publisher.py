@@ -47,7 +47,7 @@ _LONGEST_PAUSE_S = 60.0
 _IN_FLIGHT = 20
 _READ_AHEAD = 200
 # Messages that the broker has not acknowledged; what is said of the moment beyond that will be said again.
-_MOST_QUEUED = 100
+_MOST_QUEUED = 40
 # The outbox is told of deliveries when so many have come together, after so long, or when none is under way.
 _TOLD_AT_ONCE = 256
 _TELL_S = 1.0
