@@ -53,7 +53,7 @@ def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         for name in ("forecaster", "autoencoder"):
             make = getattr(models, name)
             patch.setattr(models, name, lambda make=make, name=name: made.setdefault(name, make()))
-        bundle = universal.build(tmp_path_factory.mktemp("tiny") / "bundle", seed=5, budget=TINY, stage=_no_stage)
+        bundle = universal.build(tmp_path_factory.mktemp("tiny") / "bundle", seed=8, budget=TINY, stage=_no_stage)
     return bundle, made
 
 
@@ -116,7 +116,7 @@ def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, st
 
 
 def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(tiny: Tiny, tmp_path: Path) -> None:
-    again = universal.build(tmp_path / "again", seed=5, budget=TINY, stage=_no_stage)
+    again = universal.build(tmp_path / "again", seed=8, budget=TINY, stage=_no_stage)
     for file in ("manifest.json", "forecaster.tflite", "autoencoder.tflite"):
         assert (again.directory / file).read_bytes() == (tiny[0].directory / file).read_bytes(), file
     other = universal.build(tmp_path / "other", seed=6, budget=TINY, stage=_no_stage)
@@ -138,7 +138,7 @@ def test_the_device_answers_as_the_trained_keras_models_do(tiny: Tiny) -> None:
 
 def test_training_lowers_the_loss(tiny: Tiny, tmp_path: Path) -> None:
     longer = universal.Budget(n_series=64, rows=384, forecaster_steps=80, autoencoder_steps=80, held_back=8)
-    trained = universal.build(tmp_path / "trained", seed=5, budget=longer, stage=_no_stage)
+    trained = universal.build(tmp_path / "trained", seed=8, budget=longer, stage=_no_stage)
     quality = [bundle.manifest.verification["quality"] for bundle in (tiny[0], trained)]
     assert quality[1]["forecaster"]["pinball"] < 0.9 * quality[0]["forecaster"]["pinball"]
     assert quality[1]["autoencoder"]["error"] < 0.9 * quality[0]["autoencoder"]["error"]

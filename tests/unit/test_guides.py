@@ -32,7 +32,7 @@ SOURCES = (ROOT / "docs" / "sources.md").read_text()
 
 
 def test_every_source_has_its_section_and_its_samples_can_be_used() -> None:
-    for name in REGISTRY:
+    for name in (name for name, (module, _) in REGISTRY.items() if module.startswith("agent.")):
         section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", SOURCES, re.MULTILINE | re.DOTALL)
         assert section, name
         samples = re.findall(r"```yaml\n(- .*?)```", section[1], re.DOTALL)
