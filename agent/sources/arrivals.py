@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent.types import Float32Array
 
-__all__ = ["Arrivals", "ArrivalsConfig"]
+__all__ = ["Arrivals", "ArrivalsConfig", "Arriving"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_NAME = 200
@@ -198,3 +198,32 @@ class Arrivals:
         if not self.left_out[why]:
             _LOG.warning("readings are left out: %s", why)
         self.left_out[why] += 1
+
+
+class Arriving:
+    """What sources have in common whose readings come by themselves; see `OpenSource`."""
+
+    def __init__(self, config: ArrivalsConfig) -> None:
+        self._arrivals = Arrivals(config)
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """See `OpenSource`."""
+        return self._arrivals.channels
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Lines and readings that were left out, by why."""
+        return dict(self._arrivals.left_out)
+
+    def read(self) -> Float32Array:
+        """See `Source.read`."""
+        return self._arrivals.row()
+
+    def changes(self) -> Sequence[tuple[int, Channel]]:
+        """See `OpenSource.changes`."""
+        return self._arrivals.changes()
+
+    def restore(self, names: Sequence[tuple[int, str]]) -> None:
+        """See `OpenSource.restore`."""
+        self._arrivals.restore(names)

@@ -19,17 +19,14 @@ import paho.mqtt.client as mqtt
 from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.sources.arrivals import Arrivals, ArrivalsConfig
+from agent.sources.arrivals import ArrivalsConfig, Arriving
 from agent.sources.payload import NoReading, at_path, decoded, flattened, number
 from agent.transport import TlsConfig, secret_in, ssl_context
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from paho.mqtt.reasoncodes import ReasonCode
 
     from agent.sources.base import SourceConfig
-    from agent.types import Channel, Float32Array
 
 __all__ = ["MqttSource", "MqttSourceConfig", "TopicConfig", "readings"]
 
@@ -155,7 +152,7 @@ def _by_names(document: Any) -> Any:
     return document
 
 
-class MqttSource:
+class MqttSource(Arriving):
     """Listens in a thread of its own, over a connection that always comes back.
 
     Raises
@@ -170,7 +167,7 @@ class MqttSource:
     def __init__(self, config: MqttSourceConfig, interval_s: float) -> None:
         del interval_s
         self._config = config
-        self._arrivals = Arrivals(config)
+        super().__init__(config)
         self._password = secret_in(Path(config.password_file), "$") if config.password_file else None
         self._context = ssl_context(config.tls, "$") if config.tls else None
         # By topic: what its channel's name begins with, and how its payloads are read.
@@ -182,28 +179,6 @@ class MqttSource:
         self._client: mqtt.Client | None = None
         self._thread = threading.Thread(target=self._run, name="mqtt-source", daemon=True)
         self._thread.start()
-
-    @property
-    def channels(self) -> Sequence[Channel]:
-        """See `OpenSource`."""
-        return self._arrivals.channels
-
-    @property
-    def left_out(self) -> dict[str, int]:
-        """Messages and readings that were left out, by why."""
-        return dict(self._arrivals.left_out)
-
-    def read(self) -> Float32Array:
-        """See `Source.read`."""
-        return self._arrivals.row()
-
-    def changes(self) -> Sequence[tuple[int, Channel]]:
-        """See `OpenSource.changes`."""
-        return self._arrivals.changes()
-
-    def restore(self, names: Sequence[tuple[int, str]]) -> None:
-        """See `OpenSource.restore`."""
-        self._arrivals.restore(names)
 
     def close(self) -> None:
         """Hang up."""

@@ -22,6 +22,7 @@ import socket
 import stat
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -30,14 +31,13 @@ import msgspec
 from msgspec import Meta
 
 from agent.errors import UNREADABLE, UserError
-from agent.sources.arrivals import Arrivals, ArrivalsConfig
+from agent.sources.arrivals import Arrivals, ArrivalsConfig, Arriving
 from agent.sources.payload import NoReading, flattened, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.sources.base import SourceConfig
-    from agent.types import Channel, Float32Array
 
 __all__ = ["Lines", "StreamConfig", "StreamSource", "parsed"]
 
@@ -139,8 +139,9 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\([,= \\])", r"\1", text)
 
 
-def _statsd(line: str) -> list[tuple[str, float]] | None:
-    match = _STATSD.fullmatch(line)
+def _named(pattern: re.Pattern[str], line: str) -> list[tuple[str, float]] | None:
+    """A name and a number, as the first two groups of a pattern have them."""
+    match = pattern.fullmatch(line)
     if match is None:
         return None
     try:
@@ -158,21 +159,11 @@ def _json(line: str) -> list[tuple[str, float]] | None:
         raise NoReading("damaged JSON") from None
 
 
-def _plain(line: str) -> list[tuple[str, float]] | None:
-    match = _PLAIN.fullmatch(line)
-    if match is None:
-        return None
-    try:
-        return [(match[1], number(match[2]))]
-    except NoReading:
-        return []
-
-
 _PARSERS: dict[str, Callable[[str], list[tuple[str, float]] | None]] = {
     "influx": _influx,
-    "statsd": _statsd,
+    "statsd": partial(_named, _STATSD),
     "json": _json,
-    "plain": _plain,
+    "plain": partial(_named, _PLAIN),
 }
 
 
@@ -239,7 +230,7 @@ class Lines:
         return [(name, value)]
 
 
-class StreamSource:
+class StreamSource(Arriving):
     """Reads in a thread of its own, for as long as there is anybody who writes.
 
     Raises
@@ -253,7 +244,7 @@ class StreamSource:
 
     def __init__(self, config: StreamConfig, interval_s: float) -> None:
         del interval_s
-        self._arrivals = Arrivals(config)
+        super().__init__(config)
         self._form = config.format
         self._selector = selectors.DefaultSelector()
         self._ours: list[Any] = []
@@ -276,28 +267,6 @@ class StreamSource:
             ) from error
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._thread.start()
-
-    @property
-    def channels(self) -> Sequence[Channel]:
-        """See `OpenSource`."""
-        return self._arrivals.channels
-
-    @property
-    def left_out(self) -> dict[str, int]:
-        """Lines and readings that were left out, by why."""
-        return dict(self._arrivals.left_out)
-
-    def read(self) -> Float32Array:
-        """See `Source.read`."""
-        return self._arrivals.row()
-
-    def changes(self) -> Sequence[tuple[int, Channel]]:
-        """See `OpenSource.changes`."""
-        return self._arrivals.changes()
-
-    def restore(self, names: Sequence[tuple[int, str]]) -> None:
-        """See `OpenSource.restore`."""
-        self._arrivals.restore(names)
 
     def close(self) -> None:
         """Stop listening, and remove what was made for it."""
