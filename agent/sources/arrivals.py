@@ -63,8 +63,6 @@ class Arrivals:
     ----------
     config
         The source's part of the configuration.
-    describe
-        Gives the channel of a name: its unit and the like.
     clock
         Seconds that only go on.
 
@@ -83,11 +81,9 @@ class Arrivals:
     def __init__(
         self,
         config: ArrivalsConfig,
-        describe: Callable[[str], Channel] = Channel,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._describe = describe
         self._clock = clock
         self._lock = threading.Lock()
         n = config.max_channels
@@ -166,10 +162,11 @@ class Arrivals:
         now = self._clock()
         with self._lock:
             for place, name in channels:
-                if place in self._free and name not in self._places:
-                    self._free.remove(place)
+                free = place < len(self.channels) and self.channels[place] is NOBODY
+                if free and name not in self._places:
                     self._settle(name, place)
                     self._at[place] = now  # from now on it is waited for
+            self._free = [place for place in self._free if self.channels[place] is NOBODY]
 
     def _claim(self, name: str) -> int:
         if not name or len(name) > _LONGEST_NAME or not name.isprintable():
@@ -184,10 +181,10 @@ class Arrivals:
 
     def _settle(self, name: str, place: int) -> None:
         self._places[name] = place
-        self.channels[place] = self._changed[place] = self._describe(name)
+        self.channels[place] = self._changed[place] = Channel(name)
 
     def _release(self, place: int) -> None:
-        (name,) = (name for name, where in self._places.items() if where == place)
+        name = self.channels[place].name
         _LOG.info("nothing was heard of %s for long: it is forgotten", name)
         del self._places[name]
         self._free.append(place)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from agent.types import Channel
 
-__all__ = ["Gauge", "GaugeFault", "Gauges", "distinct", "linear", "read_text", "slug"]
+__all__ = ["Gauge", "GaugeFault", "Gauges", "distinct", "label_text", "linear", "read_text", "slug"]
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES = 4096
@@ -92,6 +92,14 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8").strip()
     except UnicodeDecodeError:
         raise GaugeFault("not text") from None
+
+
+def label_text(path: Path) -> str:
+    """Content of a file that need not be there; empty where it cannot be read."""
+    try:
+        return read_text(path)
+    except (OSError, GaugeFault):
+        return ""
 
 
 def linear(scale: float, offset: float = 0.0) -> Callable[[str], float]:

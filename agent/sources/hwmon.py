@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
+import msgspec.structs
 from msgspec import Meta
 
 from agent.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import Gauge, GaugeFault, Gauges, distinct, linear, read_text, slug
+from agent.sources.gauges import Gauge, Gauges, distinct, label_text, linear, slug
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class HwmonSource:
             )
         names = distinct(gauge.channel.name for gauge in gauges)
         self._gauges = Gauges(
-            gauge._replace(channel=_renamed(gauge.channel, name)) for gauge, name in zip(gauges, names, strict=True)
+            gauge._replace(channel=msgspec.structs.replace(gauge.channel, name=name))
+            for gauge, name in zip(gauges, names, strict=True)
         )
         self.channels: tuple[Channel, ...] = self._gauges.channels
 
@@ -119,14 +121,10 @@ class HwmonSource:
         """Nothing is held open between reads."""
 
 
-def _renamed(channel: Channel, name: str) -> Channel:
-    return Channel(name, channel.unit, effect=channel.effect, minimum=channel.minimum)
-
-
 def _chips(root: Path) -> dict[str, Path]:
     """Folders of the chips by name, in the order of the kernel's numbers; equal ones are numbered."""
     folders = sorted((root / "hwmon").glob("hwmon*"), key=_number)
-    names = distinct(slug(_text(folder / "name") or folder.name) for folder in folders)
+    names = distinct(slug(label_text(folder / "name") or folder.name) for folder in folders)
     return dict(zip(names, folders, strict=True))
 
 
@@ -140,7 +138,7 @@ def _sensors(chip: str, folder: Path, quantities: Sequence[str]) -> Iterator[Gau
                 found.setdefault((match[1], int(match[2])), path)
     for quantity, index in sorted(found, key=lambda key: (list(_QUANTITIES).index(key[0]), key[1])):
         path, kind = found[quantity, index], _QUANTITIES[quantity]
-        label = slug(_text(path.with_name(f"{quantity}{index}_label"))) or f"{quantity}{index}"
+        label = slug(label_text(path.with_name(f"{quantity}{index}_label"))) or f"{quantity}{index}"
         channel = Channel(f"hwmon.{chip}.{label}", kind.unit, effect=kind.effect, minimum=kind.minimum)
         yield Gauge(channel, path, linear(kind.scale))
 
@@ -148,17 +146,10 @@ def _sensors(chip: str, folder: Path, quantities: Sequence[str]) -> Iterator[Gau
 def _zones(root: Path) -> Iterator[Gauge]:
     for folder in sorted((root / "thermal").glob("thermal_zone*"), key=_number):
         kind = _QUANTITIES["temp"]
-        name = slug(_text(folder / "type")) or folder.name
+        name = slug(label_text(folder / "type")) or folder.name
         channel = Channel(f"thermal.{name}", kind.unit, effect=kind.effect, minimum=kind.minimum)
         yield Gauge(channel, folder / "temp", linear(kind.scale))
 
 
 def _number(path: Path) -> int:
     return int(re.sub(r"\D", "", path.name) or 0)
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except (OSError, GaugeFault):
-        return ""

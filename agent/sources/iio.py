@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from agent.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import Gauge, GaugeFault, Gauges, distinct, linear, read_text, slug
+from agent.sources.gauges import Gauge, Gauges, distinct, label_text, linear, slug
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _channels(device: str, folder: Path) -> Iterator[Gauge]:
         if path.name.endswith("_raw"):
             scale *= _setting(folder, stem, kind, "scale", 1.0)
             offset = _setting(folder, stem, kind, "offset", 0.0)
-        label = slug(_text(folder / f"{stem}_label")) or stem.removeprefix("in_")
+        label = slug(label_text(folder / f"{stem}_label")) or stem.removeprefix("in_")
         channel = Channel(
             f"iio.{device}.{label}", quantity.unit, effect=quantity.effect, log_reference=quantity.log_reference
         )
@@ -139,18 +139,11 @@ def _setting(folder: Path, stem: str, kind: str, what: str, default: float) -> f
     """Scale or offset of a channel: its own, or that of its kind."""
     for path in (folder / f"{stem}_{what}", folder / f"in_{kind}_{what}"):
         try:
-            return float(_text(path))
+            return float(label_text(path))
         except ValueError:
             continue
     return default
 
 
 def _name(folder: Path) -> str:
-    return slug(_text(folder / "name")) or slug(folder.name.removeprefix("iio:"))
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except (OSError, GaugeFault):
-        return ""
+    return slug(label_text(folder / "name")) or slug(folder.name.removeprefix("iio:"))
