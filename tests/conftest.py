@@ -19,12 +19,31 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent import bundle
+from agent.config import (
+    DspotThreshold,
+    LikelihoodThreshold,
+    MadThreshold,
+    MeanStdThreshold,
+    PercentileThreshold,
+    RangeThreshold,
+    SpotThreshold,
+)
 from tools.torture.mosquitto import Mosquitto, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
+#: Every threshold that a config can name, those that calibrate with little to do so.
+THRESHOLDS = (
+    RangeThreshold(),
+    MeanStdThreshold(),
+    PercentileThreshold(),
+    MadThreshold(),
+    LikelihoodThreshold(),
+    SpotThreshold(calibration_rows=100),
+    DspotThreshold(calibration_rows=100),
+)
 # An emulated processor is some fifty times slower.
 hypothesis.settings.register_profile("emulated", max_examples=5, deadline=None)
 # How long an example takes depends on what else the machine does.

@@ -6,19 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent.config import (
-    AlertsConfig,
-    DetectionConfig,
-    DspotThreshold,
-    LikelihoodThreshold,
-    MadThreshold,
-    MeanStdThreshold,
-    PercentileThreshold,
-    RangeThreshold,
-    SpotThreshold,
-)
+from agent.config import AlertsConfig, DetectionConfig
 from agent.monitor import Monitor
 from agent.types import Channel, Frame, Verdict
+from tests.conftest import THRESHOLDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,17 +167,6 @@ def test_what_relearns_is_like_new_and_keeps_its_counts(make: Any) -> None:
         assert np.array_equal(old.strength, new.strength)
         assert np.array_equal(old.bounds(), new.bounds(), equal_nan=True)
         assert np.array_equal(old.progress(), new.progress())
-
-
-THRESHOLDS = (
-    RangeThreshold(),
-    MeanStdThreshold(),
-    PercentileThreshold(),
-    MadThreshold(),
-    LikelihoodThreshold(),
-    SpotThreshold(calibration_rows=100),
-    DspotThreshold(calibration_rows=100),
-)
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda threshold: type(threshold).__name__)

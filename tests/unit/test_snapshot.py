@@ -14,21 +14,15 @@ from agent.config import (
     AlertsConfig,
     Config,
     DetectionConfig,
-    DspotThreshold,
-    LikelihoodThreshold,
-    MadThreshold,
-    MeanStdThreshold,
     MqttConfig,
-    PercentileThreshold,
-    RangeThreshold,
     SilenceConfig,
-    SpotThreshold,
 )
 from agent.continuity import Continuity, identity
 from agent.incidents import Incidents
 from agent.monitor import Monitor
 from agent.snapshot import FORMAT, Moment, Saved, Unusable
 from agent.types import Alert, Channel, Frame
+from tests.conftest import THRESHOLDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,19 +94,7 @@ def test_a_run_cut_in_two_says_just_what_an_uncut_one_says(tmp_path: Path, defau
         assert same == alerts
 
 
-@pytest.mark.parametrize(
-    "threshold",
-    [
-        RangeThreshold(),
-        MeanStdThreshold(),
-        PercentileThreshold(),
-        MadThreshold(),
-        LikelihoodThreshold(),
-        SpotThreshold(calibration_rows=100),
-        DspotThreshold(calibration_rows=100),
-    ],
-    ids=lambda threshold: type(threshold).__name__,
-)
+@pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda threshold: type(threshold).__name__)
 def test_every_threshold_goes_on_where_it_was(tmp_path: Path, default_bundle: Bundle, threshold: Any) -> None:
     clock, settings, data = ManualClock(), config(threshold=threshold), rows(500)
     one = Run(settings, default_bundle, tmp_path, clock)
