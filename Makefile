@@ -4,7 +4,7 @@ BIN := .venv/bin
 KIND ?= cpu
 SECONDS ?= 30
 
-.PHONY: run stress test test-service test-arm check torture bench
+.PHONY: run stress test test-service test-arm check torture bench docs
 
 run:
 	@sh tools/setup.sh run
@@ -41,8 +41,15 @@ torture:
 	@sh tools/setup.sh test
 	$(BIN)/python -m tools.torture
 
+# The documentation as a site, in site/; a link that leads nowhere fails.
+docs:
+	@sh tools/setup.sh docs
+	$(BIN)/python -m mkdocs build --strict
+
 bench:
 	@sh tools/setup.sh train
 	$(BIN)/python -m tools.benchmark step --output results/step.json
 	$(BIN)/python -m tools.benchmark footprint --output results/footprint.json
 	$(BIN)/python -m tools.benchmark growth --output results/growth.json
+	$(BIN)/python -m tools.benchmark sources --output results/sources.json
+	$(BIN)/python -m tools.benchmark scale --output results/scale.json --plot results/scale.png

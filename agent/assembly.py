@@ -14,6 +14,7 @@ from agent.continuity import Continuity, identity
 from agent.errors import EdgewatchError
 from agent.incidents import Incidents
 from agent.monitor import Monitor
+from agent.rules import ChannelRules
 from agent.sampler import Sampler
 from agent.sources import source_class
 
@@ -39,7 +40,7 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
     try:
         for position, part in enumerate(config.sources):
             name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
-            opened.append((name, source_class(part.type)(part, config.interval_s)))
+            opened.append((name, source_class(part.type)(part, part.interval_s or config.interval_s)))
     except BaseException as error:
         if isinstance(error, EdgewatchError) and error.place.startswith("$"):
             # A source knows the path of its own keys only.
@@ -84,7 +85,11 @@ class Assembly:
         self._models = models
         self._clock = clock
         self._instance = instance
-        self.sampler = Sampler(open_sources(config), config.interval_s, clock)
+        every = [round(config.ticks_between(part)) for part in config.sources]
+        rules = ChannelRules(config.channels)
+        self.sampler = Sampler(
+            open_sources(config), config.interval_s, clock, every=every, rules=rules, derived=config.derived
+        )
         #: Whether any channel has come or gone; whoever acts on it sets it back.
         self.changed = False
         self.model = bundle.labels(models)
@@ -99,8 +104,10 @@ class Assembly:
         )
 
     def _new_monitor(self) -> Monitor:
-        config = self._config
-        return Monitor(self.sampler.channels, self._models, config.detection, config.alerts, config.interval_s)
+        config, sampler = self._config, self.sampler
+        return Monitor(
+            sampler.channels, self._models, config.detection, config.alerts, config.interval_s, sampler.every
+        )
 
     def _new_incidents(self) -> Incidents:
         return Incidents(
@@ -111,6 +118,7 @@ class Assembly:
             model=self.model,
             instance=self._instance,
             clock_synced=self._clock.synchronised,
+            every=self.sampler.every,
         )
 
     def judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:

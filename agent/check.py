@@ -13,6 +13,7 @@ from agent.errors import EdgewatchError
 from agent.inference import runtime_name
 from agent.lastgood import load_bundles
 from agent.monitor import Monitor
+from agent.rules import ChannelRules
 from agent.sampler import Sampler
 from agent.types import NOBODY
 from agent.wording import quantity
@@ -98,7 +99,8 @@ def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
 
 def _ticks(config: Config, steps: int, interval_s: float) -> Iterator[tuple[tuple[Channel, ...], Frame]]:
     """Channels and frame of some ticks."""
-    sampler = Sampler(open_sources(config), interval_s, SystemClock())
+    rules = ChannelRules(config.channels)
+    sampler = Sampler(open_sources(config), interval_s, SystemClock(), rules=rules, derived=config.derived)
     try:
         for frame in itertools.islice(sampler.frames(), steps):
             sampler.changes()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
-from agent.errors import EdgewatchError
+from agent.errors import EdgewatchError, EnvironmentFault, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", parents=[configured], help="read the sources and print, publish nothing")
     probe.add_argument("--steps", type=int, default=3, metavar="N", help="how many ticks (default 3)")
     probe.set_defaults(command=_probe)
+    discover = commands.add_parser(
+        "discover", parents=[common], help="look at this machine and write a configuration for it"
+    )
+    discover.add_argument("--output", type=Path, metavar="FILE", help="a new file; without it, it is printed")
+    discover.add_argument("--broker", default="localhost", metavar="HOST[:PORT]", help="where to listen for readings")
+    discover.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long to listen (default 10)")
+    discover.set_defaults(command=_discover)
+    watch = commands.add_parser("watch", parents=[configured], help="show a node in the terminal, as it is now")
+    watch.add_argument("node", nargs="?", metavar="NODE", help="default: the configuration's")
+    watch.add_argument("--svg", type=Path, metavar="FILE", help="wait for an incident, write a picture of it, end")
+    watch.set_defaults(command=_watch)
     replay = commands.add_parser("replay", parents=[configured], help="run the production step over a CSV file")
     replay.add_argument("--input", type=Path, required=True, metavar="CSV")
     replay.add_argument("--bundle", type=Path, metavar="DIR", help="models, instead of the config's")
     replay.add_argument("--output", type=Path, metavar="CSV", help="one row a step: scores, expectations, thresholds")
     replay.add_argument("--incidents", type=Path, metavar="JSONL", help="the alerts, one a line")
+    replay.add_argument("--plot", type=Path, metavar="FILE", help="a page .html that plays it back, a .png, a .gif")
     replay.add_argument("--held", action="store_true", help="there, also what the alert budget held back")
     replay.set_defaults(command=_replay)
     discovery = commands.add_parser("discovery", parents=[configured], help="what Home Assistant is told of this node")
@@ -102,6 +114,7 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import agent.lean  # noqa: F401, PLC0415 - first: it spares what others would take along
     from agent.clock import SystemClock  # noqa: PLC0415
     from agent.daemon import Daemon  # noqa: PLC0415
 
@@ -132,6 +145,47 @@ def _probe(options: argparse.Namespace) -> int:
     return 0
 
 
+def _discover(options: argparse.Namespace) -> int:
+    from agent.survey import Machine, survey  # noqa: PLC0415
+
+    host, _, port = options.broker.rpartition(":") if ":" in options.broker else (options.broker, "", "1883")
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise UserError(f"{options.broker!r} is no broker", place="--broker", remedy="such as localhost:1883")
+    if options.output and options.output.exists():
+        raise UserError("is there already", place=str(options.output), remedy="name another file, or remove it")
+    machine = Machine(broker=(host, int(port)), listen_s=max(options.seconds, 0.0))
+    text = survey(machine, lambda line: print(line, file=sys.stderr))  # noqa: T201 - progress, for a person
+    if not options.output:
+        print(text, end="")  # noqa: T201 - what was asked for
+        return 0
+    try:
+        options.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror}", place=str(options.output), remedy="name a file in another folder"
+        ) from error
+    print(f"{options.output} is written; next: edgewatch check --config {options.output}")  # noqa: T201
+    return 0
+
+
+def _watch(options: argparse.Namespace) -> int:
+    try:
+        from agent import view  # noqa: PLC0415
+    except ImportError as error:
+        raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[watch]'") from error
+    config = _config(options)
+    node = options.node or config.node
+    if options.svg:
+        options.svg.write_text(view.picture_of_incident(config.mqtt, node), encoding="utf-8")
+        return 0
+    hint = "Ctrl-C ends the view" if config.mqtt.metrics_interval_s else _NO_METRICS
+    view.watch(config.mqtt, node, hint=hint)
+    return 0
+
+
+_NO_METRICS = "Ctrl-C ends the view · channels are shown where the agent has mqtt: {metrics_interval_s: 1}"
+
+
 def _replay(options: argparse.Namespace) -> int:
     from agent.replay import replay  # noqa: PLC0415
 
@@ -143,6 +197,7 @@ def _replay(options: argparse.Namespace) -> int:
             output=options.output,
             incidents=options.incidents,
             held=options.held,
+            plot=options.plot,
         )
     )
     return 0

@@ -1,37 +1,31 @@
-"""The configuration: typed, every error at once, each with its line and its ``$.path``.
-
-YAML is read by the core schema of YAML 1.2 only, so that ``NO`` stays a word, ``12:30`` a text and ``1e3`` a number;
-anchors, aliases, tags and duplicate keys are refused, and the size is capped.
-"""
+"""The configuration: typed, every error at once, each with its line and its ``$.path``."""
 
 from __future__ import annotations
 
 import datetime
-import difflib
 import ipaddress
 import math
 import os
 import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import msgspec
-import msgspec.structs
-import yaml
 
+from agent.checking import Checker, nearest, shown
+from agent.document import MAX_BYTES, Document
 from agent.errors import UserError
 from agent.signature import read_key
-from agent.sources import REGISTRY, source_class
+from agent.sources import known_sources, source_class
 from agent.sources.base import SourceConfig  # noqa: TC001 - msgspec resolves the hint at run time
 from agent.transport import TlsConfig  # noqa: TC001 - the same
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = [
     "AlertsConfig",
+    "ChannelConfig",
     "Config",
+    "DerivedConfig",
     "DetectionConfig",
     "DspotThreshold",
     "HistoryConfig",
@@ -54,11 +48,6 @@ __all__ = [
     "parse",
 ]
 
-# What lies within is read in about a second, whatever it says.
-_MAX_BYTES = 1 << 18
-_MAX_DEPTH = 20
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
-_MOST_NODES = 15_000
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 # Levels of topics: no wildcards, no control characters, and not the broker's own, which begin with a dollar sign.
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
@@ -251,6 +240,93 @@ class AlertsConfig(_Section, frozen=True):
     maintenance: Annotated[tuple[MaintenanceConfig, ...], msgspec.Meta(max_length=1000)] = ()
 
 
+class ChannelConfig(_Section, frozen=True):
+    """What is so of some channels, whichever source they come from; what is not said stays as the source has it.
+
+    Parameters
+    ----------
+    names
+        ``*``, ``?`` and ``[…]`` match as in a shell.
+    unit
+        As printed behind values.
+    effect
+        Smallest difference from what is expected that is worth an alert; on a logarithmic scale a factor above 1.
+    log_reference
+        Above 0: values are compared by their ratios, as suits rates and latencies; what is small against this counts as
+        still.
+    minimum, maximum
+        What the channel can show at all.
+    alarm_below, alarm_above
+        Hard limits.
+    invalid_below, invalid_above
+        What lies beyond is no reading, but a fault: it is counted and taken as missing.
+    sensitivity
+        Strength of its anomalies is multiplied by this.
+    silent
+        It raises no alerts, but those of its hard limits.
+    """
+
+    names: _Patterns
+    unit: Annotated[str, msgspec.Meta(max_length=16)] | None = None
+    effect: _NotNegative | None = None
+    log_reference: _NotNegative | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    alarm_below: float | None = None
+    alarm_above: float | None = None
+    invalid_below: float | None = None
+    invalid_above: float | None = None
+    sensitivity: Annotated[float, msgspec.Meta(gt=0, le=100)] | None = None
+    silent: bool | None = None
+
+    def __post_init__(self) -> None:
+        for low, high in (
+            ("minimum", "maximum"),
+            ("alarm_below", "alarm_above"),
+            ("invalid_below", "invalid_above"),
+        ):
+            below, above = getattr(self, low), getattr(self, high)
+            if below is not None and above is not None and below >= above:
+                raise ValueError(f"{low} {below:g} is not below {high} {above:g}")
+
+
+class DerivedConfig(_Section, frozen=True):
+    """A channel that is worked out from others.
+
+    Parameters
+    ----------
+    name
+        Of the channel.
+    how
+        ``rate`` of one a second, ``difference`` or ``ratio`` of two, ``sum`` of many.
+    of
+        Names of channels of sources, or of derived ones above; in those of a sum ``*``, ``?`` and ``[…]`` match as in a
+        shell.
+    unit
+        As printed behind values.
+    over_s
+        A rate is that since so long ago; since the reading before where it is 0.
+    counter
+        Of a rate: the channel only counts up, and when it is less than before it has begun anew.
+    """
+
+    name: _Pattern
+    how: Literal["rate", "difference", "ratio", "sum"]
+    of: _Patterns
+    unit: Annotated[str, msgspec.Meta(max_length=16)] = ""
+    over_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 0.0
+    counter: bool = False
+
+    def __post_init__(self) -> None:
+        needed = {"rate": 1, "difference": 2, "ratio": 2}.get(self.how, len(self.of))
+        if len(self.of) != needed:
+            raise ValueError(f"a {self.how} is of {needed} channel{'s' if needed > 1 else ''}, not of {len(self.of)}")
+        if self.how != "sum" and re.search(r"[*?\[]", "".join(self.of)):
+            raise ValueError(f"a {self.how} is of channels called by their names: only a sum takes patterns")
+        if self.how != "rate" and (self.over_s or self.counter):
+            raise ValueError(f"over_s and counter belong to a rate, not to a {self.how}")
+
+
 class OutboxConfig(_Section, frozen=True):
     """How many alerts wait for a broker that is away.
 
@@ -376,10 +452,20 @@ class Config(_Section, frozen=True):
         Where alerts wait until they are delivered; by default what systemd gives, or ``~/.local/state/edgewatch``.
     sources
         What is read, by default this host; each entry has a ``type`` and that source's keys.
+    channels
+        What is so of some channels, whichever source they come from; the last entry that says something of one counts.
+    derived
+        Channels worked out from others.
     models
         Bundles, ``builtin`` or a folder; several run side by side.
     trusted_keys
         Ed25519 public keys in base64. Where there are any, bundles other than ``builtin`` must be signed by one.
+    detection
+        How errors are judged.
+    alerts
+        When an anomaly becomes an incident, and when it ends.
+    mqtt
+        The broker and what is published there.
     outbox
         How much waits for a broker that is away.
     history
@@ -392,6 +478,8 @@ class Config(_Section, frozen=True):
     interval_s: Annotated[float, msgspec.Meta(ge=1e-4, le=86400)] = 1.0
     state_dir: str = msgspec.field(default_factory=_default_state_dir)
     sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
+    channels: Annotated[tuple[ChannelConfig, ...], msgspec.Meta(max_length=1000)] = ()
+    derived: Annotated[tuple[DerivedConfig, ...], msgspec.Meta(max_length=1000)] = ()
     models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4)] = ("builtin",)
     trusted_keys: tuple[str, ...] = ()
     detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
@@ -406,6 +494,17 @@ class Config(_Section, frozen=True):
             read_key(key)
         if self.alerts.confirm_s > _MOST_CONFIRMING * self.interval_s:
             raise ValueError(f"alerts.confirm_s is longer than {_MOST_CONFIRMING:,} times interval_s")
+        for index, source in enumerate(self.sources):
+            turns = self.ticks_between(source)
+            if turns < 1 or not math.isclose(turns, round(turns), rel_tol=1e-6):
+                raise ValueError(
+                    f"sources[{index}].interval_s {source.interval_s:g} is no whole multiple of interval_s, which is "
+                    f"{self.interval_s:g}"
+                )
+
+    def ticks_between(self, source: SourceConfig) -> float:
+        """How many times as long as the node's interval a source's is."""
+        return 1.0 if source.interval_s is None else source.interval_s / self.interval_s
 
 
 def load(path: Path) -> Config:
@@ -423,7 +522,7 @@ def load_as(kind: type[_Struct], path: Path) -> _Struct:
     """Read a YAML file as strictly into a struct of another kind; see `load`."""
     try:
         with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(
             f"cannot read the configuration: {error.strerror or error}",
@@ -440,15 +539,36 @@ def parse(raw: bytes, name: str = "config") -> Config:
 
 def _parse_as(kind: type[_Struct], raw: bytes, name: str) -> _Struct:
     """Read a YAML text as strictly into a struct of another kind; see `load`."""
-    if len(raw) > _MAX_BYTES:
-        raise UserError("larger than 256 KiB", place=name, remedy="a configuration is a few hundred lines")
-    document = _Document(name)
+    document = Document(name)
     tree = document.read(raw)
-    checker = _Checker(document)
+    checker = Checker(document, {(Config, "sources"): _sources})
     struct = checker.struct(kind, {} if tree is None else tree, "$")
     if checker.problems:
         raise UserError("\n".join(checker.problems))
     return cast("_Struct", struct)
+
+
+def _sources(checker: Checker, value: Any, path: str) -> Any:
+    if not isinstance(value, list) or not value:
+        checker.report(path, f"expected a list of sources, got {shown(value)}")
+        return None
+    return tuple(_source(checker, item, f"{path}[{i}]") for i, item in enumerate(value))
+
+
+def _source(checker: Checker, value: Any, path: str) -> SourceConfig | None:
+    if not isinstance(value, dict) or "type" not in value:
+        checker.report(path, f"expected a mapping with key 'type': one of {', '.join(known_sources())}")
+        return None
+    name = str(value["type"])
+    try:
+        kind = source_class(name)
+    except KeyError:
+        checker.report(f"{path}.type", f"unknown source {name!r}{nearest(name, known_sources())}")
+        return None
+    except UserError as error:
+        checker.report(f"{path}.type", str(error))
+        return None
+    return checker.struct(kind.Config, value, path)  # type: ignore[no-any-return]
 
 
 def json_schema() -> dict[str, Any]:
@@ -456,7 +576,7 @@ def json_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(Config)
     definitions = schema["$defs"]
     alternatives = []
-    for name in REGISTRY:
+    for name in known_sources():
         config_type = source_class(name).Config
         (parts,), more = msgspec.json.schema_components((config_type,), ref_template="#/$defs/{name}")
         definitions.update(more)
@@ -465,249 +585,3 @@ def json_schema() -> dict[str, Any]:
         alternatives.append(parts)
     definitions["Config"]["properties"]["sources"] = {"type": "array", "items": {"oneOf": alternatives}}
     return schema
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the core schema's scalars and nothing that can surprise."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
-
-    def __init__(self, raw: bytes, inspect: Callable[[yaml.Event], None]) -> None:
-        super().__init__(raw)
-        self._inspect = inspect
-        self._nodes = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Look at what comes before it is taken in."""
-        self._inspect(self.peek_event())  # type: ignore[no-untyped-call]
-        self._nodes += 1
-        if self._nodes > _MOST_NODES:
-            raise yaml.scanner.ScannerError(None, None, f"more than {_MOST_NODES:,} values", self.get_mark())
-        return super().compose_node(parent, index)
-
-    def fetch_flow_collection_start(self, token: Any) -> None:
-        """Refuse deep nests at once: scanning them takes a time that grows with the square of their depth."""
-        self._refuse_depth(self.flow_level)
-        super().fetch_flow_collection_start(token)
-
-    def add_indent(self, column: int) -> bool:
-        """The same for nests by indentation."""
-        self._refuse_depth(len(self.indents))
-        return super().add_indent(column)
-
-    def _refuse_depth(self, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
-
-
-for _tag, _pattern, _first in (
-    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
-):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first] if _tag != "null" else ["", *_first]
-    )
-
-
-class _Document:
-    """A YAML text as plain Python values, with the line of every path remembered."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._lines: dict[str, int] = {"$": 1}
-
-    def place(self, path: str) -> str:
-        """``file:line: $.path`` of a path, or of its nearest ancestor that stands in the file."""
-        known = path
-        while known not in self._lines:  # down to $, which always is
-            known = known[: max(known.rfind("."), known.rfind("["), 1)]
-        return f"{self.name}:{self._lines[known]}: {path}"
-
-    def read(self, raw: bytes) -> Any:
-        """Parse; raises `UserError` for what is no YAML of ours."""
-        try:
-            loader = _Loader(raw, self._refuse_surprises)
-            node = loader.get_single_node()
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            line = getattr(mark, "line", 0) + 1
-            raise UserError(
-                f"not valid YAML: {error.problem or error.context}",
-                place=f"{self.name}:{line}",
-                remedy="check the indentation, and quote texts with special characters",
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"not valid YAML: {' '.join(str(error).split())}", place=self.name, remedy="save the file as UTF-8 text"
-            ) from error
-        return None if node is None else self._value(node, "$", 0)
-
-    def _refuse_surprises(self, event: yaml.Event) -> None:
-        what = None
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            what = "anchors and aliases are not supported"
-        elif getattr(event, "tag", None):
-            what = "tags are not supported"
-        if what:
-            raise UserError(
-                what, place=f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}", remedy="write the value out"
-            )
-
-    def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
-        line = node.start_mark.line + 1
-        self._lines.setdefault(path, line)
-        if depth > _MAX_DEPTH:
-            raise UserError("nested too deeply", place=f"{self.name}:{line}", remedy="a configuration is flat")
-        self._refuse_no_text(node)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value)]
-        return _scalar(node)
-
-    def _refuse_no_text(self, node: yaml.Node) -> None:
-        """Refuse what no file, topic or message can hold."""
-        if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
-            place = f"{self.name}:{node.start_mark.line + 1}"
-            raise UserError("a text with \\0 or half a character", place=place, remedy="leave it out")
-
-    def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            key = str(key_node.value)
-            self._refuse_no_text(key_node)
-            if not isinstance(key_node, yaml.ScalarNode) or key in mapping:
-                what = f"key {key!r} stands twice" if key in mapping else "a key must be a plain word"
-                raise UserError(what, place=f"{self.name}:{line}: {path}", remedy="keep one of them")
-            self._lines[f"{path}.{key}"] = line
-            mapping[key] = self._value(value_node, f"{path}.{key}", depth + 1)
-        return mapping
-
-
-def _scalar(node: yaml.Node) -> Any:
-    kind = node.tag.rsplit(":", 1)[1]
-    if kind == "null":
-        return None
-    if kind == "bool":
-        return node.value.lower() == "true"
-    if kind == "int" and len(node.value) <= 30:
-        return int(node.value)
-    if kind == "float":
-        return float(node.value)
-    return node.value
-
-
-class _Checker:
-    """Converts plain values to structs, going on after each problem."""
-
-    def __init__(self, document: _Document) -> None:
-        self._document = document
-        self.problems: list[str] = []
-
-    def struct(self, kind: type[msgspec.Struct], value: Any, path: str) -> Any:
-        """Convert a mapping; None when there was any problem in it."""
-        if not isinstance(value, dict):
-            self._report(path, f"expected a mapping of keys, got {_shown(value)}")
-            return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        before = len(self.problems)
-        converted = {}
-        for key, item in value.items():
-            where = f"{path}.{key}"
-            if key not in fields:
-                self._report(where, f"unknown key{_nearest(key, fields)}")
-            elif item is None and not fields[key].required:
-                continue  # a section whose keys are all commented out
-            elif kind is Config and key == "sources":
-                converted[key] = self._sources(item, where)
-            else:
-                converted[fields[key].name] = self._typed(fields[key].type, item, where)
-        for key, field in fields.items():
-            if field.required and key not in value:
-                self._report(path, f"required key {key!r} is missing")
-        if len(self.problems) > before:
-            return None
-        try:
-            return kind(**converted)
-        except (ValueError, TypeError) as error:  # from a struct's own __post_init__
-            self._report(path, str(error))
-            return None
-
-    def _typed(self, hint: Any, value: Any, path: str) -> Any:
-        """Convert a value; structs inside are walked here, so that each reports all of its problems."""
-        if get_origin(hint) is Annotated and _structs_in(hint):
-            hint = get_args(hint)[0]
-        structs = _structs_in(hint)
-        if structs and not (value is None and type(None) in get_args(hint)):
-            if get_origin(hint) in {tuple, list}:
-                if isinstance(value, list):
-                    return tuple(self._typed(get_args(hint)[0], item, f"{path}[{i}]") for i, item in enumerate(value))
-            elif structs[0].__struct_config__.tag is None:
-                return self.struct(structs[0], value, path)
-            else:
-                return self._tagged(structs, value, path)
-        try:
-            return msgspec.convert(value, hint)
-        except msgspec.ValidationError as error:
-            problem, _, tail = str(error).partition(" - at `")
-            self._report(
-                path + tail.removeprefix("$").rstrip("`"), f"{_lowered(problem)} (the value is {_shown(value)})"
-            )
-            return None
-
-    def _tagged(self, structs: list[type[msgspec.Struct]], value: Any, path: str) -> Any:
-        field = structs[0].__struct_config__.tag_field
-        known = {str(kind.__struct_config__.tag): kind for kind in structs}
-        if not isinstance(value, dict) or field not in value:
-            self._report(path, f"expected a mapping with key {field!r}: one of {', '.join(known)}")
-            return None
-        name = value[field]
-        if not isinstance(name, str) or name not in known:
-            self._report(f"{path}.{field}", f"unknown {field} {name!r}{_nearest(str(name), known)}")
-            return None
-        return self.struct(known[name], {k: v for k, v in value.items() if k != field}, path)
-
-    def _sources(self, value: Any, path: str) -> Any:
-        if not isinstance(value, list) or not value:
-            self._report(path, f"expected a list of sources, got {_shown(value)}")
-            return None
-        return tuple(self._source(item, f"{path}[{i}]") for i, item in enumerate(value))
-
-    def _source(self, value: Any, path: str) -> SourceConfig | None:
-        if not isinstance(value, dict) or "type" not in value:
-            self._report(path, f"expected a mapping with key 'type': one of {', '.join(REGISTRY)}")
-            return None
-        name = value["type"]
-        if not isinstance(name, str) or name not in REGISTRY:
-            self._report(f"{path}.type", f"unknown source {name!r}{_nearest(str(name), REGISTRY)}")
-            return None
-        return self.struct(source_class(name).Config, value, path)  # type: ignore[no-any-return]
-
-    def _report(self, path: str, problem: str) -> None:
-        self.problems.append(f"{self._document.place(path)}: {problem}")
-
-
-def _structs_in(hint: Any) -> list[type[msgspec.Struct]]:
-    """The struct types that a type hint names, whether optional, in a union, in a list or annotated."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return [hint]
-    return [found for part in get_args(hint) for found in _structs_in(part)]
-
-
-def _nearest(key: str, known: Any) -> str:
-    matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; known are {', '.join(sorted(known))}"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]

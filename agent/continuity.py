@@ -50,7 +50,8 @@ def identity(config: Config, models: Sequence[Bundle], channels: Sequence[Channe
     return {
         "models": _digest([bundle.manifest for bundle in models]),
         "channels": _digest(list(channels)),
-        "interval_s": repr(config.interval_s),
+        "interval_s": repr([config.interval_s, *(part.interval_s for part in config.sources)]),
+        "rules": _digest([config.channels, config.derived]),
         "detection": _digest(config.detection),
         "alerts": _digest([getattr(alerts, name) for name in _ALERT_NUMBERS]),
     }

@@ -15,12 +15,11 @@ from agent.commands import Acknowledge, Relearn, Silence, Unsilence
 from agent.delivery import Delivery
 from agent.digest import Held
 from agent.errors import EdgewatchError, EnvironmentFault
-from agent.health import StepTimes, rss_mib, settle_memory
+from agent.health import StepTimes, confine_memory, rss_mib, settle_memory
 from agent.history import History
 from agent.lastgood import load_bundles, load_or_last_good
 from agent.notify import Notifier
 from agent.outbox import Outbox
-from agent.prometheus import Page
 from agent.publisher import Publisher
 from agent.remote import Remote
 from agent.silence import matching
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from agent.clock import Clock
     from agent.commands import Command
     from agent.config import Config
+    from agent.prometheus import Page
     from agent.types import Alert, Channel, Frame, HeldBack, Status, Verdict
 
 __all__ = ["Daemon"]
@@ -47,6 +47,14 @@ def _open_history(config: Config, channels: Sequence[Channel]) -> History | None
         return None
     directory = Path(config.history.directory or Path(config.state_dir, "history"))
     return History(directory, channels, config.interval_s, round(config.history.max_mb * 1e6))
+
+
+def _open_page(config: Config) -> Page | None:
+    if config.prometheus is None:
+        return None
+    from agent.prometheus import Page  # noqa: PLC0415 - with a web server, for those who ask for it
+
+    return Page(config.prometheus)
 
 
 class Daemon:
@@ -69,6 +77,7 @@ class Daemon:
     """
 
     def __init__(self, config: Config, clock: Clock, reload: Callable[[], Config] | None = None) -> None:
+        confine_memory()
         self._config = config
         self._clock = clock
         self._reload = reload
@@ -92,7 +101,7 @@ class Daemon:
         self._frame: Frame | None = None
         self._notify = Notifier(clock)
         self._due = dict.fromkeys(("state", "metrics", "health", "digest", "page"), self._started_ns)
-        self._page = Page(config.prometheus) if config.prometheus else None
+        self._page = _open_page(config)
 
     def request_reload(self) -> None:
         """Read the configuration again before the next tick; safe in a signal handler."""
@@ -309,8 +318,9 @@ class Daemon:
             missed_ticks=sampler.missed,
             step_ms_p50=median_ms,
             step_ms_p99=high_ms,
-            invalid_readings=self._watch.monitor.invalid,
+            invalid_readings=self._watch.monitor.invalid + sampler.invalid,
             source_failures=sampler.failures,
+            left_out=sampler.left_out,
             outbox_depth=self._delivery.depth,
             outbox_durable=self._outbox.durable,
             dropped=self._outbox.dropped,
@@ -389,7 +399,7 @@ class Daemon:
             self._page.close()
             self._page = None
         try:
-            self._page = Page(new.prometheus) if new.prometheus else None
+            self._page = _open_page(new)
         except EdgewatchError as error:
             _LOG.error("reload: %s", error)
 
@@ -401,4 +411,5 @@ def _of_channels(count: int) -> str:
 def _watch_part(config: Config) -> tuple[object, ...]:
     """What rings, thresholds and incidents depend on; silences do not disturb them."""
     alerts = msgspec.structs.replace(config.alerts, silences=(), maintenance=())
-    return (config.node, config.interval_s, config.sources, config.models, config.detection, alerts)
+    what = (config.sources, config.channels, config.derived)
+    return (config.node, config.interval_s, what, config.models, config.detection, alerts)

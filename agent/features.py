@@ -82,7 +82,7 @@ class Scale:
         Returns
         -------
         scaled
-            float64[n_channels]; meaningless where not valid.
+            float64[n_channels]; 0 where not valid.
         valid
             bool[n_channels], False where missing, infinite or absurd (beyond 1e30).
         """
@@ -108,6 +108,9 @@ class Seasons:
     ----------
     day
         int64[n_channels], rows a day; 0 for a channel whose days are not told apart, and then all its features are 0.
+    thin
+        Of so many rows one is remembered, where a day has a multiple of them: a day before is then that day's nearest
+        remembered row.
 
     Examples
     --------
@@ -121,7 +124,9 @@ class Seasons:
     _SLOW: ClassVar[bool] = True
     _SCRATCH: ClassVar[tuple[str, ...]] = ("_columns",)
 
-    def __init__(self, day: IntArray) -> None:
+    def __init__(self, day: IntArray, thin: int = 1) -> None:
+        self._thin = thin = 1 if (day % thin).any() else thin
+        day = day // thin
         self._lags = np.stack((day, day + 1, 7 * day))
         self._capacity = int(self._lags.max()) + 1
         self._none = not day.any()
@@ -133,14 +138,15 @@ class Seasons:
     def skip_to(self, row: int) -> None:
         """Go on with the row of that number, from 0; what was between is not known."""
         if not self._none:
-            missed = np.arange(max(self.rows, row - self._capacity), row)
+            begin, end = -(-self.rows // self._thin), row // self._thin
+            missed = np.arange(max(begin, end - self._capacity), end)
             self._values[missed % self._capacity] = np.nan
         self.rows = row
 
     def push(self, scaled: Float64Array) -> None:
         """Take in a row, float64[n_channels] on the channels' scale."""
         if not self._none:
-            self._values[self.rows % self._capacity] = scaled
+            self._values[self.rows // self._thin % self._capacity] = scaled
         self.rows += 1
 
     def departure(self, scaled: Float64Array) -> Float64Array:
@@ -180,7 +186,7 @@ class Seasons:
 
     def _then(self) -> tuple[BoolArray, Float64Array]:
         """Whether day and week are known, bool[2, n]; values a day, a day and a row, a week before, float64[3, n]."""
-        then = self._values[(self.rows - self._lags) % self._capacity, self._columns].astype(np.float64)
+        then = self._values[(self.rows // self._thin - self._lags) % self._capacity, self._columns].astype(np.float64)
         there = np.isfinite(then)
         known = (self._lags[0] > 0) & np.stack((there[0] & there[1], there[2]))
         return known, np.where(there, then, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class FlatLine:
     (True, True, True)
     """
 
+    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_settled": False}
+
     def __init__(self, n_channels: int, interval_s: float, floor: Float64Array | float) -> None:
         self._floor = floor
         self._share_rows = max(_SHARE_ROWS, _SHARE_S / interval_s)
@@ -57,9 +59,12 @@ class FlatLine:
         # Share of changes until now, and as it was when the present run began.
         self._share = np.zeros(n_channels)
         self._share_before = np.zeros(n_channels)
+        # Whether every channel has so many readings that the share of changes is that of the ten minutes.
+        self._settled = False
+        self._never = np.zeros(n_channels)
 
     def step(self, scaled: Float64Array, valid: BoolArray) -> Float64Array:
-        """Take in a row; give the strength of the rule, float64[n_channels]: 1 and more is stuck.
+        """Take in a row; give the strength of the rule, float64[n_channels]: 1 and more is stuck, 0 may stand for less.
 
         Parameters
         ----------
@@ -71,13 +76,19 @@ class FlatLine:
         self._seen += valid
         # A comparison with NaN is False: the first reading is a change.
         changed = valid & ~(np.abs(scaled - self._value) <= self._floor)
-        rate = valid / np.minimum(np.maximum(self._seen, 1.0), self._share_rows)
+        if self._settled:
+            rate = valid / self._share_rows
+        else:
+            rate = valid / np.minimum(np.maximum(self._seen, 1.0), self._share_rows)
+            self._settled = bool(self._seen.min() >= self._share_rows)
         self._share += rate * (changed - self._share)
         self._longest *= self._kept
         np.maximum(self._longest, self._run, out=self._longest, where=changed)
         np.copyto(self._share_before, self._share, where=changed)
         np.copyto(self._value, scaled, where=changed)
         self._run = np.where(changed, 1.0, self._run + valid)
+        if self._run.max() < self._shortest:
+            return self._never
         lively = (self._share_before > _LIVELY) & (self._seen - self._run >= self._share_rows)
         strength: Float64Array = lively * self._run / np.maximum(self._shortest, _TIMES_LONGEST * self._longest)
         return strength

@@ -1,9 +1,11 @@
-"""Thousands of channels, watched in groups whose turns are spread over time, so that no tick bears all of the work."""
+"""Channels watched in groups: of those that are read at the same pace, and of thousands so many at a time.
+
+Turns of the groups are spread over time, so that no tick bears all of the work.
+"""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec.structs
 import numpy as np
@@ -25,6 +27,21 @@ __all__ = ["LANES", "GroupedWatch"]
 LANES = 256
 
 
+class _Group(NamedTuple):
+    """Channels that are watched together.
+
+    Parameters
+    ----------
+    places
+        int64[m], in the frames.
+    every
+        Frames between their turns.
+    """
+
+    places: IntArray
+    every: int
+
+
 class GroupedWatch(Watch):
     """Watches channels as `UniversalWatch` does, group by group; the groups' blocks end at different rows.
 
@@ -38,7 +55,11 @@ class GroupedWatch(Watch):
         The config's sections.
     interval_s
         Seconds between frames, to which all times are rounded.
+    every
+        int64[n_channels], frames between the turns of each channel; 1 for all by default.
     """
+
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("_groups", "_order")
 
     def __init__(
         self,
@@ -47,26 +68,30 @@ class GroupedWatch(Watch):
         detection: DetectionConfig,
         alerts: AlertsConfig,
         interval_s: float,
+        every: IntArray | None = None,
     ) -> None:
         super().__init__(channels, alerts, interval_s)
-        n = len(channels)
-        count = -(-n // LANES)
-        bounds = [round(n * part / count) for part in range(count + 1)]
-        self._places = [slice(begin, end) for begin, end in pairwise(bounds)]
-        # The largest piece of work comes once in so many rows.
-        cycle = max(1, round(detection.block_s / interval_s)) * networks.manifest.autoencoder.stride
-        self._watches = [
-            UniversalWatch(
-                channels[place],
+        every = np.ones(len(channels), np.int64) if every is None else every
+        self._groups = _groups(every)
+        # Where in the groups, one behind the other, each channel is.
+        self._order = np.argsort(np.concatenate([group.places for group in self._groups]), kind="stable")
+        # Of each group, the frame that its newest row was; -1 before the first.
+        self._newest = np.full(len(self._groups), -1)
+        self._watches = []
+        for number, group in enumerate(self._groups):
+            step_s = interval_s * group.every
+            # The largest piece of work comes once in so many rows.
+            cycle = max(1, round(detection.block_s / step_s)) * networks.manifest.autoencoder.stride
+            watch = UniversalWatch(
+                [channels[place] for place in group.places.tolist()],
                 networks,
                 detection,
                 alerts,
-                interval_s,
-                phase=cycle * part // count,
-                with_readout=False,
+                step_s,
+                phase=cycle * number // len(self._groups),
+                sparing=every.size > LANES,
             )
-            for part, place in enumerate(self._places)
-        ]
+            self._watches.append(watch)
 
     @property
     def invalid(self) -> int:  # type: ignore[override]
@@ -75,27 +100,45 @@ class GroupedWatch(Watch):
 
     def step(self, frame: Frame) -> Verdict:
         """See `Watch.step`."""
-        values = frame.values
-        parts = [
-            watch.step(msgspec.structs.replace(frame, values=values[place]))
-            for place, watch in zip(self._places, self._watches, strict=True)
-        ]
-        return Verdict.side_by_side(parts, values, self._in_units)
+        parts = [self._part(number, frame) for number in range(len(self._groups))]
+        return Verdict.side_by_side(parts, self._order, frame.values, self._in_units)
+
+    def _part(self, number: int, frame: Frame) -> Verdict:
+        """What a group says of a frame, or at rest between its turns."""
+        group, watch, newest = self._groups[number], self._watches[number], int(self._newest[number])
+        if frame.due is not None and not frame.due[group.places[0]]:
+            return watch.rest()
+        if group.every > 1 and newest >= 0:
+            missed = round((frame.seq - newest) / group.every) - 1
+            if missed > 0:
+                watch.skip(missed)
+        self._newest[number] = frame.seq
+        return watch.step(msgspec.structs.replace(frame, values=frame.values[group.places], due=None))
 
     def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
         """See `Watch.replace`."""
-        for place, watch in zip(self._places, self._watches, strict=True):
-            own = np.flatnonzero((places >= place.start) & (places < place.stop))
+        for group, watch in zip(self._groups, self._watches, strict=True):
+            own = np.flatnonzero(np.isin(places, group.places))
             if own.size:
-                watch.replace(places[own] - place.start, [channels[index] for index in own.tolist()])
+                watch.replace(np.searchsorted(group.places, places[own]), [channels[index] for index in own.tolist()])
 
     def skip(self, rows: int) -> None:
-        """See `Watch.skip`."""
-        for watch in self._watches:
-            watch.skip(rows)
+        """See `Watch.skip`; a group that has turns sees by itself which it missed."""
+        for group, watch in zip(self._groups, self._watches, strict=True):
+            if group.every == 1:
+                watch.skip(rows)
 
     def _in_units(self, scaled: Float64Array) -> Float64Array:
-        return np.concatenate(
-            [watch.in_units(scaled[..., place]) for place, watch in zip(self._places, self._watches, strict=True)],
-            axis=-1,
-        )
+        brought = np.empty_like(scaled)
+        for group, watch in zip(self._groups, self._watches, strict=True):
+            brought[..., group.places] = watch.in_units(scaled[..., group.places])
+        return brought
+
+
+def _groups(every: IntArray) -> list[_Group]:
+    """Channels of the same pace, at most `LANES` a group, in groups of about the same size."""
+    groups = []
+    for pace in np.unique(every).tolist():
+        those = np.flatnonzero(every == pace)
+        groups += [_Group(part, pace) for part in np.array_split(those, -(-those.size // LANES))]
+    return groups

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["StepTimes", "give_back_memory", "rss_mib", "settle_memory"]
+__all__ = ["StepTimes", "confine_memory", "give_back_memory", "rss_mib", "settle_memory"]
 
 _KEPT = 512
 # Of mallopt(3).
-_M_MMAP_THRESHOLD = -3
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 128 << 10
 
 
@@ -47,15 +47,20 @@ class StepTimes:
         return round(float(median), 4), round(float(high), 4)
 
 
-def settle_memory() -> None:
-    """Prepare for a long life: what is there now will stay, and large pieces go back to the system when freed.
+def confine_memory() -> None:
+    """Let all threads share one heap, and large pieces go back to the system when freed; before there are threads.
 
-    Without, glibc takes ever larger pieces from where small ones lie once one of that size was freed, which leaves
-    holes: see mallopt(3), M_MMAP_THRESHOLD.
+    Without, glibc has a heap for each thread, all with holes of their own; and it takes ever larger pieces from where
+    small ones lie once one of that size was freed: see mallopt(3), M_ARENA_MAX and M_MMAP_THRESHOLD.
     """
+    _call("mallopt", _M_ARENA_MAX, 1)
+    _call("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def settle_memory() -> None:
+    """Prepare for a long life: what is there now will stay, and the garbage collector need not look at it."""
     gc.collect()
     gc.freeze()
-    _call("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def give_back_memory() -> None:

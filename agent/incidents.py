@@ -140,10 +140,17 @@ class Incidents:
         Number of the next alert.
     clock_synced
         Whether the wall clock can be believed; asked only when there is a message to write.
+    every
+        int64[n_channels], frames between the turns of each channel; 1 for all by default.
     """
 
-    #: The first two are kept with what was learned, not with every alert; the others are found anew at each tick.
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("kinds", "silences", "_silence", "_silent")
+    #: The first two are kept with what was learned, not with every alert; the next are found anew at each tick, and the
+    #: last are settings.
+    _SCRATCH: ClassVar[tuple[str, ...]] = (
+        *("kinds", "silences"),
+        *("_silence", "_silent"),
+        *("_needed", "_looked_at", "_clear_rows", "_missing_rows"),
+    )
 
     def __init__(
         self,
@@ -156,6 +163,7 @@ class Incidents:
         instance: str,
         next_seq: int = 1,
         clock_synced: Callable[[], bool] = lambda: True,
+        every: IntArray | None = None,
     ) -> None:
         n = len(channels)
         self._channels = list(channels)
@@ -168,17 +176,22 @@ class Incidents:
         self._instance = instance
         self._next_seq = next_seq
         self._clock_synced = clock_synced
-        confirm_rows = max(1, round(config.confirm_s / interval_s))
-        self._needed = max(1, math.ceil(_CONFIRMED_SHARE * confirm_rows))
-        self._clear_rows = round(config.clear_s / interval_s) if interval_s <= config.clear_s else _CLEAR_READINGS
+        # In readings of each channel, int64[n_channels].
+        own_s = interval_s * (np.ones(n) if every is None else every)
+        confirm_rows = np.maximum(1, np.round(config.confirm_s / own_s))
+        self._needed = np.maximum(1, np.ceil(_CONFIRMED_SHARE * confirm_rows)).astype(np.int64)
+        self._clear_rows = np.where(own_s <= config.clear_s, np.round(config.clear_s / own_s), _CLEAR_READINGS)
+        self._missing_rows = np.maximum(1, np.round(_MISSING_S / own_s))
         self._merge_rows = round(config.merge_s / interval_s)
         self._cooldown_rows = round(config.cooldown_s / interval_s)
-        self._missing_rows = max(1, round(_MISSING_S / interval_s))
         self._pause_rows = round(_UPDATE_PAUSE_S / interval_s)
         self._limits = HardLimits(channels)
         #: Recent values, by which anomalies are named.
         self.kinds = Kinds(channels, interval_s)
-        self._history = np.zeros((2, n, confirm_rows), bool)
+        longest = max(1, round(config.confirm_s / interval_s))
+        # Of the readings that are kept, those that each channel is confirmed by, bool[n_channels, longest].
+        self._looked_at = np.arange(longest) >= longest - confirm_rows[:, None]
+        self._history = np.zeros((2, n, longest), bool)
         self._any_history = False
         # Tick of the first bad reading of each channel's present history.
         self._began = np.zeros((2, n), np.int64)
@@ -242,13 +255,17 @@ class Incidents:
             return []  # what would be written down is there already
         missing = np.isnan(verdict.value)
         bad = np.stack((verdict.anomalous, beyond))
+        waiting = missing
+        if frame.due is not None:  # between its turns nothing is so of a channel but what was
+            missing = missing & frame.due
+            bad &= frame.due
         # The newest readings of each channel, newest last; a missing one is no evidence for either side.
         shifted = np.concatenate((self._history[:, :, 1:], bad[:, :, None]), axis=2)
-        self._history = np.where(missing[:, None], self._history, shifted)
+        self._history = np.where(waiting[:, None], self._history, shifted)
         self._any_history = bool(self._history.any())
-        counts = self._history.sum(axis=2)
+        counts = (self._history & self._looked_at).sum(axis=2)
         self._began[bad & (counts == 1)] = frame.seq
-        self._absent_rows = np.where(missing, self._absent_rows + 1, 0)
+        self._absent_rows = np.where(missing, self._absent_rows + 1, np.where(waiting, self._absent_rows, 0))
 
         confirmed = bad & (counts >= self._needed) & ~self._member & (self._silent_until <= frame.seq)
         if confirmed[_BEYOND].any():
@@ -256,8 +273,8 @@ class Incidents:
         limited = self._member[_BEYOND] | confirmed[_BEYOND]
         strength = np.where(limited & beyond, np.maximum(verdict.held, _CRITICAL), verdict.held)
         back = ~limited | self._limits.left(frame.values)
-        quiet = (strength < _QUIET) & back & ~missing
-        self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(missing, self._quiet_rows, 0))
+        quiet = (strength < _QUIET) & back & ~waiting
+        self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(waiting, self._quiet_rows, 0))
 
         new = confirmed.any(axis=0) & ~self._member.any(axis=0)
         self._member |= confirmed
@@ -457,12 +474,12 @@ class Incidents:
         worse = [c for c in members.tolist() if strength[c] > incident.worst[c][0]]
         for channel, look in self._looks(worse, verdict, strength):
             incident.worst[channel] = look
-        gone = self._absent_rows[members] >= self._missing_rows
+        gone = self._absent_rows[members] >= self._missing_rows[members]
         for channel in members[verdict.anomalous[members]].tolist():
             incident.courses[channel] = verdict.courses.get(channel, "readings")
         accepted = verdict.accepted[members] & ~self._member[_BEYOND, members]
         incident.accepted |= bool(accepted.any())
-        over = (self._quiet_rows[members] >= self._clear_rows) | gone | accepted
+        over = (self._quiet_rows[members] >= self._clear_rows[members]) | gone | accepted
         if over.all():
             reason = "accepted" if incident.accepted else "missing" if gone.all() else "recovered"
             return self._close(incident, frame, reason)

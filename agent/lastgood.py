@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +90,8 @@ def _is_copy(directory: Path, kept: Path) -> bool:
 
 def _keep(good: Bundle, kept: Path) -> None:
     """Copy a bundle unless this copy is there; a copy that is not whole is refused when it is needed."""
+    import shutil  # noqa: PLC0415 - it takes archives of every kind along
+
     files = ["manifest.json", good.manifest.forecaster.file, good.manifest.autoencoder.file, signature.FILE]
     there = [name for name in files if (good.directory / name).is_file()]
     try:

@@ -39,10 +39,12 @@ class Monitor:
         The config's sections.
     interval_s
         Seconds between frames, to which all times are rounded.
+    every
+        int64[n_channels], frames between the turns of each channel; 1 for all by default.
     """
 
     #: What it is made from, not what it learned.
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("_bundles", "interval_s")
+    _SCRATCH: ClassVar[tuple[str, ...]] = ("_bundles", "_every", "interval_s")
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Monitor:
         detection: DetectionConfig,
         alerts: AlertsConfig,
         interval_s: float,
+        every: IntArray | None = None,
     ) -> None:
         #: Seconds between frames.
         self.interval_s = interval_s
@@ -59,12 +62,13 @@ class Monitor:
         self._bundles = [bundles] if isinstance(bundles, Bundle) else list(bundles)
         self._settings = (detection, alerts, interval_s)
         self._channels = list(channels)
+        self._every = np.ones(len(channels), np.int64) if every is None else every
         self._watches = self._begin()
         self._invalid_before = 0
 
     def _begin(self) -> list[Watch]:
         """Watches that know nothing yet."""
-        return [_watch(self._channels, bundle, *self._settings) for bundle in self._bundles]
+        return [_watch(self._channels, bundle, *self._settings, self._every) for bundle in self._bundles]
 
     @property
     def invalid(self) -> int:
@@ -101,12 +105,18 @@ class Monitor:
 
 
 def _watch(
-    channels: Sequence[Channel], bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig, interval_s: float
+    channels: Sequence[Channel],
+    bundle: Bundle,
+    detection: DetectionConfig,
+    alerts: AlertsConfig,
+    interval_s: float,
+    every: IntArray,
 ) -> Watch:
     if isinstance(bundle.manifest.scaling, FixedScaling):
         return TrainedWatch(channels, bundle, detection, alerts, interval_s)
-    watch = UniversalWatch if len(channels) <= LANES else GroupedWatch
-    return watch(channels, Networks(bundle), detection, alerts, interval_s)
+    if len(channels) <= LANES and (every == 1).all():
+        return UniversalWatch(channels, Networks(bundle), detection, alerts, interval_s)
+    return GroupedWatch(channels, Networks(bundle), detection, alerts, interval_s, every)
 
 
 def _joined(verdicts: list[Verdict]) -> Verdict:

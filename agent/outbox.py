@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
-import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ class Outbox:
         self._count = self._bytes = 0
         self._last_place = 0
         self._open()
-        self.instance = self.instance or secrets.token_hex(2)
+        self.instance = self.instance or os.urandom(2).hex()
         # Over all runs: the clock tells, where the disk cannot, what came after an earlier run.
         self._last_place = max(self._last_place, time.time_ns() // 1000)
         self._save()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 import threading
 import time
 from collections import deque
@@ -17,17 +16,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import EnvironmentFault
-from agent.transport import read_secret, ssl_context
+from agent.lean import mqtt
+from agent.transport import read_secret, ssl_context, why
 from agent.types import Received
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     from paho.mqtt.reasoncodes import ReasonCode
@@ -122,12 +122,8 @@ class _Session:
                 self._ended.wait()
             else:
                 self.failure = self.failure or _NO_ANSWER
-        except ssl.SSLCertVerificationError as error:
-            self.failure = f"TLS: the broker's certificate is not trusted: {error.verify_message}"
-        except ssl.SSLError as error:
-            self.failure = f"TLS: {error.reason or error}"
         except Exception as error:  # noqa: BLE001 - whatever it is: it is said, and the next try comes
-            self.failure = f"{getattr(error, 'strerror', None) or error or type(error).__name__}"
+            self.failure = why(error)
         if self.client.socket() is not None:
             self.client.disconnect()
         self.client.loop_stop()

@@ -17,8 +17,10 @@ from agent.errors import EdgewatchError, UserError
 from agent.incidents import Incidents
 from agent.lastgood import load_bundles
 from agent.monitor import Monitor
+from agent.rules import ChannelRules, Plausible
 from agent.sources import source_class
 from agent.sources.csv import CsvReader
+from agent.tape import Tape, plotter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +45,7 @@ def replay(
     output: Path | None = None,
     incidents: Path | None = None,
     held: bool = False,
+    plot: Path | None = None,
 ) -> str:
     """Replay a CSV file; gives a summary for a person.
 
@@ -61,6 +64,8 @@ def replay(
         Where to write the alerts, one JSON object a line.
     held
         Write what the alert budget held back there, too, in lines whose ``phase`` is ``held``.
+    plot
+        Where to draw it: ``.html``, ``.png`` or ``.gif``.
 
     Raises
     ------
@@ -68,6 +73,7 @@ def replay(
         The file, the bundle or an output cannot be used.
     """
     models = [bundle.load(bundle_directory)] if bundle_directory else load_bundles(config)
+    draw = plotter() if plot else None
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(CsvReader(source))
         channels = _described(reader.channels, config)
@@ -79,11 +85,14 @@ def replay(
         lines = stack.enter_context(_writing(incidents)) if incidents else None
         if table:
             table.write(_header(channels))
+        tape = Tape() if plot else None
         opened = 0
         trials = [_Trial(per_day) for per_day in _BUDGETS]
         steps = 0
         begin = time.perf_counter()
+        plausible = Plausible(channels)
         for frame in reader:
+            plausible.clean(frame.values)
             verdict = monitor.step(frame)
             alerts = ledger.step(frame, verdict)
             opened += sum(alert.phase == "open" for alert in alerts)
@@ -98,13 +107,18 @@ def replay(
                 _write_lines(lines, alerts, ledger.take_held() if held else ())
             if table:
                 table.write(_row(frame, verdict))
+            if tape:
+                tape.add(frame, verdict, alerts)
         seconds = time.perf_counter() - begin
     days = steps * reader.interval_s / 86400.0
+    drawn = ""
+    if plot and tape and draw:
+        drawn = "\n" + draw(tape.replayed(source.name, channels, reader.interval_s, bundle.labels(models)), plot)
     return (
         f"{source}: {len(channels)} channels every {reader.interval_s:g} s, {reader.report.summary()}\n"
         f"{opened} incidents at a budget of {config.alerts.budget_per_day:g} a day in {days:.3g} days, "
         f"{ledger.count - opened} held back, {len(ledger.open)} still open; {seconds:.1f} s\n"
-        f"{_table(trials, ledger.count)}"
+        f"{_table(trials, ledger.count)}{drawn}"
     )
 
 
@@ -154,7 +168,8 @@ def _described(columns: tuple[Channel, ...], config: Config) -> tuple[Channel, .
             continue
         known.update({channel.name: channel for channel in source.channels})
         source.close()
-    return tuple(known.get(column.name, column) for column in columns)
+    rules = ChannelRules(config.channels)
+    return tuple(rules.applied(known.get(column.name, column)) for column in columns)
 
 
 def _header(channels: tuple[Channel, ...]) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.derived import Derivations
 from agent.errors import UserError
+from agent.rules import ChannelRules, Plausible
 from agent.sources.base import EndOfInputError, OpenSource
 from agent.types import NOBODY, Frame, owned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agent.clock import Clock
+    from agent.config import DerivedConfig
     from agent.sources.base import Source
-    from agent.types import Channel, Float32Array
+    from agent.types import BoolArray, Channel, Float32Array
 
 __all__ = ["Sampler"]
 
@@ -25,19 +29,36 @@ _LOG = logging.getLogger(__name__)
 # How long a tick waits for its sources before it goes on without the slow ones.
 _GRACE_S = 0.25
 _GRACE_SHARE = 0.25
+# A source that is read less often than every tick is asked so long before its turn: it may take its time.
+_LEAD_S = 10.0
 # A gap that is worth a word.
 _SUSPENDED_NS = 30 * 10**9
 
 
 class _Slot:
-    """A source and its place in the frame."""
+    """A source, its place in the frame, and its turns."""
 
-    def __init__(self, name: str, source: Source, start: int) -> None:
+    def __init__(self, name: str, source: Source, start: int, every: int, lead: int) -> None:
         self.name = name
         self.source = source
         self.place = slice(start, start + len(source.channels))
+        self.every = every
+        self._lead = min(lead, every - 1)
+        # Numbers of the turns that it was asked for, and whose reading was taken.
+        self._asked: int | None = None
+        self._taken: int | None = None
         self.failures = 0
         self._failing = False
+
+    def is_asked(self, seq: int) -> bool:
+        """Whether a reading has to begin at this tick."""
+        before, self._asked = self._asked, seq // self.every
+        return before != self._asked if before is not None else seq % self.every == 0
+
+    def is_due(self, seq: int) -> bool:
+        """Whether this tick's frame has its reading."""
+        before, self._taken = self._taken, (seq - self._lead) // self.every
+        return before != self._taken if before is not None else (seq - self._lead) % self.every == 0
 
     def read(self) -> Float32Array | None:
         """One reading, None when the source failed; said once, counted always."""
@@ -90,6 +111,8 @@ class _Worker:
 
     def answer(self, timeout_s: float) -> Float32Array | None:
         """Wait for the row; None when it failed or is not there yet (then it comes with a later tick)."""
+        if not self._busy:  # begun between its being asked and its turn
+            return None
         if not self._answered.wait(timeout_s):
             self.slot.late()
             return None
@@ -130,6 +153,12 @@ class Sampler:
         Seconds between ticks.
     clock
         Where time comes from.
+    every
+        Ticks between the readings of each source; one by default.
+    rules
+        What the configuration says of channels.
+    derived
+        Channels that are worked out from others; they stand behind those of the sources.
 
     Raises
     ------
@@ -137,20 +166,33 @@ class Sampler:
         Two sources have a channel of the same name, or there is none at all.
     """
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], interval_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, Source]],
+        interval_s: float,
+        clock: Clock,
+        *,
+        every: Sequence[int] | None = None,
+        rules: ChannelRules | None = None,
+        derived: Sequence[DerivedConfig] = (),
+    ) -> None:
         self._clock = clock
         self._interval_ns = max(1, round(interval_s * 1e9))
         self._grace_s = min(_GRACE_S, _GRACE_SHARE * interval_s)
+        self._rules = rules or ChannelRules(())
         self._slots: list[_Slot] = []
         channels: list[Channel] = []
-        for name, source in sources:
-            self._slots.append(_Slot(name, source, len(channels)))
+        for (name, source), ticks in zip(sources, every or [1] * len(sources), strict=True):
+            self._slots.append(_Slot(name, source, len(channels), ticks, math.ceil(_LEAD_S / interval_s)))
             # Who has the places of an open one, `changes` tells.
             channels += [NOBODY] * len(source.channels) if isinstance(source, OpenSource) else source.channels
-        #: In the order of the frames' values; `NOBODY` where a place is free.
-        self.channels = tuple(channels)
-        #: Places that belong to a channel.
-        self.places = owned(channels)
+        paces = np.array([slot.every for slot in self._slots for _ in slot.source.channels], np.int64)
+        self._derived = Derivations(derived, interval_s)
+        channels += self._derived.channels
+        self._take(self._rules.applied(channel) if channel is not NOBODY else NOBODY for channel in channels)
+        #: int64[n], ticks between readings of each place.
+        self.every = np.concatenate((paces, self._derived.pace(paces)))
+        self._paces = {slot.every for slot in self._slots}
         names = [channel.name for channel in channels if channel is not NOBODY]
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice or not channels:
@@ -164,6 +206,8 @@ class Sampler:
         self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
         #: Ticks that could not be held.
         self.missed = 0
+        #: Readings beyond what the channel allows.
+        self.invalid = 0
         #: Number of the first frame: where another run of the agent stopped.
         self.first_seq = 0
 
@@ -171,6 +215,12 @@ class Sampler:
     def failures(self) -> dict[str, int]:
         """Failed or late readings of each source."""
         return {slot.name: slot.failures for slot in self._slots}
+
+    @property
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """What each source that takes what comes could not use, by why."""
+        told = {slot.name: getattr(slot.source, "left_out", None) for slot in self._slots}
+        return {name: dict(counts) for name, counts in told.items() if counts}
 
     def changes(self) -> list[tuple[int, Channel]]:
         """Places in the frames that belong to another channel since the last call, and to which.
@@ -182,15 +232,25 @@ class Sampler:
             channels = list(self.channels)
             taken = {channel.name for channel in channels}
             for index, (place, channel) in enumerate(found):
-                if channel.name in taken and channel is not NOBODY and channel.name != channels[place].name:
+                if channel is NOBODY:
+                    pass
+                elif channel.name in taken and channel.name != channels[place].name:
                     _LOG.warning("channel %r comes from two sources; the later one is left out", channel.name)
                     found[index] = place, NOBODY
                 else:
                     taken.add(channel.name)
+                    found[index] = place, self._rules.applied(channel)
                 channels[place] = found[index][1]
-            self.channels = tuple(channels)
-            self.places = owned(channels)
+            self._take(channels)
         return found
+
+    def _take(self, channels: Iterable[Channel]) -> None:
+        #: In the order of the frames' values; `NOBODY` where a place is free.
+        self.channels = tuple(channels)
+        #: Places that belong to a channel.
+        self.places = owned(self.channels)
+        self._derived.find(self.channels)
+        self._plausible = Plausible(self.channels)
 
     def restore(self, names: Mapping[int, str]) -> None:
         """Give channels the places in the frames that they had in an earlier run."""
@@ -212,11 +272,12 @@ class Sampler:
         start_ns = self._clock.monotonic_ns()
         seq = 0
         while self._clock.sleep_until(deadline_ns := start_ns + seq * self._interval_ns):
+            number = self.first_seq + seq
             try:
-                values = self._read()
+                values, due = self._read(number)
             except EndOfInputError:
                 return
-            yield Frame(self.first_seq + seq, deadline_ns, self._clock.wall(), values)
+            yield Frame(number, deadline_ns, self._clock.wall(), values, due)
             behind = (self._clock.monotonic_ns() - start_ns) // self._interval_ns
             if behind > seq + 1:
                 self.missed += behind - seq - 1
@@ -234,17 +295,26 @@ class Sampler:
         for slot in self._slots:
             slot.source.close()
 
-    def _read(self) -> Float32Array:
+    def _read(self, seq: int) -> tuple[Float32Array, BoolArray | None]:
+        """Values of a frame, and whose turn it was; None where it was everybody's."""
         values = np.full(len(self.channels), np.nan, np.float32)
         for worker in self._workers:
-            worker.ask()
+            if worker.slot.is_asked(seq):
+                worker.ask()
+        due = {slot.every for slot in self._slots if slot.is_due(seq)}
         for slot in self._inline:
-            row = slot.read()
-            if row is not None:
-                values[slot.place] = row
+            if slot.every in due:
+                self._put(values, slot, slot.read())
         until_ns = self._clock.monotonic_ns() + round(self._grace_s * 1e9)
         for worker in self._workers:
-            row = worker.answer(max(0.0, (until_ns - self._clock.monotonic_ns()) / 1e9))
-            if row is not None:
-                values[worker.slot.place] = row
-        return values
+            if worker.slot.every in due:
+                row = worker.answer(max(0.0, (until_ns - self._clock.monotonic_ns()) / 1e9))
+                self._put(values, worker.slot, row)
+        self.invalid += self._plausible.clean(values)
+        self._derived.fill(values, seq)
+        return values, None if len(due) == len(self._paces) else np.isin(self.every, list(due))
+
+    @staticmethod
+    def _put(values: Float32Array, slot: _Slot, row: Float32Array | None) -> None:
+        if row is not None:
+            values[slot.place] = row

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from agent.config import moment
 from agent.errors import UserError
+from agent.rules import glob
 from agent.types import NOBODY
 
 if TYPE_CHECKING:
@@ -60,10 +59,7 @@ def matching(patterns: Iterable[str], channels: Sequence[Channel]) -> BoolArray:
 
 
 def _matches(pattern: str, channels: Sequence[Channel]) -> BoolArray:
-    try:
-        match = re.compile(fnmatch.translate(pattern)).match
-    except re.error:  # a set such as [z-a], before Python 3.10.5
-        return np.zeros(len(channels), bool)
+    match = glob([pattern]).match
     return np.array([bool(channel.name) and match(channel.name) is not None for channel in channels], bool)
 
 
@@ -94,7 +90,7 @@ class Silences:
     """
 
     def __init__(self, channels: Sequence[Channel], config: AlertsConfig) -> None:
-        self._channels = tuple(channels)
+        self._name(channels)
         self._config = config
         # Monotonic end of each channel's silence: of what is unusual, and of hard limits.
         self._until_ns = np.zeros((2, len(channels)), np.int64)
@@ -110,15 +106,22 @@ class Silences:
 
     def rename(self, channels: Sequence[Channel], places: IntArray) -> None:
         """Take over names; silences by command of those whose places, int64[m], are others' now are over."""
-        self._channels = tuple(channels)
+        self._name(channels)
         self._until_ns[:, places] = 0
         self.configure(self._config)
 
+    def _name(self, channels: Sequence[Channel]) -> None:
+        self._channels = tuple(channels)
+        # What the configuration wants never to be told, but for hard limits.
+        always = np.array([channel.silent for channel in channels], bool)
+        self._always = np.stack((always, np.zeros_like(always)))
+        self._some_always = bool(always.any())
+
     def at(self, frame: Frame) -> BoolArray | None:
         """What is silenced, bool[2, n_channels]: the unusual, and hard limits; None where nothing is."""
-        if not self._windows and frame.mono_ns >= self._last_ns:
+        if not self._windows and frame.mono_ns >= self._last_ns and not self._some_always:
             return None
-        silenced: BoolArray = self._until_ns > frame.mono_ns
+        silenced: BoolArray = (self._until_ns > frame.mono_ns) | self._always
         for window in self._windows:
             if window.covers(frame.wall):
                 silenced = silenced | window.mask

@@ -64,6 +64,8 @@ class Stage:
         Kinds of error watched, in their order; the forecast's comes first.
     phase
         Number of its first block.
+    thin
+        Of so many blocks one is remembered for a week.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Stage:
         memory: int,
         kinds: Sequence[Kind] = (Kind.FORECAST,),
         phase: int = 0,
+        thin: int = 1,
     ) -> None:
         n = still.size
         spec = networks.manifest.autoencoder
@@ -86,7 +89,7 @@ class Stage:
         self._filled = 0
         self._blocks = phase
         self._normaliser = Normaliser(n, still, memory)
-        self._seasons = Seasons(np.full(n, blocks_a_day(block_s)))
+        self._seasons = Seasons(np.full(n, blocks_a_day(block_s)), thin)
         self._forecaster = networks.forecaster(n)
         self._window, self._stride = spec.window, spec.stride
         self._judged = slice(-spec.judged, None)

@@ -7,7 +7,6 @@ All share one protocol. Errors are signed, so that a channel may be quieter belo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from statistics import NormalDist
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
@@ -379,6 +378,8 @@ class Likelihood(_ByRatio):
     """
 
     def __init__(self, effect: Float64Array, memory: Memory, *, epsilon: float, short_rows: float) -> None:
+        from statistics import NormalDist  # noqa: PLC0415 - with it come fractions and decimals
+
         self._effect = np.maximum(effect, _TINY)
         self._rate = 1.0 / short_rows
         self._usual = MeanStd(effect, memory, k=NormalDist().inv_cdf(1.0 - epsilon))

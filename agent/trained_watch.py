@@ -59,6 +59,7 @@ class TrainedWatch(Watch):
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
         self._n = n
+        self._sensitivity = np.array([channel.sensitivity for channel in channels])
         self.detector = TrainedDetector(channels, bundle, interval_s)
         effect = self.detector.scale.effect
         self._threshold = make_threshold(
@@ -93,7 +94,7 @@ class TrainedWatch(Watch):
         errors = scores.errors.reshape(-1)  # one lane a channel and head
         lower, upper = self._threshold.limits()
         ready = self._seen > self._learning_rows
-        strength = self._strength(errors, lower, upper) * (ready & valid)
+        strength = self._strength(errors, lower, upper) * (ready & valid) * self._sensitivity
 
         anomalous = strength >= 1.0
         accepted = self._none

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agent.errors import UserError
 
 if TYPE_CHECKING:
-    import ssl
+    from ssl import SSLContext
 
-__all__ = ["TlsConfig", "read_secret", "secret_in", "ssl_context"]
+__all__ = ["TlsConfig", "read_secret", "secret_in", "ssl_context", "why"]
 
 _MAX_SECRET = 1 << 16  # what MQTT can carry
 
@@ -34,7 +34,7 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_file: str | None = None
 
 
-def ssl_context(tls: TlsConfig, place: str = "$.mqtt") -> ssl.SSLContext:
+def ssl_context(tls: TlsConfig, place: str = "$.mqtt") -> SSLContext:
     """TLS 1.2 or later, certificate and name checked; there is no way to switch that off.
 
     Parameters
@@ -49,8 +49,9 @@ def ssl_context(tls: TlsConfig, place: str = "$.mqtt") -> ssl.SSLContext:
     UserError
         A file cannot be used.
     """
-    import ssl  # noqa: PLC0415 - megabytes, only where there is TLS
+    from agent.lean import with_tls  # noqa: PLC0415 - megabytes, only where there is TLS
 
+    ssl: Any = with_tls()
     where, file = f"{place}.tls.ca_file", tls.ca_file
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
@@ -64,7 +65,18 @@ def ssl_context(tls: TlsConfig, place: str = "$.mqtt") -> ssl.SSLContext:
             place=f"{where}: {file}",
             remedy="it must be PEM and readable by the agent's user",
         ) from error
-    return context
+    made: SSLContext = context
+    return made
+
+
+def why(error: Exception) -> str:
+    """Why a connection to a broker failed, in words."""
+    if type(error).__module__ == "ssl":  # which is not imported to ask
+        distrust = getattr(error, "verify_message", "")
+        if distrust:
+            return f"TLS: the broker's certificate is not trusted: {distrust}"
+        return f"TLS: {getattr(error, 'reason', None) or error}"
+    return f"{getattr(error, 'strerror', None) or error or type(error).__name__}"
 
 
 def read_secret(password_file: str | None) -> str | None:

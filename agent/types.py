@@ -77,6 +77,12 @@ class Channel(msgspec.Struct, frozen=True):
     alarm_above, alarm_below
         Hard limits in the channel's unit: a value at or beyond one is an incident whatever is usual here, also while
         learning, and no alert budget holds it back.
+    invalid_above, invalid_below
+        What lies beyond is no reading, but a fault on its way: it is counted and taken as missing.
+    sensitivity
+        Above 1, less has to be new for an alert; below 1, more.
+    silent
+        It raises no alerts, but those of its hard limits.
     """
 
     name: str
@@ -87,6 +93,10 @@ class Channel(msgspec.Struct, frozen=True):
     maximum: float = math.inf
     alarm_above: float = math.inf
     alarm_below: float = -math.inf
+    invalid_above: float = math.inf
+    invalid_below: float = -math.inf
+    sensitivity: float = 1.0
+    silent: bool = False
 
 
 #: Who has a place in a frame that belongs to no channel yet, or no longer.
@@ -111,12 +121,15 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         Wall time of the tick, seconds since 1970: a label, never an age.
     values
         float32[n_channels], NaN where nothing valid arrived.
+    due
+        bool[n_channels], whose turn it was; None where it was everybody's. The others are not missing.
     """
 
     seq: int
     mono_ns: int
     wall: float
     values: Any  # Float32Array; msgspec does not look inside
+    due: Any = None  # BoolArray
 
 
 class Scores(msgspec.Struct, gc=False):
@@ -165,7 +178,8 @@ class Verdict:
     accepted
         bool[n_channels]: anomalous for so long that the new level is taken as normal from here on.
     seen, learning_rows, provisional_rows
-        float64[n_channels] readings seen; how many end the silent and the provisional part of learning.
+        float64[n_channels] readings seen; how many, the same of all or float64[n_channels], end the silent and the
+        provisional part of learning.
     state
         float64[n_channels], deviations over their usual size: the state head.
     state_score
@@ -209,8 +223,8 @@ class Verdict:
         anomalous: BoolArray,
         accepted: BoolArray,
         seen: Float64Array,
-        learning_rows: float,
-        provisional_rows: float,
+        learning_rows: float | Float64Array,
+        provisional_rows: float | Float64Array,
         state: Float64Array,
         state_score: float,
         errors: Float64Array,
@@ -241,29 +255,45 @@ class Verdict:
 
     @classmethod
     def side_by_side(
-        cls, parts: Sequence[Verdict], value: Float32Array, in_units: Callable[[Float64Array], Float64Array]
+        cls,
+        parts: Sequence[Verdict],
+        order: IntArray,
+        value: Float32Array,
+        in_units: Callable[[Float64Array], Float64Array],
     ) -> Verdict:
-        """Put verdicts on groups of channels together, in the order of the channels."""
+        """Put verdicts on groups of channels together.
+
+        Parameters
+        ----------
+        order
+            int64[n_channels]: where in the parts, one behind the other, each channel is.
+        """
 
         def all_of(name: str) -> Any:
-            return np.concatenate([getattr(part, name) for part in parts], axis=-1)
+            return np.concatenate([getattr(part, name) for part in parts], axis=-1)[..., order]
+
+        def rows(name: str) -> Float64Array:
+            each = [np.broadcast_to(getattr(part, name), part.strength.shape) for part in parts]
+            spread: Float64Array = np.concatenate(each)[order]
+            return spread
 
         courses, offset = {}, 0
-        for part in parts:
-            courses.update({offset + channel: course for channel, course in part.courses.items()})
-            offset += part.strength.size
-        seen, learning_rows = all_of("_seen"), parts[0]._learning_rows  # noqa: SLF001 - its own kind
-        ready = [float(np.count_nonzero(part._seen > learning_rows)) for part in parts]  # noqa: SLF001 - the same
+        if any(part.courses for part in parts):
+            place = np.argsort(order)
+            for part in parts:
+                courses.update({int(place[offset + channel]): course for channel, course in part.courses.items()})
+                offset += part.strength.size
+        ready = [float(np.count_nonzero(part._seen > part._learning_rows)) for part in parts]  # noqa: SLF001 - its own kind
         scores = [part.state_score for part in parts]
-        lower, upper = (np.concatenate([part._limits[side] for part in parts]) for side in (0, 1))  # noqa: SLF001 - the same
+        lower, upper = (np.concatenate([part._limits[side] for part in parts])[order] for side in (0, 1))  # noqa: SLF001 - the same
         return cls(
             value=value,
             outlook=all_of("_outlook"),
             limits=(lower, upper),
             in_units=in_units,
-            seen=seen,
-            learning_rows=learning_rows,
-            provisional_rows=parts[0]._provisional_rows,  # noqa: SLF001 - the same
+            seen=all_of("_seen"),
+            learning_rows=rows("_learning_rows"),
+            provisional_rows=rows("_provisional_rows"),
             state_score=float(np.average(scores, weights=ready)) if any(ready) else 0.0,
             courses=courses,
             **{name: all_of(name) for name in ("strength", "held", "anomalous", "accepted", "state", "errors")},
@@ -500,6 +530,8 @@ class Health(msgspec.Struct, frozen=True):
         Messages from outside that were too large, or too many.
     snapshot_bytes, snapshot_failures
         What was written of what was learned since the start, and how often that failed.
+    left_out
+        What came to a source and could not be used, by source and by why.
     """
 
     v: int
@@ -526,6 +558,7 @@ class Health(msgspec.Struct, frozen=True):
     discarded: int = 0
     snapshot_bytes: int = 0
     snapshot_failures: int = 0
+    left_out: dict[str, dict[str, int]] = {}
 
 
 class Received(msgspec.Struct, frozen=True):

@@ -48,6 +48,8 @@ _REFRACTORY_BLOCKS = 90
 _BREAKS_SILENCE = 1.25
 # Limits learn the onset of an excursion, and what lasts for longer than this.
 _HELD_S = 600.0
+# Of so many blocks one is remembered for a week, where memory is to be spared.
+_THIN = 4
 # Rows of the evidence; forecasts at this scale and above tell of the level; and the share of the strongest evidence
 # from which it is the level that has changed.
 _READINGS, _PATTERN, _LEVEL = 0, 1, 2
@@ -117,8 +119,9 @@ class UniversalWatch(Watch):
         Seconds between frames, to which all times are rounded.
     phase
         Rows by which its blocks end earlier than those of others.
-    with_readout
-        Whether the closed-form readout, which takes much memory, is part of the state.
+    sparing
+        For thousands of channels: what takes most memory is left out, the closed-form readout in the state head, or
+        kept coarsely, what each channel was a day and a week ago.
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class UniversalWatch(Watch):
         interval_s: float,
         *,
         phase: int = 0,
-        with_readout: bool = True,
+        sparing: bool = False,
     ) -> None:
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
@@ -141,11 +144,12 @@ class UniversalWatch(Watch):
             detection=detection,
             alerts=alerts,
             interval_s=interval_s,
-            with_readout=with_readout,
+            sparing=sparing,
         )
         self.scale = Scale(channels)
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
+        self._sensitivity = np.array([c.sensitivity for c in channels])
         effect = self.scale.effect
         still = effect / 10.0  # a tenth of the smallest effect that matters is as good as still
         self._rows = max(1, round(detection.block_s / interval_s))
@@ -161,6 +165,7 @@ class UniversalWatch(Watch):
                 memory=memory,
                 kinds=kinds,
                 phase=phase // (scale * self._rows),
+                thin=_THIN if sparing else 1,
             )
             threshold = make_threshold(
                 detection.threshold,
@@ -173,7 +178,7 @@ class UniversalWatch(Watch):
         # Root of the sum of the squares of the other ratios, and the readout's alone, averaged over time.
         self._swing = np.zeros(n)
         self._shape = np.zeros(n)
-        self._readout = Readout(n, networks.manifest.forecaster.units + 1, used=with_readout)
+        self._readout = Readout(n, networks.manifest.forecaster.units + 1, used=not sparing)
         self._linear = Ratio(n, _STATE_BLOCKS)
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._recent = Ring(n, _BAND_BLOCKS)
@@ -213,7 +218,8 @@ class UniversalWatch(Watch):
     def step(self, frame: Frame) -> Verdict:
         """See `Watch.step`."""
         scaled, valid = self.scale.apply(frame.values)
-        self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
+        if np.count_nonzero(valid) < valid.size:
+            self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
         self._seen = self._seen + valid
         self._row += 1
         ready = self._seen > self._learning_rows
@@ -221,14 +227,20 @@ class UniversalWatch(Watch):
         outlook = finest.stage.outlook
         due = self._gather(scaled, valid)
         strength = self._judge(due, ready) if due else self._no
-        stuck = np.minimum(self._flat_line.step(scaled, valid), _LOUDEST) * ready
-        began = self._begin(strength, stuck) if due or (stuck >= 1.0).any() else self._nowhere
+        stuck = self._flat_line.step(scaled, valid)
+        if stuck.any():
+            stuck = np.minimum(stuck * self._sensitivity, _LOUDEST) * ready
+            began = self._begin(strength, stuck)
+        else:
+            began = self._begin(strength, stuck) if due else self._nowhere
         before = self._anomalous
-        anomalous = self._follow(strength, stuck, valid)
-        accepted = self._accept()
-        anomalous &= ~accepted
+        anomalous, accepted, held = self._nowhere, self._nowhere, self._no
+        if self._excursion.any():
+            anomalous = self._follow(strength, stuck, valid)
+            accepted = self._accept()
+            anomalous &= ~accepted
+            held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
         self._anomalous = anomalous
-        held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
         if due:
             # The onset counts, and what lasts; else a short anomaly would teach its size at every block.
             self._learn(due, ~anomalous, before & anomalous & (self._lasted < self._held_rows))
@@ -238,7 +250,7 @@ class UniversalWatch(Watch):
             outlook=outlook,
             limits=(limits[0], limits[1]),
             in_units=self.in_units,
-            strength=np.maximum(strength, np.where(began, stuck, 0.0)),
+            strength=strength if began is self._nowhere else np.maximum(strength, np.where(began, stuck, 0.0)),
             held=held,
             anomalous=anomalous,
             accepted=accepted,
@@ -248,6 +260,27 @@ class UniversalWatch(Watch):
             state=self._state * ready,
             state_score=self._node_state,
             errors=finest.errors[:2],
+            courses=self._courses() if self._excursion.any() else {},
+        )
+
+    def rest(self) -> Verdict:
+        """What is so between two rows: an anomaly lasts, and nothing is new."""
+        n = self._state.size
+        return Verdict(
+            value=np.full(n, np.nan, np.float32),
+            outlook=self._stages[0].stage.outlook,
+            limits=(self._shown[0], self._shown[1]),
+            in_units=self.in_units,
+            strength=self._no,
+            held=np.where(self._anomalous, self._held, 0.0),
+            anomalous=self._anomalous,
+            accepted=self._nowhere,
+            seen=self._seen,
+            learning_rows=self._learning_rows,
+            provisional_rows=self._provisional_rows,
+            state=self._state * (self._seen > self._learning_rows),
+            state_score=self._node_state,
+            errors=np.full((2, n), np.nan),
             courses=self._courses() if self._excursion.any() else {},
         )
 
@@ -268,7 +301,7 @@ class UniversalWatch(Watch):
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
         """Take in a row; the stages that have a block complete with it."""
-        self._total += np.where(valid, scaled, 0.0)
+        self._total += scaled  # 0 where not valid
         self._present += valid
         if self._row % self._rows:
             return []
@@ -289,7 +322,7 @@ class UniversalWatch(Watch):
                     told = self._told[_tells(kind, scale)]
                     np.maximum(told, each, out=told)
         self._follow_state()
-        strength: Float64Array = np.sqrt(squares)
+        strength: Float64Array = np.sqrt(squares) * self._sensitivity
         heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
         return strength * (ready & heard)
 
@@ -341,8 +374,6 @@ class UniversalWatch(Watch):
 
     def _follow(self, strength: Float64Array, stuck: Float64Array, valid: BoolArray) -> BoolArray:
         """Which channels are anomalous at this row: on an excursion, and outside their band or not yet judged by it."""
-        if not self._excursion.any():
-            return np.zeros_like(self._excursion)
         # The band is that of blocks: single readings of a noisy channel leave it all the time.
         values = self._stages[0].stage.values
         outside = (values < self._band[0]) | (values > self._band[1])

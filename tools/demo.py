@@ -21,9 +21,9 @@ import yaml
 
 from agent import config as agent_config
 from agent.errors import EdgewatchError
+from agent.view import watch
 from tools.broker import listens
 from tools.listener import listening
-from tools.view import watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,8 @@ def _run_beside(service: tuple[str, int], config: Config, folder: Path) -> int:
             f"{kind} at {host}:{port} · mosquitto_sub -h {host} -p {port} -v -t '{config.mqtt.prefix}/#' · "
             f"another terminal: make stress · Ctrl-C ends all"
         )
-        watch(host, port, config.mqtt.prefix, config.node, agent.runs, hint)
+        link = agent_config.MqttConfig(prefix=config.mqtt.prefix) if own else config.mqtt
+        watch(msgspec.structs.replace(link, host=host, port=port), config.node, agent.runs, hint)
     except KeyboardInterrupt:
         return 0
     else:

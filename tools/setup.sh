@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes or reuses the virtual environment for a target of the Makefile: tools/setup.sh run|train|test|service|arm
+# Makes or reuses the virtual environment for a target of the Makefile: tools/setup.sh run|train|test|service|arm|docs
 # Says clearly what is missing and how to get it when it cannot.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,6 +8,7 @@ purpose=${1:-run}
 case $purpose in
     run) extras=tools; size="about 200 MB" ;;
     train) extras=tools,training; size="about 2 GB" ;;
+    docs) extras=docs; size="about 150 MB" ;;
     test | service | arm) extras=tools,training,test; size="about 2 GB" ;;
     *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
 esac

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -18,16 +18,25 @@ class EndOfInputError(Exception):
     """Raised by `Source.read` when a finite source has given its last row; the agent then stops in good order."""
 
 
-class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of a source's part of the config; each source adds its own keys, all with defaults.
+class _Typed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+
+
+class SourceConfig(_Typed, frozen=True, kw_only=True):
+    """Base of a source's part of the config; each source adds its own keys.
 
     Parameters
     ----------
     type
         Name of the source in the registry.
+    interval_s
+        Seconds between its readings, where these are not those of the node; a whole multiple of them.
     """
 
-    type: str
+    interval_s: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=86400)] | None,
+        msgspec.Meta(description="Seconds between its readings: a whole multiple of the node's."),
+    ] = None
 
 
 class Source(Protocol):

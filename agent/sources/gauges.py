@@ -13,10 +13,23 @@ if TYPE_CHECKING:
 
     from agent.types import Channel
 
-__all__ = ["Gauge", "GaugeFault", "Gauges", "distinct", "label_text", "linear", "read_text", "slug"]
+__all__ = [
+    "COLDEST",
+    "HOTTEST",
+    "Gauge",
+    "GaugeFault",
+    "Gauges",
+    "distinct",
+    "label_text",
+    "linear",
+    "read_text",
+    "slug",
+]
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES = 4096
+#: In °C: a thermometer of a machine or a room that shows -127, -128 or 255 has lost its sensor.
+COLDEST, HOTTEST = -100.0, 250.0
 
 
 class GaugeFault(Exception):  # noqa: N818 - said and survived

@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from agent.errors import UserError
 from agent.sources.base import SourceConfig
+from agent.sources.gauges import COLDEST, HOTTEST
 from agent.types import Channel
 
 __all__ = ["GROUPS", "HostConfig", "HostSource"]
@@ -386,7 +387,8 @@ def _temperatures(*, each: bool) -> _Part:
         now = _temperature_readings(each=each)
         return [now.get(name, nan) for name in names]
 
-    return _Part(tuple(Channel(name, unit="°C", effect=3.0) for name in names), read)
+    channels = (Channel(name, "°C", effect=3.0, invalid_below=COLDEST, invalid_above=HOTTEST) for name in names)
+    return _Part(tuple(channels), read)
 
 
 def _temperature_readings(*, each: bool) -> dict[str, float]:

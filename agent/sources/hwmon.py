@@ -6,6 +6,7 @@ Files and units are those of the kernel's documentation, hwmon/sysfs-interface a
 from __future__ import annotations
 
 import re
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
@@ -14,7 +15,7 @@ from msgspec import Meta
 
 from agent.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import Gauge, Gauges, distinct, label_text, linear, slug
+from agent.sources.gauges import COLDEST, HOTTEST, Gauge, Gauges, distinct, label_text, linear, slug
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -27,17 +28,29 @@ class _Quantity(NamedTuple):
     unit: str
     scale: float
     effect: float
-    minimum: float
+    minimum: float = -inf
+    invalid_below: float = -inf
+    invalid_above: float = inf
+
+    def channel(self, name: str) -> Channel:
+        """A channel of this quantity."""
+        return Channel(
+            name,
+            self.unit,
+            effect=self.effect,
+            minimum=self.minimum,
+            invalid_below=self.invalid_below,
+            invalid_above=self.invalid_above,
+        )
 
 
-_INFINITE = float("inf")
 _QUANTITIES = {
-    "temp": _Quantity("°C", 1e-3, 3.0, -273.15),
+    "temp": _Quantity("°C", 1e-3, 3.0, invalid_below=COLDEST, invalid_above=HOTTEST),
     "fan": _Quantity("rpm", 1.0, 200.0, 0.0),
-    "in": _Quantity("V", 1e-3, 0.1, -_INFINITE),
-    "curr": _Quantity("A", 1e-3, 0.2, -_INFINITE),
-    "power": _Quantity("W", 1e-6, 5.0, -_INFINITE),
-    "humidity": _Quantity("%", 1e-3, 5.0, 0.0),
+    "in": _Quantity("V", 1e-3, 0.1),
+    "curr": _Quantity("A", 1e-3, 0.2),
+    "power": _Quantity("W", 1e-6, 5.0),
+    "humidity": _Quantity("%", 1e-3, 5.0, 0.0, invalid_below=-5.0, invalid_above=105.0),
 }
 _INPUT = re.compile(r"(temp|fan|in|curr|power|humidity)(\d+)_(?:input|average)")
 
@@ -139,7 +152,7 @@ def _sensors(chip: str, folder: Path, quantities: Sequence[str]) -> Iterator[Gau
     for quantity, index in sorted(found, key=lambda key: (list(_QUANTITIES).index(key[0]), key[1])):
         path, kind = found[quantity, index], _QUANTITIES[quantity]
         label = slug(label_text(path.with_name(f"{quantity}{index}_label"))) or f"{quantity}{index}"
-        channel = Channel(f"hwmon.{chip}.{label}", kind.unit, effect=kind.effect, minimum=kind.minimum)
+        channel = kind.channel(f"hwmon.{chip}.{label}")
         yield Gauge(channel, path, linear(kind.scale))
 
 
@@ -147,7 +160,7 @@ def _zones(root: Path) -> Iterator[Gauge]:
     for folder in sorted((root / "thermal").glob("thermal_zone*"), key=_number):
         kind = _QUANTITIES["temp"]
         name = slug(label_text(folder / "type")) or folder.name
-        channel = Channel(f"thermal.{name}", kind.unit, effect=kind.effect, minimum=kind.minimum)
+        channel = kind.channel(f"thermal.{name}")
         yield Gauge(channel, folder / "temp", linear(kind.scale))
 
 

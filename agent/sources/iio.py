@@ -7,6 +7,7 @@ offset are the channel's own or those of all channels of its kind.
 from __future__ import annotations
 
 import re
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
@@ -14,7 +15,7 @@ from msgspec import Meta
 
 from agent.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import Gauge, Gauges, distinct, label_text, linear, slug
+from agent.sources.gauges import COLDEST, HOTTEST, Gauge, Gauges, distinct, label_text, linear, slug
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class _Quantity(NamedTuple):
     factor: float
     effect: float = 0.0
     log_reference: float = 0.0
+    invalid_below: float = -inf
+    invalid_above: float = inf
 
 
 # Kind of a channel as its files are named → unit that it is shown in, and how much one unit of the kernel's is of it.
@@ -37,8 +40,8 @@ _QUANTITIES = {
     "current": _Quantity("A", 1e-3, 0.05),
     "power": _Quantity("W", 1e-3, 1.0),
     "resistance": _Quantity("Ω", 1.0),
-    "temp": _Quantity("°C", 1e-3, 1.0),
-    "humidityrelative": _Quantity("%", 1e-3, 5.0),
+    "temp": _Quantity("°C", 1e-3, 1.0, invalid_below=COLDEST, invalid_above=HOTTEST),
+    "humidityrelative": _Quantity("%", 1e-3, 5.0, invalid_below=-5.0, invalid_above=105.0),
     "pressure": _Quantity("hPa", 10.0, 2.0),
     "concentration": _Quantity("%", 1.0),
     "massconcentration": _Quantity("µg/m³", 1.0, 2.0, 1.0),
@@ -130,7 +133,12 @@ def _channels(device: str, folder: Path) -> Iterator[Gauge]:
             offset = _setting(folder, stem, kind, "offset", 0.0)
         label = slug(label_text(folder / f"{stem}_label")) or stem.removeprefix("in_")
         channel = Channel(
-            f"iio.{device}.{label}", quantity.unit, effect=quantity.effect, log_reference=quantity.log_reference
+            f"iio.{device}.{label}",
+            quantity.unit,
+            effect=quantity.effect,
+            log_reference=quantity.log_reference,
+            invalid_below=quantity.invalid_below,
+            invalid_above=quantity.invalid_above,
         )
         yield Gauge(channel, path, linear(scale, offset))
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
-import paho.mqtt.client as mqtt
 from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from agent.lean import mqtt
 from agent.sources.arrivals import ArrivalsConfig, Arriving
 from agent.sources.payload import NoReading, at_path, decoded, flattened, number
-from agent.transport import TlsConfig, secret_in, ssl_context
+from agent.transport import TlsConfig, secret_in, ssl_context, why
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -39,6 +39,9 @@ _ANSWER_TIMEOUT_S = 5.0
 _SHORT = 24
 _PLAIN = frozenset(b"0123456789+-.eE")
 # Topics whose names are remembered, a place.
+# What agents say, and what Home Assistant is told, is no reading unless a filter names it: an agent that hears itself
+# would find itself ever more unusual.
+_OF_NOBODY = frozenset({"edgewatch", "homeassistant"})
 _REMEMBERED = 4
 
 
@@ -238,7 +241,7 @@ class MqttSource(Arriving):
             client.connect(config.host, config.port or (8883 if config.tls else 1883), keepalive=30)
             client.loop_forever()
         except Exception as error:  # noqa: BLE001 - whatever it is: it is said, and the next try comes
-            failure = f"{getattr(error, 'strerror', None) or error or type(error).__name__}"
+            failure = why(error)
         finally:
             # What refers to itself in a circle keeps its socket until garbage is collected.
             client.on_connect = client.on_subscribe = client.on_message = None
@@ -280,6 +283,8 @@ class MqttSource(Arriving):
                 self._known.clear()  # topics without end are no readings of a sensor
             match = mqtt.topic_matches_sub
             spec = next((each for each in self._config.topics if match(each.filter, topic)), self._config.topics[0])
+            if topic.partition("/")[0] in _OF_NOBODY and spec.filter[:1] in {"#", "+"}:
+                raise NoReading("topic of an agent or of Home Assistant's discovery")
             found = self._known[topic] = "/".join(topic.split("/")[spec.strip :]) or topic, spec
         return found
 

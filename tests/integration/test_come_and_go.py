@@ -56,7 +56,7 @@ class Node:
     def step(self, times: int = 1, **readings: float) -> Any:
         for _ in range(times):
             self.says(**{name: value + self.rng.normal() for name, value in readings.items()})
-            values = self.watch.sampler._read()
+            values, _ = self.watch.sampler._read(self.seq)
             frame = Frame(self.seq, self.seq * 10**9, 1.7e9 + self.seq, values)
             self.seq += 1
             self.told += self.watch.settle(frame)
@@ -160,7 +160,7 @@ def test_a_recording_holds_the_channels_that_there_are(tmp_path: Path, make: Any
             if node.watch.changed:
                 node.watch.changed = False
                 history.change(node.watch.sampler.channels)
-            history.add(Frame(0, 0, float(node.seq), node.watch.sampler._read()))
+            history.add(Frame(0, 0, float(node.seq), node.watch.sampler._read(node.seq)[0]))
     history.flush()
     found = [
         [channel.name for channel in block.channels] for path in segments(tmp_path / "history") for block in read(path)

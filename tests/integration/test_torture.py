@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import EnvironmentFault
-from tools.torture import backlog, disk, fuzz, kill, network, soak
+from tools.torture import backlog, disk, fuzz, gateway, kill, network, soak
 from tools.torture import examiner as examiner_module
 from tools.torture.examiner import Examiner
 from tools.torture.finding import Findings
@@ -103,6 +103,16 @@ def test_half_a_simulated_day_of_trouble_leaves_nothing_behind(
     # What grows is told by the month: half a day fills rings and pools.
     assert [promise for promise in findings.broken if "become more" not in promise] == []
     assert findings.figures["alerts"] > 10
+
+
+@pytest.mark.broker
+def test_a_gateway_hears_its_sensors_through_noise_and_garbage(
+    mosquitto_available: None, findings: Findings, tmp_path: Path
+) -> None:
+    gateway.torture(findings, tmp_path, sensors=64, hours=1.2)
+    # Ranges of half an hour are young: how many are found is for the full torture to tell.
+    assert [promise for promise in findings.broken if "nine faults" not in promise] == []
+    assert findings.figures["of them found, %"] >= 60
 
 
 def test_a_promise_that_is_broken_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,9 +52,9 @@ def test_a_channel_in_a_group_is_judged_as_in_a_watch_of_its_own(default_bundle:
     together = judged(GroupedWatch(names, Networks(default_bundle), DETECTION, ALERTS, 1.0), values)
     assert any(verdict.anomalous[1] for verdict in together)
     # Three groups; a cycle of four blocks of three rows, spread over them.
-    for place, phase in ((slice(0, 3), 0), (slice(3, 5), 4), (slice(5, 8), 8)):
+    for place, phase in ((slice(0, 3), 0), (slice(3, 6), 4), (slice(6, 8), 8)):
         alone = UniversalWatch(
-            names[place], Networks(default_bundle), DETECTION, ALERTS, 1.0, phase=phase, with_readout=False
+            names[place], Networks(default_bundle), DETECTION, ALERTS, 1.0, phase=phase, sparing=True
         )
         for whole, part in zip(together, judged(alone, values[:, place]), strict=True):
             for name in ("strength", "held", "anomalous", "accepted", "state"):

@@ -70,6 +70,22 @@ def test_seasons_give_yesterday_and_last_week_once_they_are_known() -> None:
     assert known[20] == (1.0, 1.0)
 
 
+def test_thinned_seasons_give_the_nearest_row_they_remember() -> None:
+    seasons = Seasons(np.array([8]), thin=4)
+    assert seasons._values.size == 7 * 2 + 1
+    zero, one = np.zeros(1), np.ones(1)
+    for row in range(100):
+        seasons.push(np.array([float(row)]))
+        day, _, day_known, week, week_known = seasons.features(zero, one, one)[0].tolist()
+        if day_known:
+            assert abs(np.sinh(day) - (row + 1 - 8)) <= 3.01
+        if week_known:
+            assert abs(np.sinh(week) - (row + 1 - 56)) <= 3.01
+        assert bool(day_known) is (row >= 11)
+        assert bool(week_known) is (row >= 55)
+    assert Seasons(np.array([10]), thin=4)._values.size == 71  # a day that no whole number of them makes up
+
+
 def test_a_row_departs_from_both_yesterday_and_last_week_or_not_at_all() -> None:
     seasons, week = Seasons(np.array([2])), [0.0, 1.0] * 5 + [5.0, 1.0] * 2
     departures = []

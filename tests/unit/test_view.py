@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.types import ChannelMetric, Contributor, Metrics, NodeState
+from agent.view import NodeView
 from tests.unit.test_outbox import alert
-from tools.view import NodeView
 
 
 def metric(score: float = 0.1, *, anomalous: bool = False, value: float | None = 5.0) -> ChannelMetric:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BENCHMARKS = {
     "step": "one step of ten channels against its bare invokes, and against Keras' model.predict",
     "footprint": "memory, CPU and start-up of the daemon, beside other agents where they can be had",
+    "scale": "what many channels cost, to 10,000 by MQTT; beside river's half-space trees",
+    "sources": "what reading costs, by source; how many MQTT readings a second before a tick is late",
     "growth": "memory after many steps against memory after few",
     "kinds": "anomalies of each simulated kind: how many lead to an alert, how many are called by their right name",
     "quantisation": "int8 against float32: scores over real series, size; the fused LSTM against Keras' own conversion",

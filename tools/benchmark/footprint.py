@@ -41,6 +41,9 @@ _PSMQTT_TASKS = (
 _ROOT = Path(__file__).parent.parent.parent
 
 
+__all__ = ["add_arguments", "cpu_s", "memory_mib", "run"]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this benchmark's arguments."""
     parser.add_argument("--seconds", type=float, default=300.0, help="how long CPU time is taken over")
@@ -114,7 +117,7 @@ def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[s
     processes = {name: _start(command) for name, command in commands.items()}
     try:
         time.sleep(_SETTLE_S)
-        before = {name: _cpu_s(process.pid) for name, process in processes.items() if process.poll() is None}
+        before = {name: cpu_s(process.pid) for name, process in processes.items() if process.poll() is None}
         begin = time.perf_counter()
         time.sleep(seconds)
         elapsed = time.perf_counter() - begin
@@ -122,8 +125,8 @@ def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[s
             print(f"{name}: ended by itself, left out")
             del processes[name]
         return {
-            name: _memory_mib(process.pid)
-            | {"cpu_percent": round(100.0 * (_cpu_s(process.pid) - before[name]) / elapsed, 3)}
+            name: memory_mib(process.pid)
+            | {"cpu_percent": round(100.0 * (cpu_s(process.pid) - before[name]) / elapsed, 3)}
             for name, process in processes.items()
         }
     finally:
@@ -172,13 +175,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """CPU seconds of a process so far, all threads."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mib(pid: int) -> dict[str, float]:
+def memory_mib(pid: int) -> dict[str, float]:
+    """Resident memory of a process: all, its share of what several have, and what it has alone."""
     kib = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]:
         key, value = line.split(":")

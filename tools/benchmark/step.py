@@ -36,6 +36,7 @@ _COARSE = (12, 24, 48)
 _BLOCKS_A_ROUND = 96  # a multiple of these and of the autoencoder's stride: every round holds the same invokes
 _PREDICTS_A_ROUND = 3
 _REST_S = 0.5
+_MOST_READINGS = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,14 +84,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def agent_step(n_channels: int, block: int) -> Callable[[], object]:
-    """The production step over noise, warm; ``block`` rows a block."""
+def agent_step(n_channels: int, block: int, warm_rows: int = 0) -> Callable[[], object]:
+    """The production step over noise, warm; ``block`` rows a block, and so many before it counts as warm."""
     models = bundle.load_builtin()
     channels = [Channel(f"channel.{i}", log_reference=float(i % 3 == 0)) for i in range(n_channels)]
     alerts = AlertsConfig(learning_s=_LEARNING_ROWS)
     monitor = Monitor(channels, models, DetectionConfig(block_s=float(block)), alerts, 1.0)
     incidents = Incidents(channels, alerts, 1.0, node="benchmark", model=models.label, instance="0")
-    rows = np.random.default_rng(0).normal(50.0, 5.0, (4096, n_channels)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(50.0, 5.0, (min(4096, max(1, _MOST_READINGS // n_channels)), n_channels))
+    rows = rows.astype(np.float32)
     seq = 0
 
     def step() -> None:
@@ -99,7 +101,7 @@ def agent_step(n_channels: int, block: int) -> Callable[[], object]:
         incidents.step(frame, monitor.step(frame))
         seq += 1
 
-    for _ in range(4 * _LEARNING_ROWS * block):
+    for _ in range(warm_rows or 4 * _LEARNING_ROWS * block):
         step()
     return step
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import EdgewatchError
-from tools.torture import backlog, disk, fuzz, kill, network, soak
+from tools.torture import backlog, disk, fuzz, gateway, kill, network, soak
 from tools.torture.finding import Findings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _TORTURES: dict[str, Callable[[Findings, Path], None]] = {
     "full": disk.full,
     "damage": lambda findings, folder: disk.damaged(findings, folder, rounds=2000),
     "fuzz": lambda findings, folder: fuzz.torture(findings, folder, inputs=1_000_000, seconds=40.0),
+    "gateway": lambda findings, folder: gateway.torture(findings, folder, sensors=2000, hours=10.0),
     "soak": lambda findings, folder: soak.torture(findings, folder, days=30.0),
 }
 

@@ -77,7 +77,7 @@ class Target(NamedTuple):
 _INSTANCE = "7f3a"
 _MODEL_S = 20
 _ROWS = 48  # of the coarsest scale: the next step is one at all scales
-_SIMULATED = SimulatedConfig("simulated", channels=2)
+_SIMULATED = SimulatedConfig(type="simulated", channels=2)
 
 
 def _config(folder: Path) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from html import escape
 from string import Template
@@ -17,10 +18,48 @@ from training.report.table import Table, cell
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Item", "Report", "Section", "html", "write"]
+__all__ = ["Item", "Moment", "Player", "Report", "Section", "html", "write"]
 
-#: A table, a chart, or a paragraph.
-Item: TypeAlias = Table | Chart | str
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that was said at a time.
+
+    Parameters
+    ----------
+    at
+        Seconds since 1970.
+    word, text
+        What kind of thing, and what it says.
+    """
+
+    at: float
+    word: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Player:
+    """A stacked chart over time that plays itself back, and what is said meanwhile.
+
+    Parameters
+    ----------
+    chart
+        What is drawn.
+    begin, end
+        Of the time, seconds since 1970.
+    moments
+        In their order.
+    """
+
+    chart: Chart
+    begin: float
+    end: float
+    moments: tuple[Moment, ...]
+
+
+#: A table, a chart, one that plays, or a paragraph.
+Item: TypeAlias = Table | Chart | Player | str
 
 
 @dataclass(frozen=True)
@@ -102,6 +141,8 @@ def _item(item: Item) -> str:
         return _table(item)
     if isinstance(item, Chart):
         return _chart(item)
+    if isinstance(item, Player):
+        return _player(item)
     return f"<p>{escape(item)}</p>"
 
 
@@ -131,6 +172,26 @@ def _chart(chart: Chart) -> str:
         f"<article><h3>{escape(chart.title)}</h3><p class=note>{escape(chart.reading)}</p>"
         f"<div class=panels>{panels}</div></article>"
     )
+
+
+def _player(player: Player) -> str:
+    said = "".join(
+        f'<li data-at="{moment.at * 1e3:.0f}"><time>{_clock(moment.at)}</time> <b>{escape(moment.word)}</b> '
+        f"{escape(moment.text)}</li>"
+        for moment in player.moments
+    )
+    return (
+        f'<div class=player data-begin="{player.begin * 1e3:.0f}" data-end="{player.end * 1e3:.0f}">'
+        "<p><button type=button>Play</button> "
+        '<label>position <input type=range min=0 max=1000 value=1000 aria-label="position in time"></label> '
+        "<label>in <select><option value=20>20 s</option><option value=60 selected>a minute</option>"
+        f"<option value=300>five minutes</option></select></label> <output></output></p>{_chart(player.chart)}"
+        f"<ol>{said}</ol></div>"
+    )
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
 
 
 # The policy forbids the page to load anything at all, should a library ever try.
@@ -171,6 +232,8 @@ th,td{padding:.25rem .6rem;border-bottom:1px solid #e6e6e6;text-align:left;verti
 th{border-bottom:2px solid #888}td.number{text-align:right;white-space:nowrap}
 td:first-child,th:first-child{position:sticky;left:0;background:#fff}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:.5rem}
+.player p{position:sticky;top:0;background:#fff;z-index:2;padding:.4rem 0}.player input{width:40vw}
+.player li[hidden]{display:none}time{font-variant-numeric:tabular-nums}
 figure{margin:0;min-width:0}figcaption{font-size:.85rem;font-weight:600}
 """
 
@@ -186,4 +249,36 @@ const draw = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "600px" });
 document.querySelectorAll(".plot").forEach((plot) => draw.observe(plot));
+// What plays: a window moves over the chart, whose newest edge is now; what is said appears when it was said.
+document.querySelectorAll(".player").forEach((player) => {
+  const part = (name) => player.querySelector(name);
+  const [button, slider, pace, output] = ["button", "input", "select", "output"].map(part);
+  const [begin, end] = [Number(player.dataset.begin), Number(player.dataset.end)];
+  const width = (end - begin) / 5, moments = [...player.querySelectorAll("li")];
+  let now = end, last = null, drawn = 0;
+  const show = (whole) => {
+    const plot = part(".plot");
+    if (plot.layout) Plotly.relayout(plot, { "xaxis.range": whole ? [begin, end] : [now - width, now] });
+    for (const moment of moments) moment.hidden = !whole && Number(moment.dataset.at) > now;
+    slider.value = 1000 * (now - begin) / (end - begin);
+    output.textContent = new Date(now).toISOString().replace("T", " ").slice(0, 19);
+  };
+  const step = (at) => {
+    if (last === null) return;
+    now = Math.min(end, now + (at - last) * (end - begin) / (1000 * Number(pace.value)));
+    last = at;
+    if (at - drawn > 80 || now === end) { drawn = at; show(false); }
+    if (now < end) requestAnimationFrame(step); else stop();
+  };
+  const stop = () => { last = null; button.textContent = "Play"; };
+  button.addEventListener("click", () => {
+    if (last !== null) return stop();
+    if (now >= end) now = begin;
+    button.textContent = "Pause";
+    last = performance.now();
+    requestAnimationFrame(step);
+  });
+  slider.addEventListener("input", () => { now = begin + slider.value / 1000 * (end - begin); show(false); });
+  show(true);
+});
 """

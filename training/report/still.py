@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.types import Float64Array
     from training.report.chart import Axis, Chart, Panel
 
-__all__ = ["draw"]
+__all__ = ["draw", "figure"]
 
 _WIDTH_IN = 10.0
 _PANEL_IN = 3.6
@@ -38,14 +38,20 @@ _STYLE = {
 
 def draw(chart: Chart, path: Path) -> None:
     """Write a chart as a PNG picture."""
+    with mpl.rc_context(_STYLE):
+        figure(chart).savefig(path, format="png")
+
+
+def figure(chart: Chart) -> Figure:
+    """Draw a chart, to be written in whatever form."""
     n = len(chart.panels)
     columns = 1 if chart.stacked or n == 1 else 2
     rows = -(-n // columns)
     height = _STACKED_IN if chart.stacked else _PANEL_IN
     with mpl.rc_context(_STYLE):
-        figure = Figure((_WIDTH_IN, height * rows + 0.8), dpi=100, layout="constrained")
-        figure.suptitle(chart.title)
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=chart.stacked).ravel()
+        drawn = Figure((_WIDTH_IN, height * rows + 0.8), dpi=100, layout="constrained")
+        drawn.suptitle(chart.title)
+        grid = drawn.subplots(rows, columns, squeeze=False, sharex=chart.stacked).ravel()
         named: set[str] = set()
         for axes, panel in zip(grid, chart.panels, strict=False):
             _panel(axes, panel, named if chart.stacked else set())
@@ -54,7 +60,7 @@ def draw(chart: Chart, path: Path) -> None:
         if chart.stacked:
             for axes in grid[: n - 1]:
                 axes.set_xlabel("")
-        figure.savefig(path, format="png")
+    return drawn
 
 
 def _panel(axes: Any, panel: Panel, named: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""A live view of one node in the terminal; itself nothing but an MQTT subscriber.
+"""A live view of one node in the terminal, ``edgewatch watch``; itself nothing but an MQTT subscriber.
 
 On a terminal it is a table that renews itself; anywhere else it is plain lines, one every ten seconds and one for each
 alert. What arrives is foreign: it is decoded by the types of the contract, and shown without control characters.
@@ -6,32 +6,30 @@ alert. What arrives is foreign: it is decoded by the types of the contract, and 
 
 from __future__ import annotations
 
-import argparse
 import io
-import queue
 import re
-import sys
 import time
 from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from agent.publisher import topic
+from agent.subscriber import Subscriber
 from agent.types import Alert, ChannelMetric, Health, Metrics, NodeState
 from agent.wording import plain, quantity, range_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-__all__ = ["NodeView", "main", "watch"]
+    from agent.config import MqttConfig
+
+__all__ = ["NodeView", "picture_of_incident", "watch"]
 
 _LINES_EVERY_S = 10.0
 _FRAMES_A_SECOND = 4
@@ -55,6 +53,8 @@ class NodeView:
     def __init__(self, node: str) -> None:
         self.node = node
         self.status = "not heard yet"
+        #: Why the broker is not there.
+        self.failure = ""
         self.state: NodeState | None = None
         self.metrics: Metrics | None = None
         self.health: Health | None = None
@@ -132,6 +132,8 @@ class NodeView:
         text = Text.assemble(("edgewatch ", "bold"), plain(self.node), "  ")
         style = _STYLES.get(self.state.state, "") if self.state and self.status == "online" else "red"
         text.append(self._state_word(), style)
+        if self.failure:
+            text.append(f"  broker: {plain(self.failure)}", "red")
         if self.metrics:
             age = time.time() - self.metrics.ts
             text.append(f"  score {self.metrics.score:.3f}  tick {self.metrics.seq}")
@@ -171,77 +173,50 @@ class NodeView:
         return Panel(lines or Text("none so far", "dim"), title=title, border_style="red" if self.open else "dim")
 
 
-def watch(host: str, port: int, prefix: str, node: str, alive: Callable[[], bool], hint: str = "") -> None:
+def watch(config: MqttConfig, node: str, alive: Callable[[], bool] = lambda: True, hint: str = "") -> None:
     """Show a node until interrupted.
 
     Parameters
     ----------
-    host, port
-        The broker.
-    prefix, node
-        Whose topics.
+    config
+        The broker, as in the agent's configuration.
+    node
+        Which.
     alive
         Asked a few times a second; the view ends when it says no.
     hint
         A line below the table: what the person may try.
+
+    Raises
+    ------
+    UserError
+        Password or TLS files cannot be used.
     """
     view = NodeView(node)
-    with _Subscription(host, port, f"{prefix}/{node}/") as messages:
+    root = topic(config, node, "")
+    with Subscriber(config, [f"{root}+"]) as messages:
         if Console().is_terminal:
             with Live(refresh_per_second=_FRAMES_A_SECOND, console=Console(), auto_refresh=False) as live:
                 while alive():
-                    for leaf, payload in messages.wait(1 / _FRAMES_A_SECOND):
-                        view.take(leaf, payload)
+                    for name, payload in messages.wait(1 / _FRAMES_A_SECOND):
+                        view.take(name.removeprefix(root), payload)
+                    view.failure = messages.failure
                     live.update(view.table(hint), refresh=True)
         else:
-            print(hint, flush=True)
+            _say(hint)
             said = time.monotonic()
             while alive():
-                for leaf, payload in messages.wait(0.5):
-                    alert = view.take(leaf, payload)
+                for name, payload in messages.wait(0.5):
+                    alert = view.take(name.removeprefix(root), payload)
                     if alert:
-                        print(f"{_hour(alert.ts)} {alert.phase} {alert.severity} {plain(alert.summary)}", flush=True)
+                        _say(f"{_hour(alert.ts)} {alert.phase} {alert.severity} {plain(alert.summary)}")
                 if time.monotonic() - said >= _LINES_EVERY_S:
                     said = time.monotonic()
-                    print(view.line(), flush=True)
+                    _say(view.line())
 
 
-class _Subscription:
-    """Messages below a topic, handed from the network thread to the one that draws."""
-
-    def __init__(self, host: str, port: int, root: str) -> None:
-        self._root = root
-        self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=10_000)
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_connect = self._on_connect
-        self._client.on_message = self._on_message
-        self._client.reconnect_delay_set(1, 5)
-        self._client.connect_async(host, port)
-
-    def __enter__(self) -> _Subscription:  # noqa: PYI034 - typing.Self needs Python 3.11
-        self._client.loop_start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def wait(self, timeout_s: float) -> Iterator[tuple[str, bytes]]:
-        """Yield what has come by the end of the time, topic below the root and payload."""
-        until = time.monotonic() + timeout_s
-        while True:
-            try:
-                yield self._queue.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                return
-
-    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
-        client.subscribe(f"{self._root}+", qos=1)
-
-    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        del client, userdata
-        if not self._queue.full():
-            self._queue.put((message.topic.removeprefix(self._root), bytes(message.payload)))
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - what was asked for
 
 
 def _bar(metric: ChannelMetric) -> Text:
@@ -265,37 +240,15 @@ def _hour(ts: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(ts))
 
 
-def _picture_of_incident(options: argparse.Namespace) -> str:
-    """Watch until an incident has been open for some seconds, then draw."""
-    view = NodeView(options.node)
+def picture_of_incident(config: MqttConfig, node: str) -> str:
+    """Watch until an incident has been open for some seconds, then draw; an SVG image."""
+    view = NodeView(node)
     opened = 0.0
-    with _Subscription(options.host, options.port, f"{options.prefix}/{options.node}/") as messages:
+    root = topic(config, node, "")
+    with Subscriber(config, [f"{root}+"]) as messages:
         while not opened or time.monotonic() - opened < _PICTURE_AFTER_S:
-            for leaf, payload in messages.wait(0.5):
-                view.take(leaf, payload)
+            for name, payload in messages.wait(0.5):
+                view.take(name.removeprefix(root), payload)
             if view.open and not opened:
                 opened = time.monotonic()
     return view.picture()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Watch a node on any broker."""
-    parser = argparse.ArgumentParser(prog="python -m tools.view", description=__doc__)
-    parser.add_argument("node")
-    parser.add_argument("--host", default="localhost")
-    parser.add_argument("--port", type=int, default=1883)
-    parser.add_argument("--prefix", default="edgewatch")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="wait for an incident, write a picture of it, end")
-    options = parser.parse_args(arguments)
-    if options.svg:
-        options.svg.write_text(_picture_of_incident(options), encoding="utf-8")
-        return 0
-    try:
-        watch(options.host, options.port, options.prefix, options.node, lambda: True, "Ctrl-C ends the view")
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,0 +1,269 @@
+"""Registers of meters, inverters and controllers over Modbus, by TCP or a serial line (RTU).
+
+What is read of a device is read in as few requests as possible: registers that lie side by side, in one. See "MODBUS
+Application Protocol Specification V1.1b3", modbus.org.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from math import isfinite, nan
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from agent.errors import EnvironmentFault, UserError
+from agent.sources.base import SourceConfig
+from agent.types import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["ModbusConfig", "ModbusFault", "ModbusRegister", "ModbusSource"]
+
+_LOG = logging.getLogger(__name__)
+# Of one request: the protocol allows 125 registers.
+_MOST_REGISTERS = 120
+_Form = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+_Table = Literal["holding", "input", "coil", "discrete"]
+# What is in registers, most significant byte first.
+_FORMS: dict[str, str] = {
+    "int16": "h",
+    "uint16": "H",
+    "int32": "i",
+    "uint32": "I",
+    "int64": "q",
+    "uint64": "Q",
+    "float32": "f",
+    "float64": "d",
+}
+_READS = {
+    "holding": "read_holding_registers",
+    "input": "read_input_registers",
+    "coil": "read_coils",
+    "discrete": "read_discrete_inputs",
+}
+_BITS = frozenset({"coil", "discrete"})
+
+
+class ModbusRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One number of a device, one channel.
+
+    Parameters
+    ----------
+    name
+        Of the channel.
+    address
+        Of its first register, from 0; the 40001 of many manuals is holding register 0.
+    table
+        Which of the device's tables: ``holding`` and ``input`` registers, ``coil`` and ``discrete`` inputs.
+    form
+        What is in the registers; coils and discrete inputs are truth values.
+    words
+        Which of several registers comes first: the ``big`` end, or the ``little`` one.
+    scale, offset
+        The channel shows ``number · scale + offset``.
+    unit
+        As printed behind values.
+    device
+        Its number on the line, or behind a gateway.
+    """
+
+    name: Annotated[str, Meta(min_length=1, description="Of the channel.")]
+    address: Annotated[int, Meta(ge=0, le=65535, description="Of its first register, from 0.")]
+    table: Annotated[_Table, Meta(description="`holding` or `input` registers, `coil` or `discrete` inputs.")] = (
+        "holding"
+    )
+    form: Annotated[_Form, Meta(description="What is in the registers: `int16` … `uint64`, `float32`, `float64`.")] = (
+        "uint16"
+    )
+    words: Annotated[Literal["big", "little"], Meta(description="Which end of a number its first register is.")] = "big"
+    scale: Annotated[float, Meta(description="What the number is multiplied by.")] = 1.0
+    offset: Annotated[float, Meta(description="What is then added.")] = 0.0
+    unit: Annotated[str, Meta(max_length=16, description="As printed behind values.")] = ""
+    device: Annotated[int, Meta(ge=0, le=255, description="Its number on the line.")] = 1
+
+    @property
+    def count(self) -> int:
+        """Registers, or bits, that it takes."""
+        return 1 if self.table in _BITS or self.form == "bool" else struct.calcsize(_FORMS[self.form]) // 2
+
+
+class ModbusConfig(SourceConfig, frozen=True, kw_only=True):
+    """Keys of the `modbus` source.
+
+    Parameters
+    ----------
+    registers
+        What to read.
+    host, port
+        By TCP.
+    serial, baudrate, parity, stopbits
+        By a serial line.
+    timeout_s
+        For an answer.
+    """
+
+    registers: Annotated[tuple[ModbusRegister, ...], Meta(min_length=1, max_length=10_000, description="What to read.")]
+    host: Annotated[str, Meta(description="Of the device or gateway, by TCP.")] = ""
+    port: Annotated[int, Meta(ge=1, le=65535, description="Where it listens.")] = 502
+    serial: Annotated[str, Meta(description="The serial line, such as `/dev/ttyUSB0`, instead of a host.")] = ""
+    baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="Of the serial line.")] = 19200
+    parity: Annotated[Literal["N", "E", "O"], Meta(description="Of the serial line: none, even, odd.")] = "E"
+    stopbits: Annotated[Literal[1, 2], Meta(description="Of the serial line.")] = 1
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="For an answer.")] = 1.0
+
+    def __post_init__(self) -> None:
+        if bool(self.host) == bool(self.serial):
+            raise ValueError("name either host or serial")
+
+
+class ModbusFault(Exception):  # noqa: N818 - said and survived
+    """A device does not answer, or not with what was asked for."""
+
+
+class _Refused(ModbusFault):
+    """The device answers that it does not have it."""
+
+
+class _Request(NamedTuple):
+    """Registers side by side, asked for at once."""
+
+    device: int
+    table: str
+    address: int
+    size: int
+    #: Channel and what it is.
+    wanted: list[tuple[int, ModbusRegister]]
+
+
+class ModbusSource:
+    """Asks the devices one after another at each reading, over one connection that is made anew when it is lost.
+
+    Raises
+    ------
+    EnvironmentFault
+        The library is not installed.
+    UserError
+        Two registers have the same name.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = ModbusConfig
+    inline: ClassVar[bool] = False
+
+    def __init__(self, config: ModbusConfig, interval_s: float) -> None:
+        del interval_s
+        names = [register.name for register in config.registers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"{twice[0]!r} stands twice", place="$.registers", remedy="give each register its own name")
+        self.channels: tuple[Channel, ...] = tuple(Channel(r.name, r.unit) for r in config.registers)
+        self._requests = _requests(config.registers)
+        self._client = _client(config)
+        # What was said of channels, until they read again.
+        self._failing: dict[int, str] = {}
+
+    def read(self) -> Sequence[float]:
+        """One number for each register, NaN where the device refuses it.
+
+        Raises
+        ------
+        ModbusFault
+            Nothing could be read.
+        """
+        row = [nan] * len(self.channels)
+        why = ""
+        silent: set[int] = set()
+        for request in self._requests:
+            if request.device in silent:
+                continue
+            try:
+                answer = self._ask(request)
+            except ModbusFault as fault:
+                why = why or str(fault)
+                self._say(request, str(fault))
+                if not isinstance(fault, _Refused):
+                    silent.add(request.device)  # it would be waited for again and again
+                continue
+            for channel, register in request.wanted:
+                row[channel] = _number(register, answer, register.address - request.address)
+                if self._failing.pop(channel, ""):
+                    _LOG.info("%s reads again", register.name)
+        if why and not any(map(isfinite, row)):
+            raise ModbusFault(why)
+        return row
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _ask(self, request: _Request) -> Sequence[int]:
+        try:
+            read = getattr(self._client, _READS[request.table])
+            answer = read(request.address, count=request.size, device_id=request.device)
+        except Exception as error:  # noqa: BLE001 - it has errors of its own, and those of sockets and serial lines
+            raise ModbusFault(f"device {request.device} does not answer: {error}") from None
+        if answer.isError():
+            raise _Refused(f"device {request.device} refuses {request.table} {request.address}: {answer}")
+        found: Sequence[int] = answer.bits if request.table in _BITS else answer.registers
+        if len(found) < request.size:
+            raise _Refused(f"device {request.device} refuses {request.table} {request.address}: a short answer")
+        return found
+
+    def _say(self, request: _Request, why: str) -> None:
+        """Say, the first time, why channels have no reading."""
+        for channel, register in request.wanted:
+            if channel not in self._failing:
+                self._failing[channel] = why
+                _LOG.warning("no reading for %s: %s", register.name, why)
+
+
+def _client(config: ModbusConfig) -> Any:
+    try:
+        from pymodbus.client import ModbusSerialClient, ModbusTcpClient  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise EnvironmentFault("pymodbus is not installed", remedy="pip install 'edgewatch[modbus]'") from error
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it says is said here, once
+    if config.host:
+        return ModbusTcpClient(config.host, port=config.port, timeout=config.timeout_s, retries=0)
+    return ModbusSerialClient(
+        config.serial,
+        baudrate=config.baudrate,
+        parity=config.parity,
+        stopbits=config.stopbits,
+        timeout=config.timeout_s,
+        retries=0,
+    )
+
+
+def _requests(registers: Iterable[ModbusRegister]) -> list[_Request]:
+    """Registers that lie side by side or one upon another, together."""
+    requests: list[_Request] = []
+    ordered = sorted(enumerate(registers), key=lambda each: (each[1].device, each[1].table, each[1].address))
+    for channel, register in ordered:
+        end = register.address + register.count
+        if requests:
+            last = requests[-1]
+            size = max(last.size, end - last.address)
+            alike = (last.device, last.table) == (register.device, register.table)
+            if alike and register.address <= last.address + last.size and size <= _MOST_REGISTERS:
+                last.wanted.append((channel, register))
+                requests[-1] = last._replace(size=size)
+                continue
+        requests.append(
+            _Request(register.device, register.table, register.address, register.count, [(channel, register)])
+        )
+    return requests
+
+
+def _number(register: ModbusRegister, answer: Sequence[int], at: int) -> float:
+    if register.table in _BITS or register.form == "bool":
+        return float(bool(answer[at]))
+    words = answer[at : at + register.count]
+    if register.words == "little":
+        words = words[::-1]
+    raw = struct.pack(f">{len(words)}H", *words)
+    (number,) = struct.unpack(f">{_FORMS[register.form]}", raw)
+    return float(number) * register.scale + register.offset

@@ -1,0 +1,111 @@
+"""Lines from a serial port: what a microcontroller prints, in any of the formats of the source ``stream``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
+
+from agent.errors import EnvironmentFault
+from agent.sources.arrivals import ArrivalsConfig, Arriving
+from agent.sources.stream import Lines
+
+if TYPE_CHECKING:
+    from agent.sources.base import SourceConfig
+    from agent.types import Float32Array
+
+__all__ = ["SerialConfig", "SerialFault", "SerialSource"]
+
+_LOG = logging.getLogger(__name__)
+_WAIT_S = 0.5
+_PAUSE_S = 2.0
+_AT_ONCE = 4096
+_Format = Literal["auto", "influx", "statsd", "json", "plain"]
+
+
+class SerialConfig(ArrivalsConfig, frozen=True, kw_only=True):
+    """Keys of the `serial` source.
+
+    Parameters
+    ----------
+    port
+        The device, such as ``/dev/ttyUSB0``; below ``/dev/serial/by-id`` it keeps its name.
+    baudrate
+        As the other end has it.
+    format
+        Of the lines.
+    """
+
+    port: Annotated[str, Meta(min_length=1, description="The device, such as `/dev/ttyUSB0`.")]
+    baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="As the other end has it.")] = 115200
+    format: Annotated[_Format, Meta(description="Of the lines; told apart one by one by default.")] = "auto"
+
+
+class SerialFault(Exception):  # noqa: N818 - said and survived
+    """The port cannot be read now."""
+
+
+class SerialSource(Arriving):
+    """Reads in a thread of its own; a port that is gone is opened again when it is back.
+
+    Raises
+    ------
+    EnvironmentFault
+        The library is not installed.
+    """
+
+    Config: ClassVar[type[SourceConfig]] = SerialConfig
+    inline: ClassVar[bool] = True
+
+    def __init__(self, config: SerialConfig, interval_s: float) -> None:
+        del interval_s
+        super().__init__(config)
+        try:
+            import serial  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise EnvironmentFault("pyserial is not installed", remedy="pip install 'edgewatch[serial]'") from error
+        self._config = config
+        self._library: Any = serial
+        self._stopped = threading.Event()
+        self._fault = "not open yet"
+        self._thread = threading.Thread(target=self._run, name="serial", daemon=True)
+        self._thread.start()
+
+    def read(self) -> Float32Array:
+        """See `Source.read`.
+
+        Raises
+        ------
+        SerialFault
+            The port is not there, or not ours.
+        """
+        row = super().read()
+        if self._fault:
+            raise SerialFault(f"{self._config.port}: {self._fault}")
+        return row
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stopped.set()
+        self._thread.join(2 * _WAIT_S)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                with self._library.Serial(self._config.port, self._config.baudrate, timeout=_WAIT_S) as port:
+                    self._fault = ""
+                    self._listen(port)
+            except (OSError, ValueError, self._library.SerialException) as error:
+                self._fault = getattr(error, "strerror", None) or str(error)
+            self._stopped.wait(_PAUSE_S)
+
+    def _listen(self, port: Any) -> None:
+        lines = Lines(self._arrivals, self._config.format)
+        # What was under way when it was opened began before.
+        port.reset_input_buffer()
+        while not self._stopped.is_set():
+            piece = port.read(max(1, min(port.in_waiting, _AT_ONCE)))
+            if piece:
+                lines.feed(piece)

@@ -1,0 +1,287 @@
+"""What all nodes have said: their state, their incidents, and the recent course of every channel.
+
+What arrives is foreign: it is decoded by the types of the contract, names are shown without control characters, and
+there are bounds to how much of it is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from agent.types import Alert, Digest, Health, Metrics, NodeState
+from agent.wording import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.types import ChannelMetric, Float32Array, Float64Array, IntArray
+
+__all__ = ["FIELDS", "Fleet", "Incident", "Node", "Standing", "Worst"]
+
+#: Rows of a channel's course.
+FIELDS = ("value", "expected", "lower", "upper", "score", "anomalous")
+_MOST_NODES = 200
+_MOST_CHANNELS = 2000
+_MOST_INCIDENTS = 200
+_MOST_IDS = 2000
+_LONGEST_NAME = 100
+# Readings of a node that are kept: each takes 24 bytes.
+_MOST_READINGS = 200_000
+_FEWEST_ROWS, _MOST_ROWS = 64, 1800
+# A node that has not spoken for so many of its intervals, and at least so long, is silent.
+_SILENT_TURNS, _SILENT_S = 3.5, 4.0
+# What is older than this against the newest was not delayed: the node's clock was set back.
+_SET_BACK_S = 60.0
+
+#: How a node is: as it says, or as one sees by its silence.
+Standing: TypeAlias = Literal["learning", "normal", "anomalous", "offline", "silent", "unknown"]
+_DECODERS: dict[str, Any] = {
+    "state": msgspec.json.Decoder(NodeState),
+    "metrics": msgspec.json.Decoder(Metrics),
+    "health": msgspec.json.Decoder(Health),
+    "digest": msgspec.json.Decoder(Digest),
+}
+_ALERT = msgspec.json.Decoder(Alert)
+
+
+class Worst(NamedTuple):
+    """A channel that stands out."""
+
+    channel: str
+    score: float
+    anomalous: bool
+
+
+class Incident(msgspec.Struct):
+    """What was said of an incident.
+
+    Parameters
+    ----------
+    name
+        As commands call it.
+    newest
+        The message of it that came last.
+    opened
+        Wall time it began at, seconds since 1970.
+    closed
+        Wall time of its close; None while it is open.
+    acknowledged
+        Somebody knows.
+    """
+
+    name: str
+    newest: Alert
+    opened: float
+    closed: float | None = None
+    acknowledged: bool = False
+
+
+class Course:
+    """The newest readings of all channels of a node, in rings that grow until they are half an hour at 1 Hz."""
+
+    def __init__(self) -> None:
+        self._time = np.full(0, np.nan)
+        self._rows: Float32Array = np.full((0, len(FIELDS), 0), np.nan, np.float32)
+        # Rows that are kept, the newest of which lies before this one.
+        self._kept = self._next = 0
+        #: Where the channels are.
+        self.places: dict[str, int] = {}
+
+    def add(self, metrics: Metrics) -> None:
+        """Take in what a node says of all its channels."""
+        new = [name for name in metrics.channels if name not in self.places][: _MOST_CHANNELS - len(self.places)]
+        self.places.update({name: len(self.places) + index for index, name in enumerate(new)})
+        most = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_READINGS // max(len(self.places), 1)))
+        if new or self._kept == len(self._time) < most:
+            self._resize(min(most, max(_FEWEST_ROWS, 2 * self._kept)))
+        row = np.full((len(FIELDS), len(self.places)), np.nan, np.float32)
+        for name, metric in metrics.channels.items():
+            place = self.places.get(name)
+            if place is not None:
+                row[:, place] = _fields(metric)
+        self._time[self._next] = metrics.ts
+        self._rows[self._next] = row
+        self._next = (self._next + 1) % len(self._time)
+        self._kept = min(self._kept + 1, len(self._time))
+
+    def of(self, channel: str, after: float = -np.inf) -> tuple[Float64Array, Float32Array]:
+        """Wall times after one, float64[n], and what was said then, float32[6, n] as `FIELDS`; oldest first."""
+        place, order = self.places.get(channel), self._order()
+        if place is None:
+            return np.empty(0), np.empty((len(FIELDS), 0), np.float32)
+        chosen = order[self._time[order] > after]
+        return self._time[chosen], self._rows[chosen, :, place].T
+
+    @property
+    def newest(self) -> float:
+        """Wall time of the newest row; minus infinity before the first."""
+        return float(self._time[self._next - 1]) if self._kept else -np.inf
+
+    def _order(self) -> IntArray:
+        """Where the rows are, oldest first."""
+        order: IntArray = (self._next - self._kept + np.arange(self._kept)) % max(len(self._time), 1)
+        return order
+
+    def _resize(self, size: int) -> None:
+        order = self._order()[-size:]
+        times = np.full(size, np.nan)
+        rows = np.full((size, len(FIELDS), len(self.places)), np.nan, np.float32)
+        times[: order.size] = self._time[order]
+        rows[: order.size, :, : self._rows.shape[2]] = self._rows[order]
+        self._time, self._rows, self._kept, self._next = times, rows, order.size, order.size % size
+
+
+def _fields(metric: ChannelMetric) -> list[float]:
+    numbers = (metric.value, metric.expected, metric.lower, metric.upper, metric.score)
+    return [np.nan if number is None else number for number in numbers] + [float(metric.anomalous)]
+
+
+class Node:
+    """One node.
+
+    Parameters
+    ----------
+    name
+        As it is shown.
+    clock
+        Seconds that only go on.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self.name = name
+        self._clock = clock
+        self._seen: deque[str] = deque(maxlen=_MOST_IDS)
+        self.online: bool | None = None
+        self.state: NodeState | None = None
+        self.metrics: Metrics | None = None
+        self.health: Health | None = None
+        self.digest: Digest | None = None
+        self.course = Course()
+        #: By name, oldest first.
+        self.incidents: OrderedDict[str, Incident] = OrderedDict()
+        #: Monotonic seconds at which it spoke last, and the metrics before.
+        self.heard = clock()
+        self._metrics_at: float | None = None
+        self._metrics_every = np.nan
+
+    def take(self, leaf: str, payload: bytes) -> bool:
+        """Take in a message; False for one that says nothing of the node.
+
+        Raises
+        ------
+        msgspec.MsgspecError
+            It is none of the contract.
+        """
+        if leaf == "status":
+            if payload not in {b"online", b"offline"}:
+                raise msgspec.ValidationError("neither online nor offline")
+            self.online = payload == b"online"
+        elif leaf == "alert":
+            self._take_alert(_ALERT.decode(payload))
+        elif leaf in _DECODERS:
+            message = _DECODERS[leaf].decode(payload)
+            setattr(self, leaf, message)
+            if isinstance(message, Metrics):
+                self._take_metrics(message)
+        else:
+            return False
+        self.heard = self._clock()
+        return True
+
+    def _take_metrics(self, metrics: Metrics) -> None:
+        now = self._clock()
+        if self._metrics_at is not None:
+            self._metrics_every = now - self._metrics_at
+        self._metrics_at = now
+        if metrics.ts > self.course.newest or metrics.ts < self.course.newest - _SET_BACK_S:
+            self.course.add(metrics)
+
+    def _take_alert(self, alert: Alert) -> None:
+        if alert.id in self._seen:
+            return
+        self._seen.append(alert.id)
+        known = self.incidents.get(alert.incident)
+        if known is None:
+            known = self.incidents[alert.incident] = Incident(alert.incident, alert, alert.started)
+            while len(self.incidents) > _MOST_INCIDENTS:
+                self.incidents.popitem(last=False)
+        known.newest = alert
+        known.acknowledged |= alert.reason == "acknowledged"
+        if alert.phase == "close":
+            known.closed = alert.ts
+
+    @property
+    def open(self) -> list[Incident]:
+        """Incidents that are not over, newest first."""
+        return [incident for incident in reversed(self.incidents.values()) if incident.closed is None]
+
+    @property
+    def standing(self) -> Standing:
+        """How it is."""
+        if self.online is False:
+            return "offline"
+        if self._metrics_at is not None:
+            turn = self._metrics_every if np.isfinite(self._metrics_every) else 0.0
+            if self._clock() - self._metrics_at > max(_SILENT_TURNS * turn, _SILENT_S):
+                return "silent"
+        return self.state.state if self.state else "unknown"
+
+    @property
+    def progress(self) -> float:
+        """How much of the learning is done, 0..1."""
+        if self.metrics and self.metrics.channels:
+            return sum(metric.progress for metric in self.metrics.channels.values()) / len(self.metrics.channels)
+        return self.state.learning_progress if self.state else 0.0
+
+    def worst(self, most: int = 3) -> list[Worst]:
+        """Channels that stand out most, the first the most."""
+        if self.metrics is None:
+            return []
+        ranked = sorted(self.metrics.channels.items(), key=lambda item: (-item[1].anomalous, -item[1].score))
+        return [Worst(name, metric.score, metric.anomalous) for name, metric in ranked[:most]]
+
+
+class Fleet:
+    """All nodes below a prefix.
+
+    Parameters
+    ----------
+    prefix
+        First levels of the topics.
+    clock
+        Seconds that only go on.
+    """
+
+    def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._prefix = f"{prefix}/"
+        self._clock = clock
+        #: By the level of the topic.
+        self.nodes: dict[str, Node] = {}
+        #: Messages that were not what the contract says.
+        self.refused = 0
+        #: Messages so far.
+        self.count = 0
+
+    def take(self, topic: str, payload: bytes) -> None:
+        """Take in a message; what is none of the contract's is counted."""
+        self.count += 1
+        name, _, leaf = topic.removeprefix(self._prefix).partition("/")
+        if not topic.startswith(self._prefix) or not leaf or "/" in leaf:
+            return
+        try:
+            node = self.nodes.get(name)
+            if node is not None and not payload and leaf in {"status", "state"}:
+                del self.nodes[name]  # its retained messages were removed: it is gone for good
+            elif node is not None:
+                node.take(leaf, payload)
+            elif len(self.nodes) < _MOST_NODES and payload:
+                node = Node(plain(name, _LONGEST_NAME), self._clock)
+                if node.take(leaf, payload):
+                    self.nodes[name] = node
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self.refused += 1
