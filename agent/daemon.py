@@ -15,7 +15,7 @@ from agent.commands import Acknowledge, Relearn, Silence, Unsilence
 from agent.delivery import Delivery
 from agent.digest import Held
 from agent.errors import EdgewatchError, EnvironmentFault
-from agent.health import StepTimes, confine_memory, rss_mib, settle_memory
+from agent.health import StepTimes, confine_memory, give_back_memory, rss_mib, settle_memory
 from agent.history import History
 from agent.lastgood import load_bundles, load_or_last_good
 from agent.notify import Notifier
@@ -157,6 +157,7 @@ class Daemon:
                 self._reload_requested = False
                 with self._notify.reloading():
                     replaced = self._apply_reload()
+                    give_back_memory()  # what read the file, and what it has replaced
                 if replaced:
                     return True
         return False

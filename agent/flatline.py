@@ -48,6 +48,7 @@ class FlatLine:
 
     def __init__(self, n_channels: int, interval_s: float, floor: Float64Array | float) -> None:
         self._floor = floor
+        self._exact = isinstance(floor, float) and not floor
         self._share_rows = max(_SHARE_ROWS, _SHARE_S / interval_s)
         self._shortest = max(_RUN_ROWS, _RUN_S / interval_s)
         self._kept = 0.5 ** (interval_s / _HALF_LIFE_S)
@@ -61,7 +62,10 @@ class FlatLine:
         self._share_before = np.zeros(n_channels)
         # Whether every channel has so many readings that the share of changes is that of the ten minutes.
         self._settled = False
-        self._never = np.zeros(n_channels)
+        #: What is given where nothing is stuck.
+        self.never = np.zeros(n_channels)
+        # No run is longer than this.
+        self._most = 0.0
 
     def step(self, scaled: Float64Array, valid: BoolArray) -> Float64Array:
         """Take in a row; give the strength of the rule, float64[n_channels]: 1 and more is stuck, 0 may stand for less.
@@ -75,7 +79,8 @@ class FlatLine:
         """
         self._seen += valid
         # A comparison with NaN is False: the first reading is a change.
-        changed = valid & ~(np.abs(scaled - self._value) <= self._floor)
+        same = scaled == self._value if self._exact else np.abs(scaled - self._value) <= self._floor
+        changed = valid & ~same
         if self._settled:
             rate = valid / self._share_rows
         else:
@@ -87,8 +92,12 @@ class FlatLine:
         np.copyto(self._share_before, self._share, where=changed)
         np.copyto(self._value, scaled, where=changed)
         self._run = np.where(changed, 1.0, self._run + valid)
-        if self._run.max() < self._shortest:
-            return self._never
+        self._most += 1.0
+        if self._most < self._shortest:
+            return self.never
+        self._most = float(self._run.max())
+        if self._most < self._shortest:
+            return self.never
         lively = (self._share_before > _LIVELY) & (self._seen - self._run >= self._share_rows)
         strength: Float64Array = lively * self._run / np.maximum(self._shortest, _TIMES_LONGEST * self._longest)
         return strength

@@ -91,13 +91,8 @@ class Level:
         self._centre = np.zeros(n_channels)
         # float64[2, n], the largest value and the smallest with its sign turned.
         self._ends = np.full((2, n_channels), -np.inf)
-
-    @property
-    def floor(self) -> Float64Array:
-        """The smallest usual size that a deviation can have, float64[n_channels]."""
-        span = self._ends[0] + self._ends[1]
-        floor: Float64Array = _SHARE_OF_RANGE * np.where(np.isfinite(span), span, 0.0)
-        return floor
+        #: float64[n_channels], the smallest usual size that a deviation can have.
+        self.floor: Float64Array = np.zeros(n_channels)
 
     def follow(self, values: Float64Array, which: BoolArray) -> Float64Array:
         """Deviation over usual deviation, before the values are taken in; float64[n_channels]."""
@@ -111,9 +106,11 @@ class Level:
         relative = ratio.of(np.abs(deviation), floor) * which
         most = np.where(ratio.count > _FEWEST, _LEVEL_STEP * np.maximum(ratio.usual, floor + _TINY), np.inf)
         ratio.learn(np.abs(deviation), which, floor)
-        self._centre += ratio.rate() * which * np.clip(deviation, -most, most)
-        both = np.stack((values, -values))
-        np.maximum(self._ends, both, out=self._ends, where=which)
+        self._centre += ratio.rate() * which * np.maximum(np.minimum(deviation, most), -most)
+        np.maximum(self._ends[0], values, out=self._ends[0], where=which)
+        np.maximum(self._ends[1], -values, out=self._ends[1], where=which)
+        span = self._ends[0] + self._ends[1]
+        self.floor = _SHARE_OF_RANGE * np.where(np.isfinite(span), span, 0.0)
         return relative
 
 

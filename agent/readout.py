@@ -100,7 +100,7 @@ class Readout:
         self._last = values = np.where(present, values, self._last)
         self._count += which
         self._centre += which / np.minimum(np.maximum(self._count, 1.0), _MEMORY) * (values - self._centre)
-        beyond = np.clip(values - self._centre, -_LARGEST, _LARGEST)
+        beyond = np.maximum(np.minimum(values - self._centre, _LARGEST), -_LARGEST)
         # The first blocks have no whole window before them.
         known = (which & (self._count > LAGS))[:, None]
         row = self._chunk[:, self._filled]
@@ -111,7 +111,7 @@ class Readout:
             self._sum_up()
         self._lags.push(beyond)
         self._inputs[:, :LAGS] = self._lags.view()
-        self._inputs[:, LAGS:] = np.clip(inputs, -_LARGEST, _LARGEST)
+        np.maximum(np.minimum(inputs, _LARGEST), -_LARGEST, out=self._inputs[:, LAGS:])
         forecast = self._centre + np.einsum("nk,nk->n", self._weights, self._inputs)
         self.forecast = np.where(self._next_solved > _FIRST_SOLVED, forecast, np.nan)
 

@@ -134,8 +134,11 @@ class Stage:
             self._ring.push(self.values)
         if self._seasons.rows != self._blocks:
             self._seasons.skip_to(self._blocks)
-        errors = np.stack([self._error(kind) for kind in self.kinds])
-        errors[:, ~self.valid] = np.nan
+        errors = np.empty((len(self.kinds), self.values.size))
+        for row, kind in enumerate(self.kinds):
+            errors[row] = self._error(kind)
+        if np.count_nonzero(self.valid) < self.valid.size:
+            errors[:, ~self.valid] = np.nan
         self._blocks += 1
         return errors
 

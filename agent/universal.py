@@ -7,6 +7,7 @@ every scale, as the root of the sum of their squares. *Ratio* tells the state: d
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +71,9 @@ _SHAPE_BLOCKS = 32.0
 _READOUT_WEIGHT = 30.0
 _SHAPE_WEIGHT = 100.0
 _LEVEL_WEIGHT = 2.0
+
+
+_NO_COURSES: Mapping[int, Course] = MappingProxyType({})
 
 
 class _Scored:
@@ -228,14 +232,14 @@ class UniversalWatch(Watch):
         due = self._gather(scaled, valid)
         strength = self._judge(due, ready) if due else self._no
         stuck = self._flat_line.step(scaled, valid)
-        if stuck.any():
+        if stuck is not self._flat_line.never:
             stuck = np.minimum(stuck * self._sensitivity, _LOUDEST) * ready
             began = self._begin(strength, stuck)
         else:
             began = self._begin(strength, stuck) if due else self._nowhere
         before = self._anomalous
         anomalous, accepted, held = self._nowhere, self._nowhere, self._no
-        if self._excursion.any():
+        if np.count_nonzero(self._excursion):
             anomalous = self._follow(strength, stuck, valid)
             accepted = self._accept()
             anomalous &= ~accepted
@@ -260,7 +264,7 @@ class UniversalWatch(Watch):
             state=self._state * ready,
             state_score=self._node_state,
             errors=finest.errors[:2],
-            courses=self._courses() if self._excursion.any() else {},
+            courses=self._courses() if np.count_nonzero(self._excursion) else _NO_COURSES,
         )
 
     def rest(self) -> Verdict:
@@ -281,7 +285,7 @@ class UniversalWatch(Watch):
             state=self._state * (self._seen > self._learning_rows),
             state_score=self._node_state,
             errors=np.full((2, n), np.nan),
-            courses=self._courses() if self._excursion.any() else {},
+            courses=self._courses() if np.count_nonzero(self._excursion) else _NO_COURSES,
         )
 
     def skip(self, rows: int) -> None:
@@ -349,7 +353,7 @@ class UniversalWatch(Watch):
         began: BoolArray = (beyond | (stuck >= 1.0)) & ~self._excursion
         self._alarm = np.where(beyond, strength, self._alarm)
         self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
-        if began.any():
+        if np.count_nonzero(began):
             recent = self._recent.view()[began]
             band = np.quantile(recent, _BAND, axis=1)
             margin = np.maximum(self._half_effect[began], 0.0)
@@ -401,7 +405,10 @@ class UniversalWatch(Watch):
         self._shown = np.where(self._excursion, self._shown, self._limits())
 
     def _limits(self) -> Float64Array:
-        return np.stack([limit[: self._state.size] for limit in self._stages[0].threshold.limits()])
+        limits = np.empty_like(self._band)
+        for side, limit in enumerate(self._stages[0].threshold.limits()):
+            limits[side] = limit[: self._state.size]
+        return limits
 
     def in_units(self, scaled: Float64Array) -> Float64Array:
         """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
