@@ -82,7 +82,8 @@ class Assembly:
         self, config: Config, models: Sequence[Bundle], clock: Clock, delivery: Delivery, instance: str
     ) -> None:
         self._config = config
-        self._models = models
+        #: The verified bundles.
+        self.bundles = models
         self._clock = clock
         self._instance = instance
         every = [round(config.ticks_between(part)) for part in config.sources]
@@ -106,7 +107,7 @@ class Assembly:
     def _new_monitor(self) -> Monitor:
         config, sampler = self._config, self.sampler
         return Monitor(
-            sampler.channels, self._models, config.detection, config.alerts, config.interval_s, sampler.every
+            sampler.channels, self.bundles, config.detection, config.alerts, config.interval_s, sampler.every
         )
 
     def _new_incidents(self) -> Incidents:

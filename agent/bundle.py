@@ -280,12 +280,12 @@ def builtin_directory() -> Path:
     return Path(__file__).parent / "models" / "default"
 
 
-def load_builtin() -> Bundle:
-    """Load the bundle that ships."""
-    return load(builtin_directory())
+def load_builtin(known: Sequence[Bundle] = ()) -> Bundle:
+    """Load the bundle that ships; see `load`."""
+    return load(builtin_directory(), known=known)
 
 
-def load(directory: Path, trust: Callable[[bytes], None] | None = None) -> Bundle:
+def load(directory: Path, trust: Callable[[bytes], None] | None = None, known: Sequence[Bundle] = ()) -> Bundle:
     """Read a bundle and verify it.
 
     Parameters
@@ -294,6 +294,8 @@ def load(directory: Path, trust: Callable[[bytes], None] | None = None) -> Bundl
         Where it lies.
     trust
         Raises where the manifest, which it is given as it was read, is not to be trusted.
+    known
+        Bundles that were verified before: one that is still the same is given again.
 
     Raises
     ------
@@ -306,6 +308,14 @@ def load(directory: Path, trust: Callable[[bytes], None] | None = None) -> Bundl
     manifest = _read_manifest(path, trust)
     forecaster = _read(directory, manifest.forecaster)
     autoencoder = _read(directory, manifest.autoencoder)
+    for one in known:
+        if (one.directory, one.manifest, one.forecaster_file, one.autoencoder_file) == (
+            directory,
+            manifest,
+            forecaster,
+            autoencoder,
+        ):
+            return one
     bundle = Bundle(directory, manifest, forecaster, autoencoder)
     _check_golden(bundle)
     return bundle

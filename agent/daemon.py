@@ -372,9 +372,9 @@ class Daemon:
         if (new.mqtt, new.node) != (old.mqtt, old.node):
             link = self._link(new)
         # Also where only the files of a bundle have changed, or those of a source.
-        models = load_bundles(new)
+        models = load_bundles(new, self._watch.bundles)
         if _watch_part(new) != _watch_part(old) or self._watch.models != manifests(models):
-            watch = Assembly(new, load_or_last_good(new), self._clock, self._delivery, self._outbox.instance)
+            watch = Assembly(new, load_or_last_good(new, models), self._clock, self._delivery, self._outbox.instance)
         return link, watch
 
     def _link(self, config: Config) -> tuple[Remote, Publisher]:

@@ -11,6 +11,8 @@ from agent import bundle, signature, trial
 from agent.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.bundle import Bundle
     from agent.config import Config
 
@@ -21,8 +23,13 @@ _FOLDER = "bundles"
 _BUILTIN = "builtin"
 
 
-def load_bundles(config: Config) -> list[Bundle]:
+def load_bundles(config: Config, known: Sequence[Bundle] = ()) -> list[Bundle]:
     """Load and verify the bundles that a config names.
+
+    Parameters
+    ----------
+    known
+        Bundles that were verified before, and are not again where they are the same.
 
     Raises
     ------
@@ -30,12 +37,12 @@ def load_bundles(config: Config) -> list[Bundle]:
         One cannot be used, or is not signed by a key that the config trusts.
     """
     return [
-        bundle.load_builtin() if name == _BUILTIN else _load(Path(name), config, _place(name, config))
+        bundle.load_builtin(known) if name == _BUILTIN else _load(Path(name), config, _place(name, config), known)
         for name in config.models
     ]
 
 
-def load_or_last_good(config: Config) -> list[Bundle]:
+def load_or_last_good(config: Config, known: Sequence[Bundle] = ()) -> list[Bundle]:
     """The same, but for a bundle that cannot be used take what it was when it last could; that is said.
 
     Raises
@@ -46,14 +53,14 @@ def load_or_last_good(config: Config) -> list[Bundle]:
     loaded = []
     for name in config.models:
         if name == _BUILTIN:
-            loaded.append(bundle.load_builtin())
+            loaded.append(bundle.load_builtin(known))
             continue
         kept = _place(name, config)
         try:
-            one = _load(Path(name), config, kept)
+            one = _load(Path(name), config, kept, known)
         except UserError as error:
             try:
-                one = _load(kept, config, kept)
+                one = _load(kept, config, kept, known)
             except UserError:
                 raise error from None
             _LOG.error("%s – the last good copy of the bundle is used instead", error)
@@ -68,7 +75,7 @@ def _place(name: str, config: Config) -> Path:
     return Path(config.state_dir) / _FOLDER / hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def _load(directory: Path, config: Config, kept: Path) -> Bundle:
+def _load(directory: Path, config: Config, kept: Path, known: Sequence[Bundle]) -> Bundle:
     """Load a bundle from outside; its signature is that of the very bytes that are read."""
 
     def trust(raw: bytes) -> None:
@@ -77,7 +84,7 @@ def _load(directory: Path, config: Config, kept: Path) -> Bundle:
         if directory != kept and not _is_copy(directory, kept):
             trial.survive(directory)
 
-    return bundle.load(directory, trust)
+    return bundle.load(directory, trust, known)
 
 
 def _is_copy(directory: Path, kept: Path) -> bool:

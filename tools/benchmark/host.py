@@ -134,7 +134,7 @@ class Opened(msgspec.Struct):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare this benchmark's arguments."""
     judging.add_arguments(parser)
-    parser.add_argument("--minutes", type=float, default=80.0, metavar="N", help="how long to record (default 80)")
+    parser.add_argument("--minutes", type=float, default=100.0, metavar="N", help="how long to record (default 100)")
 
 
 def run(options: argparse.Namespace) -> Results:
