@@ -36,7 +36,7 @@ check:
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Takes two hours; `python -m tools.torture NAME` runs one of them.
+# Takes two hours and a half; `python -m tools.torture NAME` runs one of them.
 torture:
 	@sh tools/setup.sh test
 	$(BIN)/python -m tools.torture
