@@ -175,7 +175,8 @@ class MqttSource(Arriving):
         self._context = ssl_context(config.tls, "$") if config.tls else None
         # By topic: what its channel's name begins with, and how its payloads are read.
         self._known: dict[str, tuple[str, TopicConfig]] = {}
-        self._version = MQTTProtocolVersion.MQTTv5
+        # The properties that MQTT 5 has for each message take longer to read than all else of it.
+        self._version = MQTTProtocolVersion.MQTTv5 if config.share else MQTTProtocolVersion.MQTTv311
         self._accepted = False
         self._said = ""
         self._stopping = threading.Event()

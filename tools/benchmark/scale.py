@@ -200,7 +200,7 @@ def _live(n: int, seconds: float, folder: Path) -> dict[str, Any]:
         publisher = subprocess.Popen(publish, cwd=_ROOT, stdout=log, stderr=log)
     try:
         # Until all scales have had their first block, and what is measured is what goes on for years.
-        _wait(receiver, n, seconds=2 * 48 * _BLOCK)
+        _wait(receiver, n, seconds=48 * _BLOCK + 10)
         before, begin = cpu_s(agent.pid), time.perf_counter()
         missed = receiver.health[-1]["missed_ticks"]
         time.sleep(seconds)
