@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.sources.base import Source
     from agent.types import Alert, Frame, Verdict
 
-__all__ = ["Assembly", "manifests", "open_sources"]
+__all__ = ["Assembly", "manifests", "open_sampler", "open_sources"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,6 +49,24 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
             source.close()
         raise
     return opened
+
+
+def open_sampler(config: Config, clock: Clock, interval_s: float | None = None) -> Sampler:
+    """Open what a config reads, with all that it says of channels.
+
+    Parameters
+    ----------
+    interval_s
+        Read every source at this pace, instead of the config's.
+    """
+    return Sampler(
+        open_sources(config),
+        interval_s or config.interval_s,
+        clock,
+        every=None if interval_s else [round(config.ticks_between(part)) for part in config.sources],
+        rules=ChannelRules(config.channels),
+        derived=config.derived,
+    )
 
 
 def manifests(models: Sequence[Bundle]) -> list[bytes]:
@@ -86,11 +104,7 @@ class Assembly:
         self.bundles = models
         self._clock = clock
         self._instance = instance
-        every = [round(config.ticks_between(part)) for part in config.sources]
-        rules = ChannelRules(config.channels)
-        self.sampler = Sampler(
-            open_sources(config), config.interval_s, clock, every=every, rules=rules, derived=config.derived
-        )
+        self.sampler = open_sampler(config, clock)
         #: Whether any channel has come or gone; whoever acts on it sets it back.
         self.changed = False
         self.model = bundle.labels(models)

@@ -7,14 +7,12 @@ import math
 from typing import TYPE_CHECKING
 
 from agent import bundle, publisher
-from agent.assembly import open_sources
+from agent.assembly import open_sampler
 from agent.clock import SystemClock
 from agent.errors import EdgewatchError
 from agent.inference import runtime_name
 from agent.lastgood import load_bundles
 from agent.monitor import Monitor
-from agent.rules import ChannelRules
-from agent.sampler import Sampler
 from agent.types import NOBODY
 from agent.wording import quantity
 
@@ -99,8 +97,7 @@ def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
 
 def _ticks(config: Config, steps: int, interval_s: float) -> Iterator[tuple[tuple[Channel, ...], Frame]]:
     """Channels and frame of some ticks."""
-    rules = ChannelRules(config.channels)
-    sampler = Sampler(open_sources(config), interval_s, SystemClock(), rules=rules, derived=config.derived)
+    sampler = open_sampler(config, SystemClock(), interval_s)
     try:
         for frame in itertools.islice(sampler.frames(), steps):
             sampler.changes()

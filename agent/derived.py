@@ -53,6 +53,8 @@ class Derivations:
 
     def find(self, channels: Sequence[Channel]) -> None:
         """Look where in the frames the inputs are: with these channels, whose last are the derived ones."""
+        if not self._parts:
+            return
         places = {channel.name: place for place, channel in enumerate(channels) if channel is not NOBODY}
         first = len(channels) - len(self._parts)
         for index, part in enumerate(self._parts):

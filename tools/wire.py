@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 from agent.errors import EnvironmentFault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Wire", "packet"]
 
 _CONNACK = b"\x20\x02\x00\x00"
 _KEEPALIVE_S = 3600
+_PIECES = 50
 
 
 def packet(topic: bytes, payload: bytes, *, retain: bool = False) -> bytes:
@@ -71,6 +73,14 @@ class Wire:
     def send(self, packets: Iterable[bytes]) -> None:
         """Write packets; returns when the kernel has them."""
         self._socket.sendall(b"".join(packets))
+
+    def spread(self, packets: Sequence[bytes], since: float) -> float:
+        """Write packets evenly over a second from a monotonic moment on; gives the moment at which it is over."""
+        for piece in range(_PIECES):
+            self.send(packets[piece::_PIECES])
+            since += 1.0 / _PIECES
+            time.sleep(max(0.0, since - time.monotonic()))
+        return since
 
     def close(self) -> None:
         """Hang up."""

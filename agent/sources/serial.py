@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
 from agent.errors import EnvironmentFault
 from agent.sources.arrivals import ArrivalsConfig, Arriving
-from agent.sources.stream import Lines
+from agent.sources.stream import LineFormat, Lines
 
 if TYPE_CHECKING:
     from agent.sources.base import SourceConfig
@@ -18,11 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SerialConfig", "SerialFault", "SerialSource"]
 
-_LOG = logging.getLogger(__name__)
 _WAIT_S = 0.5
 _PAUSE_S = 2.0
 _AT_ONCE = 4096
-_Format = Literal["auto", "influx", "statsd", "json", "plain"]
 
 
 class SerialConfig(ArrivalsConfig, frozen=True, kw_only=True):
@@ -40,7 +37,7 @@ class SerialConfig(ArrivalsConfig, frozen=True, kw_only=True):
 
     port: Annotated[str, Meta(min_length=1, description="The device, such as `/dev/ttyUSB0`.")]
     baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="As the other end has it.")] = 115200
-    format: Annotated[_Format, Meta(description="Of the lines; told apart one by one by default.")] = "auto"
+    format: LineFormat = "auto"
 
 
 class SerialFault(Exception):  # noqa: N818 - said and survived

@@ -39,14 +39,18 @@ if TYPE_CHECKING:
 
     from agent.sources.base import SourceConfig
 
-__all__ = ["Lines", "StreamConfig", "StreamSource", "parsed"]
+__all__ = ["LineFormat", "Lines", "StreamConfig", "StreamSource", "parsed"]
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_LINE = 65_536
 _AT_ONCE = 65_536
 _MOST_WRITERS = 64
 _FORMATS = ("influx", "statsd", "json", "plain")
-_Format = Literal["auto", "influx", "statsd", "json", "plain"]
+#: Of the lines, as the configuration names it.
+LineFormat = Annotated[
+    Literal["auto", "influx", "statsd", "json", "plain"],
+    Meta(description="Of the lines; told apart one by one by default."),
+]
 _STATSD = re.compile(r"([^\s:|@#]+):([-+]?[\d.eE+-]+)\|(c|g|ms|h|d|m)(?:\|.*)?")
 _PLAIN = re.compile(r"([^\s=:]+)\s*[\s=:]\s*(.+)")
 
@@ -70,7 +74,7 @@ class StreamConfig(ArrivalsConfig, frozen=True, kw_only=True):
             description="`stdin`, the path of a named pipe, or what to listen on: `udp://`, `tcp://`, `unix://`, `unixgram://`.",
         ),
     ]
-    format: Annotated[_Format, Meta(description="Of the lines; told apart one by one by default.")] = "auto"
+    format: LineFormat = "auto"
 
 
 def parsed(line: str, form: str = "auto") -> list[tuple[str, float]]:

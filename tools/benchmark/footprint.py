@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.errors import EnvironmentFault
-from tools.broker import listens
+from tools.torture.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
 _SETTLE_S = 5.0
 # What psmqtt is asked for every second: about what our default configuration reads.
@@ -53,8 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print; memory in MiB, CPU in percent of a core, start in seconds."""
-    with tempfile.TemporaryDirectory(prefix="edgewatch-footprint-") as name, _broker() as port:
+    with tempfile.TemporaryDirectory(prefix="edgewatch-footprint-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
+        broker = Mosquitto(folder / "broker")
+        stack.callback(broker.stop)
+        port = broker.port
         (folder / "config.yaml").write_text(
             f"state_dir: {folder / 'state'}\nmqtt: {{host: 127.0.0.1, port: {port}}}\n", encoding="utf-8"
         )
@@ -70,24 +69,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         row = figures[name]
         print(f"{name:<12}{row['rss']:>8}{row['pss']:>8}{row['private']:>9}{row['cpu_percent']:>8}")
     return figures
-
-
-@contextlib.contextmanager
-def _broker() -> Iterator[int]:
-    """Start a mosquitto on a free loopback port, ended with the benchmark."""
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if not program:
-        raise EnvironmentFault("no mosquitto on this machine", remedy="apt install mosquitto")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    with subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            while not listens("127.0.0.1", port):
-                time.sleep(0.02)
-            yield port
-        finally:
-            process.terminate()
 
 
 def _first_publish_s(command: list[str], port: int) -> float:

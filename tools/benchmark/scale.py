@@ -40,7 +40,6 @@ _ROWS_A_ROUND = 240
 _TREES = {"n_trees": 10, "height": 8, "window_size": 250}
 _MOST_FOR_TREES = 1000
 _TREE_ROWS = 24
-_PIECES = 20
 _BLOCK = 5
 
 
@@ -235,10 +234,7 @@ def publish(port: int, n: int) -> None:
         while True:
             values = (level + rng.normal(0, 1, n)).round(3).astype(str).tolist()
             packets = [packet(topic, value.encode()) for topic, value in zip(topics, values, strict=True)]
-            for piece in range(_PIECES):
-                wire.send(packets[piece::_PIECES])
-                due += 1.0 / _PIECES
-                time.sleep(max(0.0, due - time.monotonic()))
+            due = wire.spread(packets, due)
 
 
 def _wait(receiver: Receiver, n: int, *, seconds: float) -> None:

@@ -46,7 +46,6 @@ _WARM_TICKS, _TICKS = 4, 8
 _LATE_S = 0.1
 _READS, _ROUNDS = 50, 5
 _LINES = 20_000
-_PIECES = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -235,7 +234,4 @@ def publish(port: int, rate: int) -> None:
     with contextlib.closing(Wire(port)) as wire, contextlib.suppress(socket.error):
         due = time.monotonic()
         while True:
-            for piece in range(_PIECES):
-                wire.send(packets[piece::_PIECES])
-                due += 1.0 / _PIECES
-                time.sleep(max(0.0, due - time.monotonic()))
+            due = wire.spread(packets, due)
