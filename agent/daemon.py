@@ -268,6 +268,7 @@ class Daemon:
             channels=len(self._watch.sampler.places),
             open_incidents=self._watch.incidents.open,
             silenced=self._watch.incidents.silenced,
+            commands=self._config.mqtt.commands,
         )
 
     def _digest(self, frame: Frame) -> Digest:

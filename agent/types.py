@@ -475,6 +475,8 @@ class NodeState(msgspec.Struct, frozen=True):
     ----------
     silenced
         Channels that raise no alerts now.
+    commands
+        Whether it obeys what is said to it on ``cmd``.
     """
 
     v: int
@@ -490,6 +492,7 @@ class NodeState(msgspec.Struct, frozen=True):
     channels: int
     open_incidents: tuple[str, ...]
     silenced: int = 0
+    commands: bool = False
 
 
 class ChannelMetric(msgspec.Struct, frozen=True):

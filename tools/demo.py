@@ -1,4 +1,6 @@
-"""What ``make run`` runs: the agent on this machine, a broker if there is none, and a live view; Ctrl-C ends it all.
+"""What ``make run`` runs: the agent on this machine, a broker if there is none, and two live views; Ctrl-C ends it all.
+
+One view is here in the terminal, the other a page for a browser.
 
 The agent is the real daemon with the repository's ``config.yaml``, but for a shorter silence while learning and with
 its metrics published, so that there is something to see within seconds.
@@ -23,12 +25,13 @@ from agent import config as agent_config
 from agent.errors import EdgewatchError
 from agent.view import watch
 from tools.broker import listens
+from tools.dashboard.__main__ import DEFAULT_PORT
 from tools.listener import listening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.config import Config
+    from agent.config import Config, MqttConfig
 
 __all__ = ["main"]
 
@@ -44,6 +47,8 @@ _HEALTH_S = 10.0
 _BROKER_START_S = 15.0
 _AGENT_END_S = 1.4
 _BROKER_END_S = 0.4
+_PAGE_END_S = 0.4
+_LOOPBACK = "127.0.0.1"
 
 
 class _Child:
@@ -105,21 +110,26 @@ def _run_beside(service: tuple[str, int], config: Config, folder: Path) -> int:
         host, port = config.mqtt.address
         own = host in _LOCAL and not listens(host, port)
         if own:
-            host, port = "127.0.0.1", _bindable(port)
+            host, port = _LOOPBACK, _bindable(port)
             broker = _Child("tools.broker", ["--port", str(port)], folder / "broker.log")
             children.append((broker, _BROKER_END_S))
             _await(broker, host, port)
         settings = folder / "config.yaml"
-        settings.write_text(yaml.safe_dump(_demo_settings(config, folder, (host, port), service)), encoding="utf-8")
+        # A broker of our own asks nobody who he is, and hears nobody from elsewhere: what is said there may be obeyed.
+        link = agent_config.MqttConfig(prefix=config.mqtt.prefix, commands=True) if own else config.mqtt
+        link = msgspec.structs.replace(link, host=host, port=port)
+        settings.write_text(yaml.safe_dump(_demo_settings(config, folder, link, service)), encoding="utf-8")
         agent = _Child("agent", ["run", "--config", str(settings)], folder / "agent.log")
         children.append((agent, _AGENT_END_S))
+        page_port = _bindable(DEFAULT_PORT)
+        page = _Child("tools.dashboard", ["--config", str(settings), "--port", str(page_port)], folder / "page.log")
+        children.append((page, _PAGE_END_S))
         kind = "its own broker" if own else "the broker"
         hint = (
-            f"{kind} at {host}:{port} · mosquitto_sub -h {host} -p {port} -v -t '{config.mqtt.prefix}/#' · "
+            f"dashboard http://{_LOOPBACK}:{page_port} · {kind} at {host}:{port} · mosquitto_sub -h {host} -p {port} -v -t '{config.mqtt.prefix}/#' · "
             f"another terminal: make stress · Ctrl-C ends all"
         )
-        link = agent_config.MqttConfig(prefix=config.mqtt.prefix) if own else config.mqtt
-        watch(msgspec.structs.replace(link, host=host, port=port), config.node, agent.runs, hint)
+        watch(link, config.node, agent.runs, hint)
     except KeyboardInterrupt:
         return 0
     else:
@@ -133,16 +143,16 @@ def _run_beside(service: tuple[str, int], config: Config, folder: Path) -> int:
         print("stopped")
 
 
-def _demo_settings(config: Config, folder: Path, broker: tuple[str, int], service: tuple[str, int]) -> dict[str, Any]:
+def _demo_settings(config: Config, folder: Path, link: MqttConfig, service: tuple[str, int]) -> dict[str, Any]:
     """The user's configuration with the demo's pace, and a service of this machine whose latency is watched."""
-    host, port = broker
     settings: dict[str, Any] = msgspec.to_builtins(config)
     target = {"name": "loopback", "tcp": "{}:{}".format(*service), "timeout_s": _PROBE_S}
     settings["sources"] = [*settings["sources"], {"type": "latency", "targets": [target]}]
     settings["state_dir"] = str(folder / "state")
     settings["detection"] |= {"block_s": _BLOCK_S}
     settings["alerts"] |= {"learning_s": _LEARNING_S, "budget_per_day": _BUDGET}
-    settings["mqtt"] |= {"metrics_interval_s": _METRICS_S, "health_interval_s": _HEALTH_S, "host": host, "port": port}
+    paces = {"metrics_interval_s": _METRICS_S, "health_interval_s": _HEALTH_S}
+    settings["mqtt"] = msgspec.to_builtins(link) | paces
     return settings
 
 
@@ -151,9 +161,9 @@ def _bindable(port: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((_LOOPBACK, port))
         except OSError:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 

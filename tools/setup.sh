@@ -52,6 +52,14 @@ if ! command -v mosquitto >/dev/null 2>&1 && [ ! -x /usr/sbin/mosquitto ]; then
     fi
 fi
 
+if ! command -v chromium >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
+    if as_root; then
+        apt_install chromium
+    else
+        echo "setup: no Chromium here; the dashboard's tests are skipped (sudo apt install chromium)"
+    fi
+fi
+
 # The older runtime, of 32-bit Pis, has wheels up to Python 3.11 only and wants numpy 1; bundles are tested on both.
 if [ ! -f .venv-tflite/.done ]; then
     for candidate in python3 python3.11 python3.10 python3.9; do

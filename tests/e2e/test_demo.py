@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conftest import ROOT, wait_for
+from tools.broker import listens
 from tools.torture.mosquitto import free_port
 
 if TYPE_CHECKING:
@@ -77,6 +80,8 @@ def test_without_a_broker_it_brings_its_own_and_takes_it_away_again(tmp_path: Pa
     demo = Demo(path)
     wait_for(lambda: "demo learning" in demo.text(), 40, f"a line: {demo.text()}")
     assert f"its own broker at 127.0.0.1:{port}" in demo.text()
+    page = urlsplit(re.search(r"dashboard (\S+)", demo.text())[1])  # type: ignore[index]
+    wait_for(lambda: listens(page.hostname, page.port), 20, "the dashboard")
     assert demo.interrupt() < 2.0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert f"tools.broker --port {port}" not in left

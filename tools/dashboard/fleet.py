@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
+from agent.commands import Answer
 from agent.types import Alert, Digest, Health, Metrics, NodeState
 from agent.wording import plain
 
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 
     from agent.types import ChannelMetric, Float32Array, Float64Array, IntArray
 
-__all__ = ["FIELDS", "Fleet", "Incident", "Node", "Standing", "Worst"]
+__all__ = ["ANSWERS", "FIELDS", "Fleet", "Incident", "Node", "Standing", "Worst"]
 
 #: Rows of a channel's course.
 FIELDS = ("value", "expected", "lower", "upper", "score", "anomalous")
 _MOST_NODES = 200
 _MOST_CHANNELS = 2000
-_MOST_INCIDENTS = 200
+_MOST_INCIDENTS = 100
+_LARGEST_ALERT = 16_384
 _MOST_IDS = 2000
+_MOST_ANSWERS = 100
 _LONGEST_NAME = 100
 # Readings of a node that are kept: each takes 24 bytes.
 _MOST_READINGS = 200_000
@@ -47,6 +50,9 @@ _DECODERS: dict[str, Any] = {
     "digest": msgspec.json.Decoder(Digest),
 }
 _ALERT = msgspec.json.Decoder(Alert)
+_ANSWER = msgspec.json.Decoder(Answer)
+#: Where a node answers commands that name no other place.
+ANSWERS = "cmd/answer"
 
 
 class Worst(NamedTuple):
@@ -100,10 +106,11 @@ class Course:
         if new or self._kept == len(self._time) < most:
             self._resize(min(most, max(_FEWEST_ROWS, 2 * self._kept)))
         row = np.full((len(FIELDS), len(self.places)), np.nan, np.float32)
-        for name, metric in metrics.channels.items():
-            place = self.places.get(name)
-            if place is not None:
-                row[:, place] = _fields(metric)
+        with np.errstate(over="ignore"):  # what is too large to be drawn is drawn as missing
+            for name, metric in metrics.channels.items():
+                place = self.places.get(name)
+                if place is not None:
+                    row[:, place] = _fields(metric)
         self._time[self._next] = metrics.ts
         self._rows[self._next] = row
         self._next = (self._next + 1) % len(self._time)
@@ -164,8 +171,7 @@ class Node:
         self.course = Course()
         #: By name, oldest first.
         self.incidents: OrderedDict[str, Incident] = OrderedDict()
-        #: Monotonic seconds at which it spoke last, and the metrics before.
-        self.heard = clock()
+        self._heard = clock()
         self._metrics_at: float | None = None
         self._metrics_every = np.nan
 
@@ -182,6 +188,8 @@ class Node:
                 raise msgspec.ValidationError("neither online nor offline")
             self.online = payload == b"online"
         elif leaf == "alert":
+            if len(payload) > _LARGEST_ALERT:
+                raise msgspec.ValidationError("larger than any alert")
             self._take_alert(_ALERT.decode(payload))
         elif leaf in _DECODERS:
             message = _DECODERS[leaf].decode(payload)
@@ -190,7 +198,7 @@ class Node:
                 self._take_metrics(message)
         else:
             return False
-        self.heard = self._clock()
+        self._heard = self._clock()
         return True
 
     def _take_metrics(self, metrics: Metrics) -> None:
@@ -232,6 +240,11 @@ class Node:
         return self.state.state if self.state else "unknown"
 
     @property
+    def silent_s(self) -> float:
+        """Seconds since it spoke last."""
+        return self._clock() - self._heard
+
+    @property
     def progress(self) -> float:
         """How much of the learning is done, 0..1."""
         if self.metrics and self.metrics.channels:
@@ -262,6 +275,8 @@ class Fleet:
         self._clock = clock
         #: By the level of the topic.
         self.nodes: dict[str, Node] = {}
+        #: To commands, by the command's id, the latest last.
+        self.answers: OrderedDict[str, Answer] = OrderedDict()
         #: Messages that were not what the contract says.
         self.refused = 0
         #: Messages so far.
@@ -271,11 +286,13 @@ class Fleet:
         """Take in a message; what is none of the contract's is counted."""
         self.count += 1
         name, _, leaf = topic.removeprefix(self._prefix).partition("/")
-        if not topic.startswith(self._prefix) or not leaf or "/" in leaf:
+        if not topic.startswith(self._prefix) or not leaf or ("/" in leaf and leaf != ANSWERS):
             return
         try:
             node = self.nodes.get(name)
-            if node is not None and not payload and leaf in {"status", "state"}:
+            if leaf == ANSWERS:
+                self._take_answer(_ANSWER.decode(payload))
+            elif node is not None and not payload and leaf in {"status", "state"}:
                 del self.nodes[name]  # its retained messages were removed: it is gone for good
             elif node is not None:
                 node.take(leaf, payload)
@@ -285,3 +302,8 @@ class Fleet:
                     self.nodes[name] = node
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self.refused += 1
+
+    def _take_answer(self, answer: Answer) -> None:
+        self.answers[answer.id] = answer
+        while len(self.answers) > _MOST_ANSWERS:
+            self.answers.popitem(last=False)

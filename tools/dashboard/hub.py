@@ -1,0 +1,92 @@
+"""What all pages share: the one connection to the broker, and what was heard there."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.publisher import topic
+from agent.subscriber import Subscriber
+from tools.dashboard.fleet import ANSWERS, Fleet
+
+if TYPE_CHECKING:
+    from agent.commands import Answer, Command
+    from agent.config import MqttConfig
+
+__all__ = ["Hub"]
+
+# What has come is taken in so many at a time, and for so long, before pages have their turn.
+_AT_ONCE = 200
+_LONGEST_TURN_S = 0.05
+_ANSWER_S = 5.0
+
+
+class Hub:
+    """Listens to all nodes below a prefix and passes commands on.
+
+    Parameters
+    ----------
+    config
+        The broker, as in the agent's configuration.
+
+    Raises
+    ------
+    UserError
+        Password or TLS files cannot be used.
+    """
+
+    def __init__(self, config: MqttConfig) -> None:
+        self._config = config
+        self._subscriber = Subscriber(config, [f"{config.prefix}/+/+", f"{config.prefix}/+/{ANSWERS}"])
+        self.fleet = Fleet(config.prefix)
+        self.start, self.stop = self._subscriber.start, self._subscriber.stop
+        # By the ids of commands that were sent.
+        self._awaited: dict[str, asyncio.Future[Answer]] = {}
+
+    def take(self) -> None:
+        """Take in what has come, as much of it as a short turn allows."""
+        until = time.monotonic() + _LONGEST_TURN_S
+        while time.monotonic() < until:
+            messages = list(self._subscriber.waiting(_AT_ONCE))
+            for name, payload in messages:
+                self.fleet.take(name, payload)
+            if len(messages) < _AT_ONCE:
+                break
+        for name, awaited in self._awaited.items():
+            if name in self.fleet.answers and not awaited.done():
+                awaited.set_result(self.fleet.answers[name])
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker sends us what nodes say."""
+        return self._subscriber.connected and not self._subscriber.failure
+
+    @property
+    def link(self) -> str:
+        """The broker and how we stand with it, in words."""
+        host, port = self._config.address
+        if self.connected:
+            return f"{host}:{port}"
+        return f"{host}:{port}: {self._subscriber.failure or 'not reached yet'}"
+
+    @property
+    def lost(self) -> int:
+        """Messages that could not be shown: unreadable, too large, or too many at once."""
+        return self.fleet.refused + self._subscriber.lost
+
+    async def order(self, node: str, command: Command) -> Answer | None:
+        """Send a command and wait a while for the answer; None where there is none."""
+        command = msgspec.structs.replace(command, id=f"dashboard-{secrets.token_hex(8)}")
+        if not self._subscriber.publish(topic(self._config, node, "cmd"), msgspec.json.encode(command)):
+            return None
+        awaited = self._awaited[command.id] = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(awaited, _ANSWER_S)
+        except asyncio.TimeoutError:
+            return None
+        finally:
+            del self._awaited[command.id]

@@ -1,0 +1,118 @@
+"""The charts of a node's channels: what the server tells them; drawing, zooming and panning are the browser's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nicegui.element import Element
+from nicegui.elements.echart import EChart
+
+from agent.types import SCORE_THRESHOLD
+from agent.wording import quantity, range_text
+from tools.dashboard.fleet import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.types import Float32Array
+    from tools.dashboard.fleet import Node
+
+__all__ = ["Plot"]
+
+# Importing it is what brings the library that `plot.js` draws with.
+_ = EChart
+
+
+class Plot(Element, component="plot.js"):
+    """Charts one below the other, as many as there are channels to be shown.
+
+    Parameters
+    ----------
+    on_hold
+        Called when somebody zooms or pans, and the charts no longer follow what is new.
+    """
+
+    def __init__(self, on_hold: Callable[[], object]) -> None:
+        super().__init__()
+        self._shown: tuple[str, ...] = ()
+        # Wall time up to which the browser has the channels' courses.
+        self._until = -np.inf
+        self._spans: dict[str, list[tuple[float, float | None]]] = {}
+        self.on("hold", on_hold)
+
+    def refresh(self, node: Node, shown: Sequence[str]) -> None:
+        """Bring the charts up to what the node has said."""
+        if tuple(shown) != self._shown or node.course.newest < self._until:
+            self._shown, self._until, self._spans = tuple(shown), -np.inf, {}
+            columns = self._columns(node)
+            metrics = node.metrics.channels if node.metrics else {}
+            units = [{"name": name, "unit": metrics[name].unit if name in metrics else ""} for name in shown]
+            self.run_method("show", units, columns)
+            self.run_method("add", {}, self._words(node))
+        elif node.course.newest > self._until:
+            self.run_method("add", self._columns(node), self._words(node))
+        self._until = node.course.newest
+        spans = self._incidents(node)
+        if spans != self._spans:
+            self._spans = spans
+            self.run_method("shade", spans)
+
+    def follow(self, range_s: float) -> None:
+        """Show what is newest, and so much of what was before."""
+        self.run_method("follow", range_s)
+
+    def hold(self) -> None:
+        """Stand still; what is new is kept for later."""
+        self.run_method("hold", None)
+
+    def zoom(self, factor: float) -> None:
+        """Show so many times as much."""
+        self.run_method("zoom", factor)
+
+    def pan(self, part: float) -> None:
+        """Move by a part of what is seen; back where negative."""
+        self.run_method("pan", part)
+
+    def _columns(self, node: Node) -> dict[str, Any]:
+        columns = {}
+        for name in self._shown:
+            times, rows = node.course.of(name, after=self._until)
+            course = dict(zip(FIELDS, np.ascontiguousarray(rows), strict=True))
+            course["strength"] = _strength(course.pop("score"))
+            columns[name] = {"time": times.round(3), **course}
+        return columns
+
+    def _words(self, node: Node) -> dict[str, Any]:
+        metrics = node.metrics.channels if node.metrics else {}
+        return {
+            name: {
+                "value": quantity(metric.value, metric.unit),
+                "expected": range_text(metric.lower, metric.upper, metric.unit),
+                "anomalous": metric.anomalous,
+            }
+            for name in self._shown
+            if (metric := metrics.get(name))
+        }
+
+    def _incidents(self, node: Node) -> dict[str, list[tuple[float, float | None]]]:
+        spans: dict[str, list[tuple[float, float | None]]] = {name: [] for name in self._shown}
+        for incident in node.incidents.values():
+            for contributor in incident.newest.contributors:
+                if contributor.channel in spans:
+                    spans[contributor.channel].append((incident.opened, incident.closed))
+        return spans
+
+
+def _strength(score: Float32Array) -> Float32Array:
+    """Error over limit from a score, the inverse of `agent.types.bounded_score`.
+
+    Examples
+    --------
+    >>> _strength(np.array([0.0, 0.4374, 0.995, 1.0], np.float32)).round(2).tolist()
+    [0.0, 0.25, 1.0, 31.62]
+    """
+    odds = SCORE_THRESHOLD / (1.0 - SCORE_THRESHOLD)
+    rest = np.maximum(1.0 - score.astype(np.float64), 5e-9)
+    strength: Float32Array = ((score / rest / odds) ** 0.25).astype(np.float32)
+    return strength
