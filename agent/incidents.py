@@ -248,7 +248,7 @@ class Incidents:
         self.kinds.push(frame.values)
         if self.learning:
             self.learning = not (verdict.progress() >= 1.0).any()
-            self.budget.hold(frame.seq * self._interval_s)
+            self.budget.hold(frame.seq * self._interval_s, int(np.count_nonzero(verdict.progress())))
         beyond = self._limits.reached(frame.values)
         self._silence = self.silences.at(frame)
         if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)):

@@ -99,8 +99,9 @@ def replay(
             steps = frame.seq + 1
             candidates = ledger.candidates()
             now_s = frame.seq * reader.interval_s
+            begun = int(np.count_nonzero(verdict.progress()))
             for trial in trials if ledger.learning else ():
-                trial.hold(now_s)
+                trial.hold(now_s, begun)
             for trial in trials if candidates else ():
                 trial.offer(candidates, now_s)
             if lines:
@@ -130,9 +131,9 @@ class _Trial:
         self._budget = Budget(per_day)
         self.sent: set[int] = set()
 
-    def hold(self, now_s: float) -> None:
+    def hold(self, now_s: float, channels: int) -> None:
         """See `Budget.hold`."""
-        self._budget.hold(now_s)
+        self._budget.hold(now_s, channels)
 
     def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
         """Send what it admits and what is beyond a hard limit; see `Incidents.candidates`."""

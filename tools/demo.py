@@ -126,7 +126,8 @@ def _run_beside(service: tuple[str, int], config: Config, folder: Path) -> int:
         children.append((page, _PAGE_END_S))
         kind = "its own broker" if own else "the broker"
         hint = (
-            f"dashboard http://{_LOOPBACK}:{page_port} · {kind} at {host}:{port} · mosquitto_sub -h {host} -p {port} -v -t '{config.mqtt.prefix}/#' · "
+            f"dashboard http://{_LOOPBACK}:{page_port} · {kind} at {host}:{port} · "
+            f"mosquitto_sub -h {host} -p {port} -v -t '{config.mqtt.prefix}/#' · "
             f"another terminal: make stress · Ctrl-C ends all"
         )
         watch(link, config.node, agent.runs, hint)

@@ -46,8 +46,12 @@ def page(hub: Hub) -> None:
                     cards[name] = _Card(name)
         filtered = _filtered(nodes, wanted.value or "")
         ranked = sorted(nodes, key=lambda name: (worst_first(nodes[name].standing), name))
-        for place, name in enumerate(ranked):
-            cards[name].refresh(nodes[name], place, shown=name in filtered)
+        for name in ranked:
+            cards[name].refresh(nodes[name], shown=name in filtered)
+        if ranked != list(cards):
+            for place, name in enumerate(ranked):
+                cards[name].move(place)
+                cards[name] = cards.pop(name)  # a dictionary in the order of the page
         empty.set_visibility(not nodes)
         say(counts, _counts(nodes))
         incidents.refresh(hub.fleet)
@@ -125,13 +129,9 @@ class _Card:
             with ui.element("div").classes("ew-row"):
                 self._open = ui.label().classes("ew-grow")
                 self._seen = ui.label().classes("ew-dim")
-        self._place = -1
         self._shown = True
 
-    def refresh(self, node: Node, place: int, *, shown: bool) -> None:
-        if place != self._place:
-            self._place = place
-            self._card.style(f"order: {place}")
+    def refresh(self, node: Node, *, shown: bool) -> None:
         if shown != self._shown:
             self._shown = shown
             self._card.set_visibility(shown)
@@ -149,6 +149,9 @@ class _Card:
         self._open.classes(add="ew-bad" if count else "ew-dim", remove="ew-dim" if count else "ew-bad")
         silent_s = node.silent_s
         say(self._seen, "live" if silent_s < _LIVE_S else f"heard {ago(silent_s)} ago")
+
+    def move(self, place: int) -> None:
+        self._card.move(target_index=place)
 
     def delete(self) -> None:
         self._card.delete()

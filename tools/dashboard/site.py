@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import uvicorn
+from fastapi import FastAPI
 from nicegui import app, ui
 
 from tools.dashboard import node, overview
@@ -18,6 +20,7 @@ __all__ = ["serve"]
 _TAKE_EVERY_S = 0.1
 # What a browser is sent again after a short loss of the connection.
 _KEPT_MESSAGES = 100
+_LAST_WORDS_S = 1
 
 
 def serve(mqtt: MqttConfig, host: str, port: int, password: str | None) -> None:
@@ -41,7 +44,6 @@ def serve(mqtt: MqttConfig, host: str, port: int, password: str | None) -> None:
     app.on_startup(hub.start)
     app.on_shutdown(hub.stop)
     app.timer(_TAKE_EVERY_S, hub.take)
-    app.add_middleware(Gate, password=password)
 
     @ui.page("/")
     def _overview() -> None:
@@ -51,15 +53,15 @@ def serve(mqtt: MqttConfig, host: str, port: int, password: str | None) -> None:
     def _node(name: str = "") -> None:
         node.page(hub, name)
 
-    ui.run(
-        host=host,
-        port=port,
+    server = FastAPI(openapi_url=None)
+    server.add_middleware(Gate, password=password)
+    ui.run_with(
+        server,
         title="Edgewatch",
         dark=None,
         language="en-GB",
-        show=False,
-        reload=False,
         show_welcome_message=False,
         binding_refresh_interval=None,
         message_history_length=_KEPT_MESSAGES,
     )
+    uvicorn.run(server, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_LAST_WORDS_S)
