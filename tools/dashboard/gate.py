@@ -105,7 +105,10 @@ def _is_own_name(connection: HTTPConnection) -> bool:
 
     By any other name a page elsewhere could have its own name lead here, and ask in a visitor's place.
     """
-    name = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+    try:
+        name = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return False
     if name in {"localhost", socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}:
         return True
     try:
@@ -118,4 +121,7 @@ def _is_own_name(connection: HTTPConnection) -> bool:
 def _is_from_here(connection: HTTPConnection) -> bool:
     """Whether a browser that says which page asks says one of ours; a page elsewhere may not use a visitor's way in."""
     origin = connection.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+    except ValueError:
+        return False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.types import Float32Array
     from tools.dashboard.fleet import Node
 
-__all__ = ["Plot"]
+__all__ = ["Plot", "strength_of"]
 
 # Importing it is what brings the library that `plot.js` draws with.
 _ = EChart
@@ -79,7 +79,7 @@ class Plot(Element, component="plot.js"):
         for name in self._shown:
             times, rows = node.course.of(name, after=self._until)
             course = dict(zip(FIELDS, np.ascontiguousarray(rows), strict=True))
-            course["strength"] = _strength(course.pop("score"))
+            course["strength"] = strength_of(course.pop("score"))
             columns[name] = {"time": times.round(3), **course}
         return columns
 
@@ -104,12 +104,12 @@ class Plot(Element, component="plot.js"):
         return spans
 
 
-def _strength(score: Float32Array) -> Float32Array:
+def strength_of(score: Float32Array) -> Float32Array:
     """Error over limit from a score, the inverse of `agent.types.bounded_score`.
 
     Examples
     --------
-    >>> _strength(np.array([0.0, 0.4374, 0.995, 1.0], np.float32)).round(2).tolist()
+    >>> strength_of(np.array([0.0, 0.4374, 0.995, 1.0], np.float32)).round(2).tolist()
     [0.0, 0.25, 1.0, 31.62]
     """
     odds = SCORE_THRESHOLD / (1.0 - SCORE_THRESHOLD)
