@@ -140,6 +140,8 @@ class _Charts:
         self._live = True
         # Channels that stood out when they were first drawn, or since: they stay where they are.
         self._outstanding: list[str] = []
+        # Those of incidents that are open, as of the last time.
+        self._concerned: list[str] = []
 
     def refresh(self, node: Node) -> None:
         names = sorted(node.course.places)
@@ -151,9 +153,10 @@ class _Charts:
     def _standing_out(self, node: Node) -> list[str]:
         places = node.course.places
         concerned = [c.channel for incident in node.open for c in incident.newest.contributors if c.channel in places]
-        fresh = [name for name in dict.fromkeys(concerned) if name not in self._outstanding][:_FIRST_SHOWN]
+        fresh = [name for name in dict.fromkeys(concerned) if name not in self._concerned]
+        self._concerned = concerned
         if fresh:
-            self._outstanding = [*fresh, *self._outstanding][:_FIRST_SHOWN]
+            self._outstanding = list(dict.fromkeys([*fresh, *self._outstanding]))[:_FIRST_SHOWN]
         if len(self._outstanding) < min(_FIRST_SHOWN, len(places)):
             worst = [item.channel for item in node.worst(2 * _FIRST_SHOWN) if item.channel not in self._outstanding]
             self._outstanding += worst[: _FIRST_SHOWN - len(self._outstanding)]
