@@ -107,14 +107,13 @@ class NodeView:
         if self.metrics is None:
             return f"{_hour(time.time())} {self.node} {self._state_word()}: no metrics yet"
         channels = self.metrics.channels.items()
-        worst, metric = max(channels, key=lambda item: item[1].score, default=("", None))
+        worst, metric = max(channels, key=lambda item: (item[1].anomalous, item[1].score), default=("", None))
         learned = sum(m.progress >= 1.0 for _, m in channels)
         text = f"{_hour(self.metrics.ts)} {self.node} {self._state_word()}, {learned}/{len(channels)} channels learned"
         if metric is not None:
-            text += (
-                f", highest score {metric.score:.3f} {plain(worst)} {quantity(metric.value, metric.unit)} "
-                f"(expected {range_text(metric.lower, metric.upper, metric.unit)})"
-            )
+            how = "anomalous" if metric.anomalous else f"highest score {metric.score:.3f}"
+            usual = range_text(metric.lower, metric.upper, metric.unit)
+            text += f", {how} {plain(worst)} {quantity(metric.value, metric.unit)} (expected {usual})"
         return text + (f", {len(self.open)} open" if self.open else "")
 
     def _state_word(self) -> str:

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 purpose=${1:-run}
 case $purpose in
-    run) extras=tools; size="about 200 MB" ;;
+    run) extras=tools; size="about 300 MB" ;;
     train) extras=tools,training; size="about 2 GB" ;;
     docs) extras=docs; size="about 150 MB" ;;
     test | service | arm) extras=tools,training,test; size="about 2 GB" ;;
