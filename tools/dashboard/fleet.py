@@ -279,12 +279,9 @@ class Fleet:
         self.answers: OrderedDict[str, Answer] = OrderedDict()
         #: Messages that were not what the contract says.
         self.refused = 0
-        #: Messages so far.
-        self.count = 0
 
     def take(self, topic: str, payload: bytes) -> None:
         """Take in a message; what is none of the contract's is counted."""
-        self.count += 1
         name, _, leaf = topic.removeprefix(self._prefix).partition("/")
         if not topic.startswith(self._prefix) or not leaf or ("/" in leaf and leaf != ANSWERS):
             return
