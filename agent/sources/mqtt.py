@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from agent.intake import Intake
 from agent.lean import mqtt
 from agent.sources.arrivals import ArrivalsConfig, Arriving
 from agent.sources.payload import NoReading, at_path, decoded, flattened, number
@@ -33,15 +34,17 @@ __all__ = ["MqttSource", "MqttSourceConfig", "TopicConfig", "readings"]
 _LOG = logging.getLogger(__name__)
 _PAHO_LOG = logging.getLogger("paho")
 _MOST_PAYLOAD = 1 << 20
+# With the longest topic there is.
+_MOST_PACKET = _MOST_PAYLOAD + (1 << 16) + 8
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _ANSWER_TIMEOUT_S = 5.0
 # A plain number is shorter than this.
 _SHORT = 24
 _PLAIN = frozenset(b"0123456789+-.eE")
-# Topics whose names are remembered, a place.
 # What agents say, and what Home Assistant is told, is no reading unless a filter names it: an agent that hears itself
 # would find itself ever more unusual.
 _OF_NOBODY = frozenset({"edgewatch", "homeassistant"})
+# Topics whose names are remembered, a place.
 _REMEMBERED = 4
 
 
@@ -174,7 +177,7 @@ class MqttSource(Arriving):
         self._password = secret_in(Path(config.password_file), "$") if config.password_file else None
         self._context = ssl_context(config.tls, "$") if config.tls else None
         # By topic: what its channel's name begins with, and how its payloads are read.
-        self._known: dict[str, tuple[str, TopicConfig]] = {}
+        self._known: dict[bytes, tuple[str, TopicConfig]] = {}
         # The properties that MQTT 5 has for each message take longer to read than all else of it.
         self._version = MQTTProtocolVersion.MQTTv5 if config.share else MQTTProtocolVersion.MQTTv311
         self._accepted = False
@@ -210,7 +213,14 @@ class MqttSource(Arriving):
     def _serve(self) -> str:
         """Connect and listen until the connection ends; gives why there was none."""
         config, failure = self._config, ""
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=self._version, reconnect_on_failure=False)
+        client = Intake(
+            self._take,
+            _MOST_PACKET,
+            lambda: self._arrivals.leave_out("too large"),
+            callback_api_version=CallbackAPIVersion.VERSION2,
+            protocol=self._version,
+            reconnect_on_failure=False,
+        )
         client.connect_timeout = _ANSWER_TIMEOUT_S
         client.suppress_exceptions = True
         client.enable_logger(_PAHO_LOG)
@@ -240,7 +250,7 @@ class MqttSource(Arriving):
         self._client = client
         try:
             client.connect(config.host, config.port or (8883 if config.tls else 1883), keepalive=30)
-            client.loop_forever()
+            client.listen()
         except Exception as error:  # noqa: BLE001 - whatever it is: it is said, and the next try comes
             failure = why(error)
         finally:
@@ -262,9 +272,15 @@ class MqttSource(Arriving):
 
     def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         del client, userdata
-        payload = bytes(message.payload)
         try:
-            name, spec = self._of(message.topic)
+            self._take(message.topic.encode(), bytes(message.payload))
+        except UnicodeDecodeError:
+            self._arrivals.leave_out("topic that is not text")
+
+    def _take(self, topic: bytes, payload: bytes) -> None:
+        """Take in a message, whichever way it came."""
+        try:
+            name, spec = self._known.get(topic) or self._of(topic)
             if len(payload) <= _SHORT and payload and _PLAIN.issuperset(payload):
                 value = _plain(payload)
                 if value is not None:
@@ -276,17 +292,16 @@ class MqttSource(Arriving):
         except NoReading as fault:
             self._arrivals.leave_out(str(fault))
 
-    def _of(self, topic: str) -> tuple[str, TopicConfig]:
+    def _of(self, written: bytes) -> tuple[str, TopicConfig]:
         """What a topic's channels are called, and how its payloads are read."""
-        found = self._known.get(topic)
-        if found is None:
-            if len(self._known) >= _REMEMBERED * self._arrivals.capacity:
-                self._known.clear()  # topics without end are no readings of a sensor
-            match = mqtt.topic_matches_sub
-            spec = next((each for each in self._config.topics if match(each.filter, topic)), self._config.topics[0])
-            if topic.partition("/")[0] in _OF_NOBODY and spec.filter[:1] in {"#", "+"}:
-                raise NoReading("topic of an agent or of Home Assistant's discovery")
-            found = self._known[topic] = "/".join(topic.split("/")[spec.strip :]) or topic, spec
+        topic = written.decode()
+        if len(self._known) >= _REMEMBERED * self._arrivals.capacity:
+            self._known.clear()  # topics without end are no readings of a sensor
+        match = mqtt.topic_matches_sub
+        spec = next((each for each in self._config.topics if match(each.filter, topic)), self._config.topics[0])
+        if topic.partition("/")[0] in _OF_NOBODY and spec.filter[:1] in {"#", "+"}:
+            raise NoReading("topic of an agent or of Home Assistant's discovery")
+        found = self._known[written] = "/".join(topic.split("/")[spec.strip :]) or topic, spec
         return found
 
 
