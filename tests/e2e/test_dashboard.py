@@ -183,6 +183,11 @@ def test_an_anomaly_is_seen_explained_and_silenced(
     expect(incident).to_contain_text("oven")
     expect(incident).to_contain_text(re.compile("spike|shift of the level"))
     expect(incident).to_contain_text(re.compile(r"normal \d+(\.\d+)? – \d+(\.\d+)? °C"))
+    # What hovering over a reading tells.
+    told = page.evaluate(
+        "() => { const p = document.querySelector('.ew-plots').plot; return p.tip('oven', p.newest); }"
+    )
+    assert re.search(r"value \d+\.?\d* °C\nexpected \d+.*\nnormal \d+.* to \d+.*\n.* of its limit, anomalous$", told)
     # Zoom by the wheel, by the keyboard; pause and go on.
     before = span(page)
     page.get_by_role("button", name="Zoom in").click()

@@ -221,6 +221,8 @@ def _live(n: int, seconds: float, folder: Path) -> dict[str, Any]:
     }
 
 
+# A node says once a minute how many channels it has.
+_PATIENCE_S = 150.0
 _PUBLISH = "import sys; from tools.benchmark.scale import publish; publish(int(sys.argv[1]), int(sys.argv[2]))"
 
 
@@ -239,7 +241,7 @@ def publish(port: int, n: int) -> None:
 
 def _wait(receiver: Receiver, n: int, *, seconds: float) -> None:
     """Until all channels are there, and then so long."""
-    until = time.monotonic() + 60.0
+    until = time.monotonic() + _PATIENCE_S
     while not (receiver.states and receiver.states[-1]["channels"] >= n and receiver.health):
         if time.monotonic() > until:
             print(f"of {n:,} channels there are {receiver.states[-1]['channels'] if receiver.states else 0:,}")
