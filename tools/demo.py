@@ -22,7 +22,7 @@ import msgspec
 import yaml
 
 from agent import config as agent_config
-from agent.errors import EdgewatchError
+from agent.errors import EdgewatchError, EnvironmentFault
 from agent.view import watch
 from tools.broker import listens
 from tools.dashboard.__main__ import DEFAULT_PORT
@@ -44,7 +44,7 @@ _METRICS_S = 1.0
 # Shorter than what a tick waits for its sources, so that a slow service shows at every tick.
 _PROBE_S = 0.2
 _HEALTH_S = 10.0
-_BROKER_START_S = 15.0
+_START_S = 15.0
 _AGENT_END_S = 1.4
 _BROKER_END_S = 0.4
 _PAGE_END_S = 0.4
@@ -55,6 +55,7 @@ class _Child:
     """A process of the demo: out of reach of the terminal's Ctrl-C, ended in order, its words kept in a file."""
 
     def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
+        self.module = module
         self._log = log
         with log.open("wb") as file:
             self._process = subprocess.Popen(
@@ -124,6 +125,7 @@ def _run_beside(service: tuple[str, int], config: Config, folder: Path) -> int:
         page_port = _bindable(DEFAULT_PORT)
         page = _Child("tools.dashboard", ["--config", str(settings), "--port", str(page_port)], folder / "page.log")
         children.append((page, _PAGE_END_S))
+        _await(page, _LOOPBACK, page_port)  # who clicks at once shall find it
         kind = "its own broker" if own else "the broker"
         hint = (
             f"dashboard http://{_LOOPBACK}:{page_port} · {kind} at {host}:{port} · "
@@ -168,19 +170,13 @@ def _bindable(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _await(broker: _Child, host: str, port: int) -> None:
-    until = time.monotonic() + _BROKER_START_S
+def _await(child: _Child, host: str, port: int) -> None:
+    until = time.monotonic() + _START_S
     while not listens(host, port):
-        if not broker.runs() or time.monotonic() > until:
-            raise _NoBrokerError(broker.words())
+        if not child.runs() or time.monotonic() > until:
+            what, words = child.module, child.words()
+            raise EnvironmentFault(f"{what} did not start:\n{words}", remedy="see its last words, or run make again")
         time.sleep(0.05)
-
-
-class _NoBrokerError(EdgewatchError):
-    exit_code = 3
-
-    def __init__(self, words: str) -> None:
-        super().__init__(f"the embedded broker did not start:\n{words}", remedy="install mosquitto, or run make again")
 
 
 if __name__ == "__main__":
