@@ -247,8 +247,9 @@ class Incidents:
     def _step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
         self.kinds.push(frame.values)
         if self.learning:
-            self.learning = not (verdict.progress() >= 1.0).any()
-            self.budget.hold(frame.seq * self._interval_s, int(np.count_nonzero(verdict.progress())))
+            progress = verdict.progress()
+            self.learning = not (progress >= 1.0).any()
+            self.budget.hold(frame.seq * self._interval_s, int(np.count_nonzero(progress)))
         beyond = self._limits.reached(frame.values)
         self._silence = self.silences.at(frame)
         if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)):

@@ -99,9 +99,10 @@ def replay(
             steps = frame.seq + 1
             candidates = ledger.candidates()
             now_s = frame.seq * reader.interval_s
-            begun = int(np.count_nonzero(verdict.progress()))
-            for trial in trials if ledger.learning else ():
-                trial.hold(now_s, begun)
+            if ledger.learning:
+                begun = int(np.count_nonzero(verdict.progress()))
+                for trial in trials:
+                    trial.hold(now_s, begun)
             for trial in trials if candidates else ():
                 trial.offer(candidates, now_s)
             if lines:

@@ -100,9 +100,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def prepared(command: str, port: int) -> list[str]:
+def prepared(command: str, files: Path, port: int) -> list[str]:
     """The words of a command, on a broker and a port of the test's own."""
     words = shlex.split(command)
+    if words[0] in {"edgewatch", "python"}:
+        words[0] = str(files / "bin" / words[0])
     if words[0].startswith("mosquitto_"):
         words[1:1] = ["-h", "127.0.0.1", "-p", str(port)]
         found = shutil.which(words[0])
@@ -138,8 +140,8 @@ def test_a_command_does_what_is_said(
         (files / "new").mkdir(exist_ok=True)
         command = command.replace("--output config.yaml", "--output new/config.yaml")
     if "try.csv" in command and "inspect" in command:
-        _done(["python", "-m", "training", "simulate", "--output", "try.csv"], files)
-    words = prepared(command, broker.port)
+        _done(prepared("python -m training simulate --output try.csv", files, broker.port), files)
+    words = prepared(command, files, broker.port)
     endless = next((said for name, said in ENDLESS.items() if name in command), None)
     if endless:
         _says(words, files, endless)
@@ -152,7 +154,6 @@ def _environment(files: Path) -> dict[str, str]:
 
 
 def _done(words: list[str], files: Path) -> None:
-    words = [str(files / "bin" / words[0]) if (files / "bin" / words[0]).exists() else words[0], *words[1:]]
     done = subprocess.run(
         words, cwd=files, env=_environment(files), capture_output=True, text=True, timeout=120, check=False
     )
@@ -160,7 +161,6 @@ def _done(words: list[str], files: Path) -> None:
 
 
 def _says(words: list[str], files: Path, wanted: str) -> None:
-    words = [str(files / "bin" / words[0]) if (files / "bin" / words[0]).exists() else words[0], *words[1:]]
     lines: list[str] = []
     with subprocess.Popen(
         words, cwd=files, env=_environment(files), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

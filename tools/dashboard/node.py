@@ -10,7 +10,7 @@ from nicegui import ui
 from agent.commands import Acknowledge, Silence
 from agent.wording import plain, quantity, range_text
 from tools.dashboard.plot import Plot
-from tools.dashboard.shell import ago, frame, lasting, say, show_standing
+from tools.dashboard.shell import LIVE_S, Chip, ago, frame, lasting, repeatedly, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-_REFRESH_S = 0.5
 _FIRST_SHOWN = 6
 _INCIDENTS_SHOWN = 30
 _RANGES_S = {60: "1 min", 300: "5 min", 900: "15 min", 1800: "30 min"}
@@ -63,8 +62,7 @@ def page(hub: Hub, name: str) -> None:
             charts.refresh(node)
             incidents.refresh(node)
 
-    refresh()
-    ui.timer(_REFRESH_S, refresh)
+    repeatedly(refresh)
 
 
 async def _order(hub: Hub, name: str, command: Command) -> None:
@@ -84,22 +82,21 @@ class _Header:
     def __init__(self, title: str) -> None:
         with ui.row().classes("ew-bar"):
             ui.label(title).props("role=heading aria-level=1").classes("ew-name text-lg")
-            with ui.element("span").classes("ew-chip").props("role=status") as self._chip:
-                self._icon = ui.icon("help").props("aria-hidden=true")
-                self._word = ui.label("")
+            self._chip = Chip()
+            self._chip.element.props("role=status")
             self._learning = ui.label().classes("ew-dim")
             self._score = ui.label().classes("ew-dim ew-numbers")
             self._agent = ui.label().classes("ew-dim")
 
     def refresh(self, node: Node) -> None:
-        show_standing(self._chip, self._icon, self._word, node.standing)
+        self._chip.refresh(node.standing)
         learning = node.progress < 1.0 and node.standing in {"learning", "normal", "anomalous"}
         say(self._learning, f"{node.progress:.0%} learned" if learning else "")
         state, health = node.state, node.health
         words = [] if state is None else [f"score {node.metrics.score if node.metrics else state.score:.3f}"]
         if state is not None and state.silenced:
             words.append(f"{state.silenced} channels silenced")
-        if node.silent_s > 5.0:
+        if node.silent_s > LIVE_S:
             words.append(f"heard {ago(node.silent_s)} ago")
         say(self._score, " · ".join(words))
         if health is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from agent.wording import plain, quantity, range_text
-from tools.dashboard.shell import ago, frame, lasting, node_address, say, show_standing, worst_first
+from tools.dashboard.shell import LIVE_S, Chip, ago, frame, lasting, node_address, repeatedly, say, worst_first
 
 if TYPE_CHECKING:
     from tools.dashboard.fleet import Fleet, Incident, Node
@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-_REFRESH_S = 0.5
 _INCIDENTS_SHOWN = 12
 _WORST_SHOWN = 3
-# A node that speaks oftener than this is live; of others one is told when they were heard.
-_LIVE_S = 5.0
 _EMPTY = "No node has been heard yet. Does an agent publish below this prefix, on this broker?"
 
 
@@ -56,8 +53,7 @@ def page(hub: Hub) -> None:
         say(counts, _counts(nodes))
         incidents.refresh(hub.fleet)
 
-    refresh()
-    ui.timer(_REFRESH_S, refresh)
+    repeatedly(refresh)
 
 
 def _counts(nodes: dict[str, Node]) -> str:
@@ -120,10 +116,8 @@ class _Card:
     def __init__(self, name: str) -> None:
         with ui.card().classes("ew-card").props("role=listitem") as self._card:
             with ui.element("div").classes("ew-row"):
-                self._link = ui.link(plain(name, 100), node_address(name)).classes("ew-name ew-grow")
-                with ui.element("span").classes("ew-chip") as self._chip:
-                    self._icon = ui.icon("help").props("aria-hidden=true")
-                    self._word = ui.label("")
+                ui.link(plain(name, 100), node_address(name)).classes("ew-name ew-grow")
+                self._chip = Chip()
             self._learning = ui.linear_progress(0.0, show_value=False).props('aria-label="Learning"')
             self._rows = [_WorstRow() for _ in range(_WORST_SHOWN)]
             with ui.element("div").classes("ew-row"):
@@ -135,7 +129,7 @@ class _Card:
         if shown != self._shown:
             self._shown = shown
             self._card.set_visibility(shown)
-        show_standing(self._chip, self._icon, self._word, node.standing)
+        self._chip.refresh(node.standing)
         learning = node.standing == "learning"
         if self._learning.visible != learning:
             self._learning.set_visibility(learning)
@@ -148,7 +142,7 @@ class _Card:
         say(self._open, f"▲ {count} open incident{'' if count == 1 else 's'}" if count else "no open incident")
         self._open.classes(add="ew-bad" if count else "ew-dim", remove="ew-dim" if count else "ew-bad")
         silent_s = node.silent_s
-        say(self._seen, "live" if silent_s < _LIVE_S else f"heard {ago(silent_s)} ago")
+        say(self._seen, "live" if silent_s < LIVE_S else f"heard {ago(silent_s)} ago")
 
     def move(self, place: int) -> None:
         self._card.move(target_index=place)

@@ -11,15 +11,17 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tools.dashboard.fleet import Incident, Standing
     from tools.dashboard.hub import Hub
 
-__all__ = ["ago", "frame", "lasting", "node_address", "say", "show_standing", "worst_first"]
+__all__ = ["LIVE_S", "Chip", "ago", "frame", "lasting", "node_address", "repeatedly", "say", "worst_first"]
 
 _STYLE = Path(__file__).with_name("style.css")
 _REFRESH_S = 0.5
+#: A node that speaks oftener than this is live; of others one is told when they were heard.
+LIVE_S = 5.0
 _MODES: dict[bool | None, tuple[str, str]] = {
     None: ("brightness_auto", "Light or dark: as the system"),
     False: ("light_mode", "Light"),
@@ -59,8 +61,7 @@ def frame(hub: Hub, title: str) -> Iterator[None]:
         link.classes(add="ew-bad" if not hub.connected else "", remove="ew-bad" if hub.connected else "")
         say(lost, f"{hub.lost} messages could not be shown: unreadable, too large, or too many" if hub.lost else "")
 
-    refresh()
-    ui.timer(_REFRESH_S, refresh)
+    repeatedly(refresh)
 
 
 def _mode_button() -> None:
@@ -87,12 +88,26 @@ def say(label: Any, text: str) -> None:
         label.set_text(text)
 
 
-def show_standing(chip: ui.element, icon: ui.icon, word: ui.label, standing: Standing) -> None:
-    """Make a chip say how a node is."""
-    if word.text != standing:
-        icon.set_name(_STANDINGS[standing])
-        word.set_text(standing)
-        chip.classes(replace=f"ew-chip ew-{standing}")
+def repeatedly(refresh: Callable[[], None]) -> None:
+    """Bring something up to date now, and from now on."""
+    refresh()
+    ui.timer(_REFRESH_S, refresh)
+
+
+class Chip:
+    """Says how a node is."""
+
+    def __init__(self) -> None:
+        with ui.element("span").classes("ew-chip") as self.element:
+            self._icon = ui.icon("help").props("aria-hidden=true")
+            self._word = ui.label("")
+
+    def refresh(self, standing: Standing) -> None:
+        """Say it, if it is news."""
+        if self._word.text != standing:
+            self._icon.set_name(_STANDINGS[standing])
+            self._word.set_text(standing)
+            self.element.classes(replace=f"ew-chip ew-{standing}")
 
 
 def node_address(name: str) -> str:
