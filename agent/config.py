@@ -138,12 +138,15 @@ class DetectionConfig(_Section, frozen=True):
     block_s
         Readings are judged as means over this time, or one by one where they come more slowly; coarser scales are
         12, 24 and 48 times as long.
+    relations
+        Whether a channel is also held against what the others of its node tell of it.
     """
 
     threshold: ThresholdConfig = msgspec.field(default_factory=RangeThreshold)
     memory_s: _Positive = 365 * 86400.0
     accept_after_s: _Positive = 1800.0
     block_s: _Positive = 5.0
+    relations: bool = True
 
 
 def moment(text: str) -> float:

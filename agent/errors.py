@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from agent.spared import msgspec
 
 __all__ = ["UNREADABLE", "EdgewatchError", "EnvironmentFault", "UserError"]
 

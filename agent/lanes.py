@@ -2,8 +2,9 @@
 
 Objects hold arrays over channels, lane beside lane; some hold several kinds of lanes one after another. Where the array
 of a watch of n channels is n times as long as that of a watch of one, it is an array over channels along that axis, and
-what that one has is one lane of it. A class says of itself, where it must, how to go on with a lane that is new:
-``_ON_NEW_LANE`` gives the values of flags and counts that stand for all lanes together.
+what that one has is one lane of it. Where it is so along two axes, it is an array over pairs of channels. A class says
+of itself, where it must, how to go on with a lane that is new: ``_ON_NEW_LANE`` gives the values of flags and counts
+that stand for all lanes together.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ def _with_lanes(array: _Array, n_lanes: int, single: _Array, lanes: IntArray) ->
         return whole
     if not differing:
         return array
+    if len(differing) > 1:
+        return _with_pairs(array, n_lanes, single, lanes)
     (axis,) = differing
     kinds = single.shape[axis]
     if array.shape[axis] != kinds * n_lanes:
@@ -111,4 +114,14 @@ def _with_lanes(array: _Array, n_lanes: int, single: _Array, lanes: IntArray) ->
         source: list[Any] = [slice(None)] * array.ndim
         source[axis] = slice(kind, kind + 1)
         changed[tuple(place)] = single[tuple(source)]
+    return changed
+
+
+def _with_pairs(array: _Array, n_lanes: int, single: _Array, lanes: IntArray) -> _Array:
+    """What channels have to do with each other, from the row to the column: a new one means nothing to the others."""
+    if array.shape != (n_lanes, n_lanes) or single.shape != (1, 1):
+        raise ValueError(f"{array.shape} and {single.shape} are no arrays over pairs of {n_lanes} channels and one")
+    changed: _Array = array.copy()
+    changed[lanes] = 0
+    changed[:, lanes] = single[0, 0]
     return changed

@@ -8,14 +8,10 @@ worked out by what Python brings along: OpenSSL, which would, takes three megaby
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from agent.spared import without
 
 __all__ = ["mqtt", "with_tls"]
 
@@ -24,29 +20,18 @@ class _Never(Exception):  # noqa: N818 - it is never raised
     """Stands for an error of TLS where there is no TLS."""
 
 
-def _stand_in(name: str) -> ModuleType | None:
-    if name == "_hashlib":
-        return None  # hashlib goes on without it
-    module = ModuleType(name)
-    if name == "ssl":
-        for error in ("SSLError", "SSLWantReadError", "SSLWantWriteError", "CertificateError"):
-            setattr(module, error, _Never)
+def _ssl() -> ModuleType:
+    module = ModuleType("ssl")
+    for error in ("SSLError", "SSLWantReadError", "SSLWantWriteError", "CertificateError"):
+        setattr(module, error, _Never)
     return module
 
 
-@contextlib.contextmanager
-def _spared() -> Iterator[None]:
-    names = ["ssl", "_hashlib"] if find_spec("socks") else ["ssl", "_hashlib", "urllib.request"]
-    stand_ins = {name: _stand_in(name) for name in names if name not in sys.modules}
-    sys.modules.update(stand_ins)  # type: ignore[arg-type] # None stands for what is not there
-    try:
-        yield
-    finally:
-        for name in stand_ins:
-            del sys.modules[name]
-
-
-with _spared():
+# `hashlib` goes on without the module that is none; PySocks knows proxies by the other library.
+_UNUSED: dict[str, ModuleType | None] = {"ssl": _ssl(), "_hashlib": None}
+if not find_spec("socks"):
+    _UNUSED["urllib.request"] = ModuleType("urllib.request")
+with without(_UNUSED):
     import hashlib  # noqa: F401 - which remembers what it found
 
     import paho.mqtt.client as mqtt

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.features import Normaliser, Seasons, squash, unsquash
+from agent.relation import Relation
 from agent.ring import Ring
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Kind(Enum):
     DISPERSION = auto()
     SEASON = auto()
     LEVEL = auto()
+    RELATION = auto()
 
 
 def blocks_a_day(block_s: float) -> int:
@@ -97,6 +99,8 @@ class Stage:
         if self._patterns:
             self._autoencoder = networks.autoencoder(n)
             self._ring = Ring(n, spec.window)
+        if Kind.RELATION in kinds:
+            self._relation = Relation(n)
         self._still = np.maximum(still, _TINY)
         self._variance = np.zeros(n)
         self._usual_dispersion = np.full(n, np.nan)
@@ -149,6 +153,8 @@ class Stage:
         if Kind.DISPERSION in self.kinds:
             rate = learn / np.minimum(np.maximum(normaliser.count + 1.0, 1.0), _DISPERSION_BLOCKS)
             self._variance += rate * (np.square(self.values - normaliser.centre) - self._variance)
+        if Kind.RELATION in self.kinds:
+            self._relation.learn(self._normalised(), learn)
         features = normaliser.update(self.values, learn)
         if self._patterns and not learn.all():
             self._ring.amend(self._instead(learn))
@@ -187,6 +193,8 @@ class Stage:
             return self._reconstruction_error()
         if kind is Kind.DISPERSION:
             return self._dispersion()
+        if kind is Kind.RELATION:
+            return self._relation_error()
         return self._departure() if kind is Kind.SEASON else self._level()
 
     def _forecast_error(self) -> Float64Array:
@@ -212,6 +220,17 @@ class Stage:
         self._usual_dispersion = np.where(np.isnan(self._usual_dispersion) & known, deviation, self._usual_dispersion)
         change: Float64Array = deviation - self._usual_dispersion
         return change
+
+    def _normalised(self) -> Float64Array:
+        """Values by their running centre and spread; 0 where there is none."""
+        normalised: Float64Array = (self.values - self._normaliser.centre) / self._normaliser.spread
+        return np.where(self.valid & (self._normaliser.count > 0), normalised, 0.0)
+
+    def _relation_error(self) -> Float64Array:
+        """How far each channel is from what all others tell of it."""
+        expected = self._relation.expected(self._normalised())
+        error: Float64Array = self.values - (self._normaliser.centre + self._normaliser.spread * expected)
+        return error
 
     def _departure(self) -> Float64Array:
         """The smaller of the differences from a day and from a week before; NaN before a day is known."""

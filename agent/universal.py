@@ -126,6 +126,8 @@ class UniversalWatch(Watch):
     sparing
         For thousands of channels: what takes most memory is left out, the closed-form readout in the state head, or
         kept coarsely, what each channel was a day and a week ago.
+    related
+        Whether channels are held against each other; by default where there are several and the config has it so.
     """
 
     def __init__(
@@ -138,9 +140,12 @@ class UniversalWatch(Watch):
         *,
         phase: int = 0,
         sparing: bool = False,
+        related: bool | None = None,
     ) -> None:
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
+        if related is None:
+            related = detection.relations and n > 1 and not sparing
         self._channels = list(channels)
         self._alike = partial(
             UniversalWatch,
@@ -149,6 +154,7 @@ class UniversalWatch(Watch):
             alerts=alerts,
             interval_s=interval_s,
             sparing=sparing,
+            related=related,
         )
         self.scale = Scale(channels)
         self._minimum = np.array([c.minimum for c in channels])
@@ -158,7 +164,7 @@ class UniversalWatch(Watch):
         still = effect / 10.0  # a tenth of the smallest effect that matters is as good as still
         self._rows = max(1, round(detection.block_s / interval_s))
         self._stages = []
-        for scale, kinds in kinds_at(self._rows * interval_s).items():
+        for scale, kinds in kinds_at(self._rows * interval_s, related=related).items():
             block_s = scale * self._rows * interval_s
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
             stage = Stage(
@@ -415,14 +421,17 @@ class UniversalWatch(Watch):
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
 
 
-def kinds_at(block_s: float) -> dict[int, list[Kind]]:
+def kinds_at(block_s: float, *, related: bool = False) -> dict[int, list[Kind]]:
     """What is watched at each scale: forecasts at all, patterns and variance at the finest, levels at the coarsest.
 
-    Seasons at the finest scale that tells days apart, if one does.
+    Seasons at the finest scale that tells days apart, if one does; how channels go together, where asked for, at the
+    finest of the coarse scales, at which their own noise is small.
     """
     kinds = {scale: [Kind.FORECAST] for scale in SCALES}
     kinds[SCALES[0]] += [Kind.RECONSTRUCTION, Kind.DISPERSION]
     kinds[SCALES[-1]].append(Kind.LEVEL)
+    if related:
+        kinds[SCALES[1]].append(Kind.RELATION)
     seasonal = [scale for scale in SCALES if blocks_a_day(scale * block_s)]
     if seasonal:
         kinds[seasonal[0]].append(Kind.SEASON)

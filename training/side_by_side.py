@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from agent.monitor import Monitor
@@ -122,6 +123,7 @@ def judge_together(
         values[: recording.rows, column] = recording.values[:, 0]
     interval_s = recordings[0].interval_s
     channels = [recording.channels[0] for recording in recordings]
+    detection = msgspec.structs.replace(detection, relations=False)  # they have nothing to do with each other
     monitor = Monitor(channels, bundle, detection, alerts, interval_s)
     score, state = np.zeros((rows, n)), np.zeros((rows, n))
     flagged = np.zeros((rows, n), bool)

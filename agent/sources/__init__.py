@@ -6,7 +6,6 @@ packages add sources through entry points of the group `GROUP`, which name a cla
 
 from __future__ import annotations
 
-import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,10 +84,10 @@ def _entry_points() -> dict[str, Any]:
 
 def _wrong_with(loaded: Any) -> str:
     """Why something is no source; empty if it is one, as far as a class can tell."""
-    if not inspect.isclass(loaded):
+    if not isinstance(loaded, type):
         return "is no class"
     config = getattr(loaded, "Config", None)
-    if not (inspect.isclass(config) and issubclass(config, SourceConfig)):
+    if not (isinstance(config, type) and issubclass(config, SourceConfig)):
         return "has no Config that is a SourceConfig"
     if not isinstance(getattr(loaded, "inline", None), bool):
         return "does not say whether it is inline"

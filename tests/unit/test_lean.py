@@ -17,6 +17,9 @@ UNUSED = (
     "wsgiref",
     "difflib",
     "statistics",
+    "inspect",
+    "typing_extensions",
+    "numpy.typing",
 )
 
 

@@ -1,0 +1,88 @@
+"""How channels go together: what the others say that a channel should be, learned on the device in closed form.
+
+Second moments of the channels' normalised values are summed up with exponential forgetting; from the inverse of their
+matrix follows for each channel the linear forecast from all others (the conditional mean of a Gaussian; Whittaker 1990,
+section 5.8). A load without requests, or a sensor that moves against its neighbours, is seen though each reading by
+itself is usual.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from agent.types import BoolArray, Float64Array
+
+__all__ = ["Relation"]
+
+_FIRST_SOLVED = 100
+_GROWTH = 1.25
+# Rows after which the moments have largely forgotten.
+_MEMORY = 20_000.0
+# Share of a channel's own moment added to it, and of the largest: the first keeps channels that nearly repeat each
+# other from cancelling, the second those that hardly move from telling anything.
+_RIDGE, _LEAST = 0.1, 1e-3
+# Most that a normalised value counts for.
+_CLIP = 6.0
+
+
+class Relation:
+    """Expects of each channel what all others tell.
+
+    Parameters
+    ----------
+    n_channels
+        How many; two matrices of as many rows and columns are kept.
+
+    Examples
+    --------
+    >>> relation, rng, both = Relation(2), np.random.default_rng(0), np.array([True, True])
+    >>> for common in rng.normal(size=500):
+    ...     relation.learn(np.array([common, -common]) + rng.normal(scale=0.1, size=2), both)
+    >>> bool(relation.expected(np.array([1.0, 1.0]))[1] < -0.8)
+    True
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self._rows = 0
+        self._next_solved = _FIRST_SOLVED
+        # float32[n, n]; the second gives from values what is unexpected of them, NaN of those of which too little is
+        # known.
+        self._moments = np.zeros((n_channels, n_channels), np.float32)
+        self._unexpected = np.full((n_channels, n_channels), np.nan, np.float32)
+
+    def expected(self, normalised: Float64Array) -> Float64Array:
+        """What the others tell of each channel; NaN before enough is known.
+
+        Parameters
+        ----------
+        normalised
+            float64[n_channels], of zero mean and unit size; 0 where missing.
+        """
+        clipped = _clipped(normalised)
+        expected: Float64Array = clipped - clipped @ self._unexpected
+        return expected
+
+    def learn(self, normalised: Float64Array, which: BoolArray) -> None:
+        """Take in a row; channels that are not chosen count as usual."""
+        row = (_clipped(normalised) * which).astype(np.float32)
+        self._moments *= np.float32(1.0 - 1.0 / _MEMORY)
+        self._moments += np.outer(row, row)
+        self._rows += 1
+        if self._rows >= self._next_solved:
+            self._solve()
+
+    def _solve(self) -> None:
+        moments = self._moments.astype(np.float64)
+        own = np.diagonal(moments)
+        moments += np.diag(_RIDGE * own + _LEAST * max(float(own.max()), 1.0))
+        precision = np.linalg.inv(moments)
+        self._unexpected = (precision / np.diagonal(precision)).astype(np.float32)
+        self._next_solved = round(min(_GROWTH * self._rows, self._rows + _MEMORY / 10)) + 1
+
+
+def _clipped(normalised: Float64Array) -> Float64Array:
+    clipped: Float64Array = np.maximum(np.minimum(normalised, _CLIP), -_CLIP)
+    return clipped
