@@ -175,6 +175,11 @@ class Stage:
         """Go on as many blocks of this stage later; nothing is known of those between."""
         self._blocks += blocks
 
+    @property
+    def usual_change(self) -> Float64Array:
+        """Mean absolute difference of a block from the one before it, float64[n] > 0."""
+        return self._normaliser.usual_change
+
     def insight(self) -> Float32Array:
         """What the forecaster knows of the blocks learned, in the values' unit: float32[n, units + 1]."""
         spread = self._normaliser.spread.astype(np.float32)[:, None]

@@ -62,14 +62,15 @@ _CALM_BLOCKS = 3
 _BAND_BLOCKS = 64
 _BAND = (0.05, 0.95)
 # Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
-# averaged, and those of the readout once more, for a shape that is slightly wrong for long; and how much more than the
-# error of a forecast by the network these count, and the level.
+# averaged, and those of the readout once more, for a shape that is slightly wrong for long, in which one counts for so
+# much at most; and how much more than the error of a forecast by the network these count, and the level.
 _STATE_BLOCKS = 1500.0
 _LEVEL_STATE_BLOCKS = 400.0
 _SMOOTH_BLOCKS = 8.0
 _SHAPE_BLOCKS = 32.0
+_SHAPE_CLIP = 5.0
 _READOUT_WEIGHT = 30.0
-_SHAPE_WEIGHT = 100.0
+_SHAPE_WEIGHT = 350.0
 _LEVEL_WEIGHT = 2.0
 
 
@@ -346,10 +347,12 @@ class UniversalWatch(Watch):
         for scored in self._stages:
             squares += np.square(scored.ratio)
         self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
-        self._shape += (linear - self._shape) / _SHAPE_BLOCKS
+        self._shape += (np.minimum(linear, _SHAPE_CLIP) - self._shape) / _SHAPE_BLOCKS
+        # A shape is slightly wrong only where there is one: where the readout does better than the last block would.
+        skill = np.maximum(1.0 - np.square(self._linear.usual / finest.usual_change), 0.0)
         level = np.square(self._level.follow(finest.values, which))
         kinds = len(self._stages) + _READOUT_WEIGHT + _SHAPE_WEIGHT + _LEVEL_WEIGHT
-        total = np.square(self._swing) + _SHAPE_WEIGHT * np.square(self._shape) + _LEVEL_WEIGHT * level
+        total = np.square(self._swing) + _SHAPE_WEIGHT * np.square(skill * self._shape) + _LEVEL_WEIGHT * level
         self._state = np.sqrt(total / kinds)
         self._linear.learn(size, np.isfinite(size) & which, floor)
 
