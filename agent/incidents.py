@@ -73,6 +73,8 @@ class _Incident(msgspec.Struct):
     kinds: dict[int, Kind | Literal[""]] = {}
     courses: dict[int, Course] = {}
     revision: dict[int, _Tick] = {}
+    # Channels that are over while others are not: what comes of them next is another incident.
+    left: set[int] = set()
     severity: Severity = "info"
     messages: int = 0
     pending: str = ""
@@ -95,9 +97,8 @@ class _Incident(msgspec.Struct):
     def is_sound(self) -> bool:
         """Whether all is there that a message needs."""
         channels = self.worst.keys()
-        return (
-            bool(channels) and channels == self.onset.keys() == self.kinds.keys() and self.revision.keys() <= channels
-        )
+        told = channels == self.onset.keys() == self.kinds.keys() and self.revision.keys() <= channels
+        return bool(channels) and told and self.left < channels
 
 
 class _State(msgspec.Struct):
@@ -113,7 +114,8 @@ class Incidents:
 
     A channel opens one when four fifths of its readings of the last ``confirm_s`` were anomalous; channels that follow
     within ``merge_s`` join it. It closes when all its channels were quiet, clearly below their limits, for ``clear_s``;
-    a channel then opens none for ``cooldown_s``. Times are counted in ticks, so that replay gives what live gave.
+    a channel then opens none for ``cooldown_s``. One that was quiet for both times together while others are not
+    has left it, and opens another. Times are counted in ticks, so that replay gives what live gave.
 
     It is sent when the alert budget admits its strength, which may be later, when it has grown; until then nothing is
     said of it and it takes no number. A value that was at or beyond a hard limit for four fifths of ``confirm_s``
@@ -428,7 +430,7 @@ class Incidents:
     def _reach(self, channels: IntArray) -> None:
         """Incidents that these channels already belong to are now about a hard limit, too."""
         for incident in self._open:
-            for channel in incident.worst.keys() & set(channels.tolist()):
+            for channel in (incident.worst.keys() - incident.left) & set(channels.tolist()):
                 incident.limit = True
                 incident.pending = "limit"
                 # How it looks now is what counts, however unusual it was before.
@@ -458,6 +460,7 @@ class Incidents:
         self._absent_rows[new] = 0
         for channel, look in self._looks(new, verdict, strength):
             incident.worst[channel] = look
+            incident.left.discard(channel)
             same = self._same_until[channel] >= began[channel]
             incident.onset[channel] = int(self._last_onset[channel] if same else began[channel])
             incident.courses[channel] = verdict.courses.get(channel, "readings")
@@ -471,7 +474,7 @@ class Incidents:
             incident.pending = incident.pending or "joined"
 
     def _follow(self, incident: _Incident, frame: Frame, verdict: Verdict, strength: Float64Array) -> list[Alert]:
-        members = np.fromiter(incident.worst, np.int64)
+        members = np.array([channel for channel in incident.worst if channel not in incident.left])
         worse = [c for c in members.tolist() if strength[c] > incident.worst[c][0]]
         for channel, look in self._looks(worse, verdict, strength):
             incident.worst[channel] = look
@@ -484,6 +487,10 @@ class Incidents:
         if over.all():
             reason = "accepted" if incident.accepted else "missing" if gone.all() else "recovered"
             return self._close(incident, frame, reason)
+        calm = self._quiet_rows[members] >= self._clear_rows[members] + self._cooldown_rows
+        for channel in members[calm].tolist():
+            self._leave(incident, channel, frame, cool_rows=0)
+            incident.left.add(channel)
         if self._revise(incident, frame, [c for c, due in incident.revision.items() if due <= frame.seq]):
             incident.pending = incident.pending or "revised"
         severity = self._severity(incident)
@@ -530,20 +537,24 @@ class Incidents:
     def _close(self, incident: _Incident, frame: Frame, reason: str) -> list[Alert]:
         self._open.remove(incident)
         self._revise(incident, frame, list(incident.revision))
-        for channel in incident.worst:
-            silent = self._member[:, channel]
-            self._silent_until[:, channel][silent] = frame.seq + self._cooldown_rows
-            self._silent_until[_UNUSUAL, channel] = frame.seq + self._cooldown_rows
-            self._member[:, channel] = False
-            self._last_onset[channel] = incident.onset[channel]
-            # Not for ever: what came before the onset must still be remembered.
-            self._same_until[channel] = min(frame.seq, incident.onset[channel] + self.kinds.look_rows) + (
-                self.kinds.look_rows
-            )
+        for channel in incident.worst.keys() - incident.left:
+            self._leave(incident, channel, frame, cool_rows=self._cooldown_rows)
         if incident.stem:
             return [self._message(incident, frame, "close", reason)]
         self._held.append(self._held_back(incident, frame, reason))
         return []
+
+    def _leave(self, incident: _Incident, channel: int, frame: Frame, *, cool_rows: int) -> None:
+        """Let a channel be no longer part of an incident, and open no other for so many ticks."""
+        silent = self._member[:, channel]
+        self._silent_until[:, channel][silent] = frame.seq + cool_rows
+        self._silent_until[_UNUSUAL, channel] = frame.seq + cool_rows
+        self._member[:, channel] = False
+        self._last_onset[channel] = incident.onset[channel]
+        # Not for ever: what came before the onset must still be remembered.
+        self._same_until[channel] = min(frame.seq, incident.onset[channel] + self.kinds.look_rows) + (
+            self.kinds.look_rows
+        )
 
     def _looks(
         self, channels: Iterable[int], verdict: Verdict, strength: Float64Array

@@ -26,6 +26,8 @@ _MEMORY = 20_000.0
 _RIDGE, _LEAST = 0.1, 1e-3
 # Most that a normalised value counts for.
 _CLIP = 6.0
+# Usual sizes from which a channel is asked nothing of the others.
+_FAR = 3.0
 
 
 class Relation:
@@ -41,34 +43,53 @@ class Relation:
     >>> relation, rng, both = Relation(2), np.random.default_rng(0), np.array([True, True])
     >>> for common in rng.normal(size=500):
     ...     relation.learn(np.array([common, -common]) + rng.normal(scale=0.1, size=2), both)
-    >>> bool(relation.expected(np.array([1.0, 1.0]))[1] < -0.8)
+    >>> bool(relation.unexpected(np.array([1.0, 1.0]))[1] > 1.8)
     True
     """
 
     def __init__(self, n_channels: int) -> None:
         self._rows = 0
         self._next_solved = _FIRST_SOLVED
+        # Sum of the weights of the rows in the moments.
+        self._weight = 0.0
         # float32[n, n]; the second gives from values what is unexpected of them, NaN of those of which too little is
         # known.
         self._moments = np.zeros((n_channels, n_channels), np.float32)
         self._unexpected = np.full((n_channels, n_channels), np.nan, np.float32)
+        # float64[n], usual size of what is unexpected.
+        self._usual = np.ones(n_channels)
 
-    def expected(self, normalised: Float64Array) -> Float64Array:
-        """What the others tell of each channel; NaN before enough is known.
+    def unexpected(self, normalised: Float64Array) -> Float64Array:
+        """How far each channel is from what the others tell of it; NaN before enough is known.
+
+        One that is far off would pull what is expected of its neighbours along. So the farthest, as long as there is
+        one beyond three usual sizes, stands for itself alone, and the others are asked again without it.
 
         Parameters
         ----------
         normalised
             float64[n_channels], of zero mean and unit size; 0 where missing.
         """
-        clipped = _clipped(normalised)
-        expected: Float64Array = clipped - clipped @ self._unexpected
-        return expected
+        unexpected: Float64Array = _clipped(normalised) @ self._unexpected
+        found: Float64Array = unexpected.copy()
+        relative = np.abs(np.nan_to_num(unexpected)) / self._usual
+        for _ in range(normalised.size // 2):
+            farthest = int(relative.argmax())
+            if relative[farthest] <= _FAR:
+                break
+            unexpected = unexpected - unexpected[farthest] * self._unexpected[farthest]
+            others = relative >= 0.0
+            others[farthest] = False
+            relative = np.where(others, np.abs(np.nan_to_num(unexpected)) / self._usual, -1.0)
+            found = np.where(others, unexpected, found)
+        return found
 
     def learn(self, normalised: Float64Array, which: BoolArray) -> None:
         """Take in a row; channels that are not chosen count as usual."""
         row = (_clipped(normalised) * which).astype(np.float32)
-        self._moments *= np.float32(1.0 - 1.0 / _MEMORY)
+        kept = 1.0 - 1.0 / _MEMORY
+        self._weight = kept * self._weight + 1.0
+        self._moments *= np.float32(kept)
         self._moments += np.outer(row, row)
         self._rows += 1
         if self._rows >= self._next_solved:
@@ -80,6 +101,7 @@ class Relation:
         moments += np.diag(_RIDGE * own + _LEAST * max(float(own.max()), 1.0))
         precision = np.linalg.inv(moments)
         self._unexpected = (precision / np.diagonal(precision)).astype(np.float32)
+        self._usual = 1.0 / np.sqrt(self._weight * np.diagonal(precision))
         self._next_solved = round(min(_GROWTH * self._rows, self._rows + _MEMORY / 10)) + 1
 
 

@@ -233,8 +233,7 @@ class Stage:
 
     def _relation_error(self) -> Float64Array:
         """How far each channel is from what all others tell of it."""
-        expected = self._relation.expected(self._normalised())
-        error: Float64Array = self.values - (self._normaliser.centre + self._normaliser.spread * expected)
+        error: Float64Array = self._normaliser.spread * self._relation.unexpected(self._normalised())
         return error
 
     def _departure(self) -> Float64Array:

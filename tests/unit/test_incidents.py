@@ -106,6 +106,32 @@ def test_channels_that_go_wrong_together_are_one_incident(feed: Feed) -> None:
     assert len(feed(0, 0, 0, times=10)) == 1
 
 
+def test_a_channel_that_was_over_for_long_opens_another_incident_while_its_companion_goes_on(feed: Feed) -> None:
+    (first,) = feed(3, 0, 4, times=5)
+    assert feed(0, 0, 4, times=22) == []  # three to be over, twenty to cool down: not yet
+    assert feed(3, 0, 4, times=5) == []
+    assert feed(0, 0, 4, times=23) == []
+    opened = feed(3, 0, 4, times=5)
+    assert [(a.phase, [c.channel for c in a.contributors]) for a in opened] == [("open", ["cpu.percent"])]
+    closed = feed(0, 0, 4, times=5)
+    assert [(a.phase, a.incident == first.incident) for a in closed] == [("close", False)]
+    (last,) = feed(0, 0, 0, times=10)
+    assert (last.phase, last.incident) == ("close", first.incident)
+    assert {c.channel for c in last.contributors} == {"cpu.percent", "load"}
+    assert feed(0, 0, 0, times=30) == []
+    assert [a.phase for a in feed(3, 0, 0, times=4)] == ["open"]
+
+
+def test_what_has_left_an_incident_is_known_after_a_restart(feed: Feed) -> None:
+    feed(3, 0, 4, times=5)
+    feed(0, 0, 4, times=23)
+    resumed = Feed(make())
+    resumed.incidents.resume(feed.incidents.packed("x"), "x")
+    resumed.seq = feed.seq
+    assert [a.phase for a in resumed(3, 0, 4, times=5)] == ["open"]
+    assert len(resumed.incidents.open) == 2
+
+
 def test_a_channel_that_goes_wrong_much_later_is_an_incident_of_its_own(feed: Feed) -> None:
     feed(3, 0, 0, times=30)
     (second,) = feed(3, 3, 0, times=5)

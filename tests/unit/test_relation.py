@@ -51,22 +51,37 @@ def test_what_is_usual_together_adds_hardly_an_alarm(default_bundle: Bundle) -> 
     assert np.count_nonzero(together >= 1.0) <= np.count_nonzero(apart >= 1.0) + 3
 
 
-def test_nothing_is_expected_before_enough_is_known() -> None:
+def test_nothing_is_said_before_enough_is_known() -> None:
     relation, both = Relation(2), np.ones(2, bool)
     for row in load(2, 99):
         relation.learn(row, both)
-    assert np.isnan(relation.expected(np.ones(2))).all()
+    assert np.isnan(relation.unexpected(np.ones(2))).all()
     relation.learn(np.ones(2), both)
-    assert np.isfinite(relation.expected(np.ones(2))).all()
+    assert np.isfinite(relation.unexpected(np.ones(2))).all()
 
 
-def test_one_absurd_value_does_not_move_what_is_expected_of_others_without_bound() -> None:
-    relation, all_of_them = Relation(3), np.ones(3, bool)
-    for row in load(3, 500):
+def learned(n: int, rows: int = 500) -> Relation:
+    relation, all_of_them = Relation(n), np.ones(n, bool)
+    for row in load(n, rows):
         relation.learn(row, all_of_them)
-    usual = np.array([1.0, 1.0, 1.0])
-    absurd = np.array([1e12, 1.0, 1.0])
-    assert np.abs(relation.expected(absurd) - relation.expected(usual))[1:].max() < 6.0
+    return relation
+
+
+def test_one_that_is_far_off_does_not_make_its_neighbours_strange() -> None:
+    relation, usual = learned(5), np.full(5, 0.5)
+    absurd = usual.copy()
+    absurd[0] = 1e12
+    found = relation.unexpected(absurd)
+    assert 5.0 < found[0] < 7.0
+    assert np.abs(found[1:] - relation.unexpected(usual)[1:]).max() < 0.2
+
+
+def test_two_that_are_far_off_are_told_apart_from_the_rest() -> None:
+    relation, row = learned(6), np.full(6, 0.5)
+    row[[1, 4]] = 4.0, -3.0
+    found = np.abs(relation.unexpected(row))
+    assert found[[1, 4]].min() > 2.0
+    assert found[[0, 2, 3, 5]].max() < 0.7
 
 
 def test_a_channel_that_is_new_means_nothing_to_the_others_until_it_is_known() -> None:
@@ -75,18 +90,17 @@ def test_a_channel_that_is_new_means_nothing_to_the_others_until_it_is_known() -
     for row in rows[:500]:
         relation.learn(row, all_of_them)
     put_lanes(relation, 3, Relation(1), np.array([2]))
-    one, other = (relation.expected(np.array([1.0, 0.5, last])) for last in (0.0, 5.0))
+    one, other = (relation.unexpected(np.array([1.0, 0.5, last])) for last in (0.0, 5.0))
     assert one[:2].tolist() == other[:2].tolist()
     assert np.isnan(one[2])
     for row in rows[500:]:
         relation.learn(row, all_of_them)
-    one, other = (relation.expected(np.array([1.0, 0.5, last])) for last in (0.0, 5.0))
-    assert np.isfinite(one).all()
-    assert (other[:2] > one[:2] + 0.5).all()
+    assert np.isfinite(relation.unexpected(np.array([1.0, 0.5, 0.7]))).all()
+    assert relation.unexpected(np.array([0.5, 0.5, 3.0]))[2] > 1.5
 
 
 def test_channels_that_stand_still_or_are_missing_tell_nothing() -> None:
     relation, which = Relation(3), np.array([True, True, False])
     for row in load(3, 500):
         relation.learn(np.array([row[0], 0.0, 3.0]), which)
-    assert np.allclose(relation.expected(np.array([2.0, 0.0, 0.0])), 0.0, atol=1e-6)
+    assert np.allclose(relation.unexpected(np.array([2.0, 0.0, 0.0])), [2.0, 0.0, 0.0], atol=1e-6)
