@@ -13,7 +13,9 @@ __all__ = ["FlatLine"]
 
 _SHARE_S, _SHARE_ROWS = 600.0, 60
 _LIVELY = 0.2
-_RUN_S, _RUN_ROWS = 60.0, 30
+_RUN_S, _RUN_ROWS = 60.0, 12
+# A run is no chance that a channel which changes as often as this one has with less than this probability.
+_LOG_CHANCE = np.log(1e-6)
 _TIMES_LONGEST = 5.0
 _HALF_LIFE_S = 7 * 86400.0
 
@@ -22,8 +24,8 @@ class FlatLine:
     """Holds the present run of equal values against what runs a channel is used to.
 
     A channel is stuck when it changed in more than a fifth of the readings of the ten minutes before the run began, and
-    the run is longer than a minute and than five times the longest run before, which is forgotten by half in a week.
-    Missing readings neither end a run nor lengthen it.
+    the run is longer than a minute, than five times the longest run before, which is forgotten by half in a week, and
+    than chance would have it once in a million times. Missing readings neither end a run nor lengthen it.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ class FlatLine:
         How many.
     interval_s
         Seconds between rows. The ten minutes are at least 60 readings and weighted exponentially, the minute at least
-        30.
+        12.
     floor
         Changes no larger count as none: a float, or float64[n_channels], on the scale of the values.
 
@@ -98,6 +100,10 @@ class FlatLine:
         self._most = float(self._run.max())
         if self._most < self._shortest:
             return self.never
-        lively = (self._share_before > _LIVELY) & (self._seen - self._run >= self._share_rows)
-        strength: Float64Array = lively * self._run / np.maximum(self._shortest, _TIMES_LONGEST * self._longest)
+        share = np.minimum(self._share_before, 1.0 - 1e-9)
+        lively = (share > _LIVELY) & (self._seen - self._run >= self._share_rows)
+        chance = _LOG_CHANCE / np.log1p(-np.maximum(share, _LIVELY))
+        strength: Float64Array = (
+            lively * self._run / np.maximum(np.maximum(self._shortest, chance), _TIMES_LONGEST * self._longest)
+        )
         return strength

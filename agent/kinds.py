@@ -127,7 +127,7 @@ def _roughness(values: Float64Array) -> float:
 def _stuck(values: Float64Array, onset: int, n_rows: int) -> bool:
     """Whether the longest run of equal values that reaches into the part since the onset is out of the ordinary.
 
-    The run may have begun before what was taken for the onset: that one is stuck is seen late. At a value beyond all
+    The run may have begun before what was taken for the onset: that one is stuck is seen late. At a value far beyond all
     others it is no flat line but a shift. Where it fills the memory of ``n_rows`` there is nothing to compare it with.
     """
     ends = np.append(np.flatnonzero(np.diff(values)) + 1, values.size)
@@ -142,4 +142,7 @@ def _stuck(values: Float64Array, onset: int, n_rows: int) -> bool:
         return rows > n_rows // 2
     lively = np.count_nonzero(np.diff(before)) > _LIVELY * before.size
     usual_run = int(np.max((ends - starts)[:index], initial=1))
-    return bool(lively and rows >= _STUCK_TIMES * usual_run and before.min() <= values[start] <= before.max())
+    low, high = float(before.min()), float(before.max())
+    margin = _MARGIN * (high - low)  # what rises or falls all the time stops where it has not been yet
+    known = low - margin <= values[start] <= high + margin
+    return bool(lively and rows >= _STUCK_TIMES * usual_run and known)
