@@ -24,7 +24,7 @@ _LEVEL_STEP = 1.0
 _SHARE_OF_RANGE = 0.002
 _TINY = 1e-9
 # A channel that deviates by so many times its usual size counts for one half.
-_HALF = 12.0
+_HALF = 14.0
 
 
 class Ratio:
@@ -115,7 +115,7 @@ class Level:
 
 
 def node_state(state: Float64Array) -> float:
-    """Bring the channels' ratios r, float64[n_channels], to one number for the node, 0 to 1: the mean of r / (r + 12).
+    """Bring the channels' ratios r, float64[n_channels], to one number for the node, 0 to 1: the mean of r / (r + 14).
 
     One channel counts for 1/n at most, so that a spike in one is less than a little of everything,
     as an incident shows.

@@ -63,15 +63,17 @@ _BAND_BLOCKS = 64
 _BAND = (0.05, 0.95)
 # Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
 # averaged, and those of the readout once more, for a shape that is slightly wrong for long, in which one counts for so
-# much at most; and how much more than the error of a forecast by the network these count, and the level.
+# much at most.
 _STATE_BLOCKS = 1500.0
 _LEVEL_STATE_BLOCKS = 400.0
 _SMOOTH_BLOCKS = 8.0
 _SHAPE_BLOCKS = 32.0
 _SHAPE_CLIP = 5.0
+# Within that average, what an error of the readout counts for against one of a forecast by the network; and weights of
+# that average, of a shape, of a single error of the readout, and of the level.
 _READOUT_WEIGHT = 30.0
-_SHAPE_WEIGHT = 350.0
-_LEVEL_WEIGHT = 2.0
+_SWING_WEIGHT, _SHAPE_WEIGHT, _SPIKE_WEIGHT, _LEVEL_WEIGHT = 0.3, 250.0, 15.0, 2.0
+_ALL_WEIGHTS = _SWING_WEIGHT * (len(SCALES) + _READOUT_WEIGHT) + _SHAPE_WEIGHT + _SPIKE_WEIGHT + _LEVEL_WEIGHT
 
 
 _NO_COURSES: Mapping[int, Course] = MappingProxyType({})
@@ -348,12 +350,17 @@ class UniversalWatch(Watch):
             squares += np.square(scored.ratio)
         self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
         self._shape += (np.minimum(linear, _SHAPE_CLIP) - self._shape) / _SHAPE_BLOCKS
-        # A shape is slightly wrong only where there is one: where the readout does better than the last block would.
+        # Where the readout does better than the last block would, there is a shape, which can be slightly wrong for
+        # long; where it does not, a single error is all there is.
         skill = np.maximum(1.0 - np.square(self._linear.usual / finest.usual_change), 0.0)
         level = np.square(self._level.follow(finest.values, which))
-        kinds = len(self._stages) + _READOUT_WEIGHT + _SHAPE_WEIGHT + _LEVEL_WEIGHT
-        total = np.square(self._swing) + _SHAPE_WEIGHT * np.square(skill * self._shape) + _LEVEL_WEIGHT * level
-        self._state = np.sqrt(total / kinds)
+        total = (
+            _SWING_WEIGHT * np.square(self._swing)
+            + _SHAPE_WEIGHT * np.square(skill * self._shape)
+            + _SPIKE_WEIGHT * np.square((1.0 - skill) * linear)
+            + _LEVEL_WEIGHT * level
+        )
+        self._state = np.sqrt(total / _ALL_WEIGHTS)
         self._linear.learn(size, np.isfinite(size) & which, floor)
 
     def _begin(self, strength: Float64Array, stuck: Float64Array) -> BoolArray:
