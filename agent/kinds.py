@@ -127,8 +127,8 @@ def _roughness(values: Float64Array) -> float:
 def _stuck(values: Float64Array, onset: int, n_rows: int) -> bool:
     """Whether the longest run of equal values that reaches into the part since the onset is out of the ordinary.
 
-    The run may have begun before what was taken for the onset: that one is stuck is seen late. At a value far beyond all
-    others it is no flat line but a shift. Where it fills the memory of ``n_rows`` there is nothing to compare it with.
+    The run may have begun before what was taken for the onset: that one is stuck is seen late. At a value far beyond
+    all others it is no flat line but a shift. Where it fills the memory of ``n_rows`` there is nothing to compare with.
     """
     ends = np.append(np.flatnonzero(np.diff(values)) + 1, values.size)
     starts = np.concatenate(([0], ends[:-1]))
