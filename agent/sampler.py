@@ -12,7 +12,7 @@ import numpy as np
 from agent.derived import Derivations
 from agent.errors import UserError
 from agent.rules import ChannelRules, Plausible
-from agent.sources.base import EndOfInputError, OpenSource
+from agent.sources.base import EndOfInputError, OpenSource, named_twice
 from agent.types import NOBODY, Frame, owned
 
 if TYPE_CHECKING:
@@ -193,13 +193,12 @@ class Sampler:
         #: int64[n], ticks between readings of each place.
         self.every = np.concatenate((paces, self._derived.pace(paces)))
         self._paces = {slot.every for slot in self._slots}
-        names = [channel.name for channel in channels if channel is not NOBODY]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice or not channels:
+        twice = named_twice([channel.name for channel in channels if channel is not NOBODY])
+        if twice is not None or not channels:
             raise UserError(
-                f"channel {twice[0]!r} comes from two sources" if twice else "the sources have no channels",
+                f"channel {twice!r} comes from two sources" if channels else "the sources have no channels",
                 place="$.sources",
-                remedy="give each channel one source" if twice else "name at least one source with a channel",
+                remedy="give each channel one source" if channels else "name at least one source with a channel",
             )
         self._open = [(slot.place.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
         self._inline = [slot for slot in self._slots if slot.source.inline]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, runtime_checkable
 
 import msgspec
@@ -11,7 +12,18 @@ if TYPE_CHECKING:
 
     from agent.types import Channel, Float32Array
 
-__all__ = ["EndOfInputError", "OpenSource", "Source", "SourceConfig"]
+__all__ = ["EndOfInputError", "OpenSource", "Source", "SourceConfig", "named_twice"]
+
+
+def named_twice(names: Sequence[str]) -> str | None:
+    """Give the first name, in the order of the alphabet, that is there more than once; None where all differ.
+
+    Examples
+    --------
+    >>> named_twice(["b", "c", "a", "c", "b"]), named_twice(["a", "b"])
+    ('b', None)
+    """
+    return min((name for name, count in Counter(names).items() if count > 1), default=None)
 
 
 class EndOfInputError(Exception):

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.errors import UserError
-from agent.sources.base import SourceConfig
+from agent.sources.base import SourceConfig, named_twice
 from agent.sources.gauges import Gauge, GaugeFault, Gauges
 from agent.sources.payload import NoReading, at_path, decoded, number
 from agent.types import Channel
@@ -67,9 +67,9 @@ class FileSource:
 
     def __init__(self, config: FileConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
         names = [entry.name for entry in config.files]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise UserError(f"two files are called {twice[0]!r}", place="$.files", remedy="rename one")
+        twice = named_twice(names)
+        if twice is not None:
+            raise UserError(f"two files are called {twice!r}", place="$.files", remedy="rename one")
         self._gauges = Gauges(Gauge(Channel(entry.name), Path(entry.path), _parser(entry)) for entry in config.files)
         self.channels: tuple[Channel, ...] = self._gauges.channels
 

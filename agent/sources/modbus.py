@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.errors import EnvironmentFault, UserError
-from agent.sources.base import SourceConfig
+from agent.sources.base import SourceConfig, named_twice
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -155,10 +155,9 @@ class ModbusSource:
 
     def __init__(self, config: ModbusConfig, interval_s: float) -> None:
         del interval_s
-        names = [register.name for register in config.registers]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise UserError(f"{twice[0]!r} stands twice", place="$.registers", remedy="give each register its own name")
+        twice = named_twice([register.name for register in config.registers])
+        if twice is not None:
+            raise UserError(f"{twice!r} stands twice", place="$.registers", remedy="give each register its own name")
         self.channels: tuple[Channel, ...] = tuple(Channel(r.name, r.unit) for r in config.registers)
         self._requests = _requests(config.registers)
         self._client = _client(config)

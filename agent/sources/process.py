@@ -13,7 +13,7 @@ import psutil
 from msgspec import Meta
 
 from agent.errors import UserError
-from agent.sources.base import SourceConfig
+from agent.sources.base import SourceConfig, named_twice
 from agent.types import Channel
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ class ProcessSource:
 
     def __init__(self, config: ProcessConfig, interval_s: float) -> None:  # noqa: ARG002 - shares go by the clock
         names = [program.name for program in config.programs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise UserError(f"two programs are called {twice[0]!r}", place="$.programs", remedy="rename one")
+        twice = named_twice(names)
+        if twice is not None:
+            raise UserError(f"two programs are called {twice!r}", place="$.programs", remedy="rename one")
         self._watched = [_Watched(program) for program in config.programs]
         self.channels: tuple[Channel, ...] = tuple(
             Channel(f"process.{name}.{figure}", unit, effect=effect, log_reference=reference, minimum=0.0)
