@@ -326,7 +326,7 @@ _FULL_S = 0.001
 def _flood(target: _Target, deadline: float) -> None:
     """Fill the listener's queue, so that the kernel lets some who connect wait for a second try (1 s).
 
-    While it is full there is nothing to do: it is the service that is to be slow, not the processors that are to be busy.
+    While it is full there is nothing to do: the service is to be slow, the processors are not to be busy.
     """
     # Closing with a reset leaves no port behind in TIME_WAIT.
     reset = struct.pack("ii", 1, 0)
