@@ -8,7 +8,7 @@ itself is usual.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class Relation:
     >>> bool(relation.unexpected(np.array([1.0, 1.0]))[1] > 1.8)
     True
     """
+
+    _SLOW: ClassVar[bool] = True
 
     def __init__(self, n_channels: int) -> None:
         self._rows = 0
