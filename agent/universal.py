@@ -47,8 +47,10 @@ _LEVEL_MEMORY_S = 30 * 86400.0
 # After an alarm a channel raises no other for so many blocks, unless it is so many times as strong.
 _REFRACTORY_BLOCKS = 90
 _BREAKS_SILENCE = 1.25
-# Limits learn the onset of an excursion, and what lasts for longer than this.
+# Limits learn the onset of an excursion, and what lasts for longer than this; where blocks are shorter than a minute,
+# one onset in so long: what is strange for seconds, again and again in an hour, is not soon usual.
 _HELD_S = 600.0
+_MINUTE_S, _BETWEEN_ONSETS_S = 60.0, 3600.0
 # Of so many blocks one is remembered for a week, where memory is to be spared.
 _THIN = 4
 # Rows of the evidence; forecasts at this scale and above tell of the level; and the share of the strongest evidence
@@ -106,13 +108,43 @@ class _Scored:
         self.stage.learn(allowed)
 
 
+class _Onsets:
+    """When channels begin to be beyond their limits, heard or not, and which of these beginnings teach the limits.
+
+    Parameters
+    ----------
+    n
+        Channels.
+    between_rows
+        From one beginning that is learned to the next.
+    """
+
+    def __init__(self, n: int, between_rows: float) -> None:
+        self._between_rows = between_rows
+        self._beyond = np.zeros(n, bool)
+        self._new = np.zeros(n, bool)
+        self._next_learned = np.zeros(n)
+
+    def see(self, beyond: BoolArray) -> None:
+        """Take in where the newest blocks are beyond the limits, bool[n]."""
+        self._new = beyond & ~self._beyond
+        self._beyond = beyond
+
+    def ignored(self, row: int, passing: BoolArray) -> BoolArray:
+        """Of the beginnings those that are not learned, bool[n]; none of these are where one is passing anyway."""
+        new = self._new & ~passing
+        ignored = new & (row < self._next_learned)
+        self._next_learned = np.where(new & ~ignored, row + self._between_rows, self._next_learned)
+        return ignored
+
+
 class UniversalWatch(Watch):
     """Runs a bundle that knows no channel in particular.
 
     Learning is held back for a channel while it is anomalous: normalisation and network state stay as they were, so
     that the expectation remains what would be normal, until it is over or has lasted for ``accept_after_s`` and is the
     new normal. Limits learn the onset by half of what is new to them, so that what recurs becomes usual after some
-    times, and again what has lasted for ten minutes.
+    times, or hours where blocks are short; and again what has lasted for ten minutes.
 
     Parameters
     ----------
@@ -147,8 +179,7 @@ class UniversalWatch(Watch):
     ) -> None:
         super().__init__(channels, alerts, interval_s)
         n = len(channels)
-        if related is None:
-            related = detection.relations and n > 1 and not sparing
+        related = (detection.relations and n > 1 and not sparing) if related is None else related
         self._channels = list(channels)
         self._alike = partial(
             UniversalWatch,
@@ -164,7 +195,6 @@ class UniversalWatch(Watch):
         self._maximum = np.array([c.maximum for c in channels])
         self._sensitivity = np.array([c.sensitivity for c in channels])
         effect = self.scale.effect
-        still = effect / 10.0  # a tenth of the smallest effect that matters is as good as still
         self._rows = max(1, round(detection.block_s / interval_s))
         self._stages = []
         for scale, kinds in kinds_at(self._rows * interval_s, related=related).items():
@@ -172,7 +202,7 @@ class UniversalWatch(Watch):
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
             stage = Stage(
                 networks,
-                still,
+                effect / 10.0,  # a tenth of the smallest effect that matters is as good as still
                 scale=scale,
                 block_s=block_s,
                 memory=memory,
@@ -212,6 +242,8 @@ class UniversalWatch(Watch):
         self._evidence = np.zeros((3, n))
         self._told = np.zeros((3, n))
         self._no, self._nowhere = np.zeros(n), np.zeros(n, bool)
+        between_s = _BETWEEN_ONSETS_S if self._rows * interval_s < _MINUTE_S else 0.0
+        self._onsets = _Onsets(n, between_s / interval_s)
         # Of the excursions: where they are, their band, their strength, and how long they have lasted and been calm.
         self._excursion = np.zeros(n, bool)
         self._band = np.zeros((2, n))
@@ -256,7 +288,8 @@ class UniversalWatch(Watch):
         self._anomalous = anomalous
         if due:
             # The onset counts, and what lasts; else a short anomaly would teach its size at every block.
-            self._learn(due, ~anomalous, before & anomalous & (self._lasted < self._held_rows))
+            passing = before & anomalous & (self._lasted < self._held_rows)
+            self._learn(due, ~anomalous, passing | self._onsets.ignored(self._row, passing))
             self._node_state = node_state(self._state[ready])
         return Verdict(
             value=frame.values,
@@ -336,6 +369,7 @@ class UniversalWatch(Watch):
                     np.maximum(told, each, out=told)
         self._follow_state()
         strength: Float64Array = np.sqrt(squares) * self._sensitivity
+        self._onsets.see((strength >= 1.0) & ready)
         heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
         return strength * (ready & heard)
 

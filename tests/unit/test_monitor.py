@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -129,14 +130,25 @@ def test_what_follows_never_changes_a_verdict(make: Any) -> None:
         assert a.state_score == b.state_score
 
 
-def test_a_recurring_burst_becomes_usual(make: Any) -> None:
+def test_a_recurring_burst_becomes_usual(default_bundle: Bundle) -> None:
     rows = noise(3000)
     rows[200::50] += 30
-    verdicts = run(make(), rows)
+    alerts = msgspec.structs.replace(ALERTS, learning_s=6000)
+    verdicts = run(Monitor((Channel("a"),), default_bundle, DetectionConfig(), alerts, 60.0), rows)
     early = sum(v.anomalous[0] for v in verdicts[200:500])
     late = sum(v.anomalous[0] for v in verdicts[2000:])
     assert early >= 2
     assert late == 0
+
+
+def test_what_is_strange_for_seconds_becomes_usual_in_hours_and_not_within_one(default_bundle: Bundle) -> None:
+    rows = noise(6 * 3600)
+    for start in range(1200, len(rows), 600):
+        rows[start : start + 30] += 30
+    verdicts = run(Monitor((Channel("a"),), default_bundle, DetectionConfig(), ALERTS, 1.0), rows)
+    found = [any(v.anomalous[0] for v in verdicts[start : start + 30]) for start in range(1200, len(rows), 600)]
+    assert all(found[:5])
+    assert not any(found[-6:])
 
 
 def test_a_small_alarm_does_not_hide_a_large_one_after_it(make: Any) -> None:
