@@ -64,8 +64,9 @@ def without(part: str) -> Iterator[None]:
     left_out = PARTS[part] if part else None
     kinds_at = universal.kinds_at
 
-    def fewer(block_s: float) -> dict[int, list[Kind]]:
-        return {scale: [kind for kind in kinds if kind is not left_out] for scale, kinds in kinds_at(block_s).items()}
+    def fewer(block_s: float, *, related: bool = False) -> dict[int, list[Kind]]:
+        kinds_of = kinds_at(block_s, related=related)
+        return {scale: [kind for kind in kinds if kind is not left_out] for scale, kinds in kinds_of.items()}
 
     scales = tuple(scale for scale in universal.SCALES if scale != left_out)
     with mock.patch.object(universal, "kinds_at", fewer), mock.patch.object(universal, "SCALES", scales):
