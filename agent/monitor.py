@@ -27,7 +27,7 @@ class Monitor:
     """Watches a fixed set of channels with one bundle, or with several side by side.
 
     With several, a channel is as anomalous as the strongest of them says; its state is the geometric mean of theirs,
-    and expectations are those of the last, the one made for these channels.
+    by their `Watch.weight`, and expectations are those of the last, the one made for these channels.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Monitor:
                 watch.skip(frame.seq - self._next_seq)
         self._next_seq = frame.seq + 1
         verdicts = [watch.step(frame) for watch in self._watches]
-        return verdicts[0] if len(verdicts) == 1 else _joined(verdicts)
+        return verdicts[0] if len(verdicts) == 1 else _joined(verdicts, [watch.weight for watch in self._watches])
 
 
 def _watch(
@@ -119,10 +119,10 @@ def _watch(
     return GroupedWatch(channels, Networks(bundle), detection, alerts, interval_s, every)
 
 
-def _joined(verdicts: list[Verdict]) -> Verdict:
+def _joined(verdicts: list[Verdict], weights: list[float]) -> Verdict:
     """One verdict of several."""
     last = verdicts[-1]
-    state = np.exp(np.mean([np.log(verdict.state + 1e-3) for verdict in verdicts], axis=0))
+    state = np.exp(np.average([np.log(verdict.state + 1e-3) for verdict in verdicts], axis=0, weights=weights))
     return last.replaced(
         strength=np.maximum.reduce([verdict.strength for verdict in verdicts]),
         held=np.maximum.reduce([verdict.held for verdict in verdicts]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class TrainedWatch(Watch):
     interval_s
         Seconds between frames, to which all times are rounded.
     """
+
+    weight: ClassVar[float] = 1.0
 
     def __init__(
         self,

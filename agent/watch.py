@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Watch(ABC):
         Seconds between frames.
     """
 
+    #: How much what it says of the state counts beside others that watch the same channels.
+    weight: ClassVar[float] = 4.0
     #: Readings that were there but could not be used, so far.
     invalid: int
 

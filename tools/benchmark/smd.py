@@ -14,6 +14,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from agent.errors import UserError
+from agent.trained_watch import TrainedWatch
+from agent.universal import UniversalWatch
 from tools.benchmark import judging
 from tools.benchmark.results import Entry, Results, mean_of
 from training.baselines import frozen_z
@@ -102,7 +104,8 @@ def run(options: argparse.Namespace) -> Results:
     if options.joint is not None:
         joint = judging.judge_each(machines, [options.joint / machine.name for machine in machines], how)
         trained = [each.state_score for each in joint]
-        both = [np.sqrt(one * other) for one, other in zip(state, trained, strict=True)]
+        share = UniversalWatch.weight / (UniversalWatch.weight + TrainedWatch.weight)
+        both = [one**share * other ** (1.0 - share) for one, other in zip(state, trained, strict=True)]
         series["state head, trained on the prefix"] = [_each(machines, trained)]
         series["state head, geometric mean of both"] = [_each(machines, both)]
     no_model: dict[str, Callable[[Recording], Float64Array]] = {
