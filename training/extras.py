@@ -28,6 +28,9 @@ def importing(extra: str) -> Iterator[None]:
     if extra == "training":  # what TensorFlow and Keras read when they are imported
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its rounding depends on the processor
+        # Sums depend on how many share them out; networks as small as ours are no slower by one.
+        for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            os.environ.setdefault(threads, "1")
         os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
         with _ctrl_c_waits():

@@ -215,8 +215,8 @@ def _live(n: int, seconds: float, folder: Path) -> dict[str, Any]:
         "channels": receiver.states[-1]["channels"],
         "cpu_percent": round(100.0 * share, 1),
         "rss": memory["rss"],
-        "step_ms_p50": health["step_ms_p50"],
-        "step_ms_p99": health["step_ms_p99"],
+        "step_ms_p50": round(health["step_ms_p50"], 1),
+        "step_ms_p99": round(health["step_ms_p99"], 1),
         "missed_ticks": health["missed_ticks"] - missed,
     }
 
