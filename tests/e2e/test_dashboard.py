@@ -218,7 +218,7 @@ def test_an_anomaly_is_seen_explained_and_silenced(
 
 def drawn(page: Page, channel: str, series: int) -> int:
     shown = _option(page, channel)
-    return len(shown["series"][series]["data"]) if shown else 0
+    return len(shown["series"][series].get("data", ())) if shown else 0  # no data before it is first drawn
 
 
 def shaded(page: Page, channel: str) -> int:
