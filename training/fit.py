@@ -29,6 +29,7 @@ from training.forms import Networks, compare
 from training.models import AutoencoderShape, ForecasterShape
 from training.plan import choose_windows
 from training.prepare import prepare
+from training.seeded import seeded
 from training.staging import refuse_foreign_folder
 from training.start import Quiet, errors_of, frames, quiet, refuse_too_little, start_of
 from training.tasks import ForecastTask, ReconstructionTask
@@ -133,7 +134,6 @@ def fit(
         The training failed, or the exported networks are not what was trained.
     """
     refuse_foreign_folder(output)
-    keras.utils.set_random_seed(plan.seed)
     tf.config.experimental.enable_op_determinism()
     done = progress.stage("prepare", 1)
     prepared = prepare(recordings, method=plan.scaling, clock=plan.clock)
@@ -211,8 +211,10 @@ def _train(
     common: dict[str, Any] = {"units": plan.units, "layers": plan.layers, "dropout": plan.dropout, "n_channels": lanes}
     forecaster_shape = ForecasterShape(n_features=lanes + len(prepared.clock), head=plan.head, **common)
     autoencoder_shape = AutoencoderShape(window=windows.points, latent=plan.latent, placed=True, **common)
+    with seeded(plan.seed):
+        forecaster, autoencoder = models.forecaster(forecaster_shape), models.autoencoder(autoencoder_shape)
     forecast = ForecastTask(
-        models.forecaster(forecaster_shape),
+        forecaster,
         forecaster_shape,
         prepared,
         joint=joint,
@@ -220,7 +222,7 @@ def _train(
         horizon=plan.horizon,
     )
     redraw = ReconstructionTask(
-        models.autoencoder(autoencoder_shape),
+        autoencoder,
         autoencoder_shape,
         prepared,
         joint=joint,

@@ -21,6 +21,7 @@ from training.calibrate import calibrate
 from training.export import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
 from training.optimise import train_autoencoder, train_forecaster
 from training.quality import measure
+from training.seeded import seeded
 from training.simulate import days, digest, simulate
 from training.staging import refuse_foreign_folder
 from training.verify import verify
@@ -113,7 +114,6 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: P
     """
     for folder in filter(None, (output, reference)):
         refuse_foreign_folder(folder)
-    keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
     # Seeds apart: training, verification and calibration never see the same series.
@@ -122,7 +122,8 @@ def build(output: Path, *, seed: int, budget: Budget, stage: Stage, reference: P
     normal = _material(4 * seed + 2, budget.held_back, budget.rows, stage("simulate normal series", 1), disturbed=False)
     provenance = _provenance(seed, budget, learned.series)
 
-    forecaster, autoencoder = models.forecaster(), models.autoencoder()
+    with seeded(seed):
+        forecaster, autoencoder = models.forecaster(), models.autoencoder()
     steps = budget.forecaster_steps
     train_forecaster(forecaster, learned.traced, steps=steps, seed=seed, advance=stage("train forecaster", steps))
     steps = budget.autoencoder_steps
