@@ -480,7 +480,10 @@ class Incidents:
             incident.worst[channel] = look
         gone = self._absent_rows[members] >= self._missing_rows[members]
         for channel in members[verdict.anomalous[members]].tolist():
-            incident.courses[channel] = verdict.courses.get(channel, "readings")
+            course = verdict.courses.get(channel, "readings")
+            if course == "level" and incident.courses[channel] != "level":  # it has come to stay elsewhere
+                incident.revision.setdefault(channel, frame.seq)
+            incident.courses[channel] = course
         accepted = verdict.accepted[members] & ~self._member[_BEYOND, members]
         incident.accepted |= bool(accepted.any())
         over = (self._quiet_rows[members] >= self._clear_rows[members]) | gone | accepted

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from agent.types import BoolArray, Float64Array
 
-__all__ = ["Relation"]
+__all__ = ["Estrangement", "Relation"]
 
 _FIRST_SOLVED = 100
 _GROWTH = 1.25
@@ -28,6 +28,9 @@ _RIDGE, _LEAST = 0.1, 1e-3
 _CLIP = 6.0
 # Usual sizes from which a channel is asked nothing of the others.
 _FAR = 3.0
+# Strength from which a channel is a stranger to the others, and share of its largest error below which it is none more.
+_STRANGE = 0.5
+_LASTS = 0.5
 
 
 class Relation:
@@ -105,6 +108,38 @@ class Relation:
         self._unexpected = (precision / np.diagonal(precision)).astype(np.float32)
         self._usual = 1.0 / np.sqrt(self._weight * np.diagonal(precision))
         self._next_solved = round(min(_GROWTH * self._rows, self._rows + _MEMORY / 10)) + 1
+
+
+class Estrangement:
+    """Where a channel no longer goes with the others, for as long as it does not.
+
+    What limits learn of it makes it less strong; that its error is still large they do not change.
+
+    Parameters
+    ----------
+    n_channels
+        How many.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        # float64[n], the largest error so far; 0 where all is well.
+        self._largest = np.zeros(n_channels)
+
+    @property
+    def lasts(self) -> BoolArray:
+        """Which channels are strangers to the others, bool[n]."""
+        lasts: BoolArray = self._largest > 0.0
+        return lasts
+
+    def follow(self, error: Float64Array, strength: Float64Array) -> None:
+        """Take in the newest errors, float64[n], NaN where nothing is known, and how strongly they speak."""
+        size = np.abs(np.nan_to_num(error))
+        largest = np.where(strength >= _STRANGE, np.maximum(self._largest, size), self._largest)
+        self._largest = np.where(np.isfinite(error) & (size < _LASTS * largest), 0.0, largest)
+
+    def forgive(self, which: BoolArray) -> None:
+        """Take these channels, bool[n], for what they are from now on."""
+        self._largest[which] = 0.0
 
 
 def _clipped(normalised: Float64Array) -> Float64Array:

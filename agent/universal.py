@@ -7,29 +7,29 @@ every scale, as the root of the sum of their squares. *Ratio* tells the state: d
 from __future__ import annotations
 
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.excursion import LEVEL, PATTERN, READINGS, Excursions
 from agent.features import NORMALISATION_ROWS, Scale
 from agent.flatline import FlatLine
 from agent.lanes import by_kind, put_lanes
 from agent.ratio import Level, Ratio, node_state
 from agent.readout import Readout
-from agent.ring import Ring
+from agent.relation import Estrangement
 from agent.stage import Kind, Stage, blocks_a_day
 from agent.threshold import make_threshold
 from agent.types import Verdict
 from agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
     from agent.networks import Networks
     from agent.threshold import Threshold
-    from agent.types import BoolArray, Channel, Course, Float64Array, Frame, IntArray
+    from agent.types import BoolArray, Channel, Float64Array, Frame, IntArray
 
 __all__ = ["SCALES", "UniversalWatch", "kinds_at"]
 
@@ -53,16 +53,8 @@ _HELD_S = 600.0
 _MINUTE_S, _BETWEEN_ONSETS_S = 60.0, 3600.0
 # Of so many blocks one is remembered for a week, where memory is to be spared.
 _THIN = 4
-# Rows of the evidence; forecasts at this scale and above tell of the level; and the share of the strongest evidence
-# from which it is the level that has changed.
-_READINGS, _PATTERN, _LEVEL = 0, 1, 2
+# Forecasts at this scale and above tell of the level.
 _LEVEL_SCALE = 24
-_LEVEL_SHARE = 0.5
-# A channel that was within its band for so many blocks is over its excursion.
-_CALM_BLOCKS = 3
-# Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
-_BAND_BLOCKS = 64
-_BAND = (0.05, 0.95)
 # Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
 # averaged, and those of the readout once more, for a shape that is slightly wrong for long, in which one counts for so
 # much at most.
@@ -76,9 +68,6 @@ _SHAPE_CLIP = 5.0
 _READOUT_WEIGHT = 30.0
 _SWING_WEIGHT, _SHAPE_WEIGHT, _SPIKE_WEIGHT, _LEVEL_WEIGHT = 0.3, 250.0, 15.0, 2.0
 _ALL_WEIGHTS = _SWING_WEIGHT * (len(SCALES) + _READOUT_WEIGHT) + _SHAPE_WEIGHT + _SPIKE_WEIGHT + _LEVEL_WEIGHT
-
-
-_NO_COURSES: Mapping[int, Course] = MappingProxyType({})
 
 
 class _Scored:
@@ -224,11 +213,7 @@ class UniversalWatch(Watch):
         self._readout = Readout(n, networks.manifest.forecaster.units + 1, used=not sparing)
         self._linear = Ratio(n, _STATE_BLOCKS)
         self._flat_line = FlatLine(n, interval_s, 0.0)
-        self._recent = Ring(n, _BAND_BLOCKS)
-        self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
         self._held_rows = _HELD_S / interval_s
-        self._confirm_rows = max(1, round(alerts.confirm_s / interval_s))
-        self._half_effect = effect / 2.0
         self._row = phase
         # Rows that were skipped and did not make up a block yet.
         self._skipped = 0
@@ -237,21 +222,19 @@ class UniversalWatch(Watch):
         self._present = np.zeros(n)
         self._state = np.zeros(n)
         self._node_state = 0.0
-        # What kinds of error have said of the present excursion: those of single readings, of patterns, of the level;
-        # and what they say of this row.
-        self._evidence = np.zeros((3, n))
+        # What kinds of error say of this row.
         self._told = np.zeros((3, n))
         self._no, self._nowhere = np.zeros(n), np.zeros(n, bool)
         between_s = _BETWEEN_ONSETS_S if self._rows * interval_s < _MINUTE_S else 0.0
         self._onsets = _Onsets(n, between_s / interval_s)
-        # Of the excursions: where they are, their band, their strength, and how long they have lasted and been calm.
-        self._excursion = np.zeros(n, bool)
-        self._band = np.zeros((2, n))
-        self._held = np.zeros(n)
-        self._lasted = np.zeros(n)
-        self._calm = np.zeros(n)
-        self._unconfirmed = np.zeros(n)
-        self._anomalous = np.zeros(n, bool)
+        self._estrangement = Estrangement(n)
+        self._excursions = Excursions(
+            effect / 2.0,
+            interval_s,
+            block_rows=self._rows,
+            confirm_s=alerts.confirm_s,
+            accept_after_s=detection.accept_after_s,
+        )
         self._silent_until = np.zeros(n)
         # Strength of the alarm that the silence is due to.
         self._alarm = np.zeros(n)
@@ -273,32 +256,31 @@ class UniversalWatch(Watch):
         due = self._gather(scaled, valid)
         strength = self._judge(due, ready) if due else self._no
         stuck = self._flat_line.step(scaled, valid)
+        loud = strength
         if stuck is not self._flat_line.never:
             stuck = np.minimum(stuck * self._sensitivity, _LOUDEST) * ready
-            began = self._begin(strength, stuck)
-        else:
-            began = self._begin(strength, stuck) if due else self._nowhere
-        before = self._anomalous
-        anomalous, accepted, held = self._nowhere, self._nowhere, self._no
-        if np.count_nonzero(self._excursion):
-            anomalous = self._follow(strength, stuck, valid)
-            accepted = self._accept()
-            anomalous &= ~accepted
-            held = np.where(anomalous, np.maximum(self._held, strength), 0.0)
-        self._anomalous = anomalous
+            loud = np.maximum(strength, stuck)
+        excursions, values = self._excursions, finest.stage.values
+        began = self._nowhere if loud is self._no else excursions.begin(loud, self._told, values)
+        before = excursions.strange
+        accepted = self._nowhere
+        if np.count_nonzero(excursions.on):
+            accepted = excursions.follow(loud, values, valid, self._estrangement.lasts)
+            self._estrangement.forgive(accepted)
         if due:
             # The onset counts, and what lasts; else a short anomaly would teach its size at every block.
-            passing = before & anomalous & (self._lasted < self._held_rows)
-            self._learn(due, ~anomalous, passing | self._onsets.ignored(self._row, passing))
+            strange = excursions.strange
+            passing = before & strange & (excursions.lasted < self._held_rows)
+            self._learn(due, ~strange, passing | self._onsets.ignored(self._row, passing))
             self._node_state = node_state(self._state[ready])
         return Verdict(
             value=frame.values,
             outlook=outlook,
             limits=(limits[0], limits[1]),
             in_units=self.in_units,
-            strength=strength if began is self._nowhere else np.maximum(strength, np.where(began, stuck, 0.0)),
-            held=held,
-            anomalous=anomalous,
+            strength=strength if began is self._nowhere else np.where(began, loud, strength),
+            held=self._held(),
+            anomalous=excursions.anomalous,
             accepted=accepted,
             seen=self._seen,
             learning_rows=self._learning_rows,
@@ -306,7 +288,7 @@ class UniversalWatch(Watch):
             state=self._state * ready,
             state_score=self._node_state,
             errors=finest.errors[:2],
-            courses=self._courses() if np.count_nonzero(self._excursion) else _NO_COURSES,
+            courses=self._excursions.courses(),
         )
 
     def rest(self) -> Verdict:
@@ -318,8 +300,8 @@ class UniversalWatch(Watch):
             limits=(self._shown[0], self._shown[1]),
             in_units=self.in_units,
             strength=self._no,
-            held=np.where(self._anomalous, self._held, 0.0),
-            anomalous=self._anomalous,
+            held=self._held(),
+            anomalous=self._excursions.anomalous,
             accepted=self._nowhere,
             seen=self._seen,
             learning_rows=self._learning_rows,
@@ -327,7 +309,7 @@ class UniversalWatch(Watch):
             state=self._state * (self._seen > self._learning_rows),
             state_score=self._node_state,
             errors=np.full((2, n), np.nan),
-            courses=self._courses() if np.count_nonzero(self._excursion) else _NO_COURSES,
+            courses=self._excursions.courses(),
         )
 
     def skip(self, rows: int) -> None:
@@ -359,19 +341,25 @@ class UniversalWatch(Watch):
     def _judge(self, due: list[_Scored], ready: BoolArray) -> Float64Array:
         """Strength of all that the blocks completed with this row say; 0 in silent times."""
         squares = np.zeros_like(self._state)
-        self._told = np.zeros_like(self._evidence)
+        self._told = np.zeros_like(self._told)
         for scale, scored in zip(SCALES, self._stages, strict=True):
             if scored in due:
                 found = scored.judge(self._level.floor)
                 squares += np.square(found).sum(axis=0)
-                for kind, each in zip(scored.stage.kinds, found, strict=True):
+                for kind, error, each in zip(scored.stage.kinds, scored.errors, found, strict=True):
                     told = self._told[_tells(kind, scale)]
                     np.maximum(told, each, out=told)
+                    if kind is Kind.RELATION:
+                        self._estrangement.follow(error, each)
         self._follow_state()
         strength: Float64Array = np.sqrt(squares) * self._sensitivity
         self._onsets.see((strength >= 1.0) & ready)
         heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
-        return strength * (ready & heard)
+        strength *= ready & heard
+        beyond = strength >= 1.0
+        self._alarm = np.where(beyond, strength, self._alarm)
+        self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
+        return strength
 
     def _follow_state(self) -> None:
         """Ratio of every channel's deviations to their usual size: weighted root mean square over kinds."""
@@ -397,53 +385,10 @@ class UniversalWatch(Watch):
         self._state = np.sqrt(total / _ALL_WEIGHTS)
         self._linear.learn(size, np.isfinite(size) & which, floor)
 
-    def _begin(self, strength: Float64Array, stuck: Float64Array) -> BoolArray:
-        """Begin excursions, each with the band of its recent blocks; where they began, bool[n]."""
-        beyond = strength >= 1.0
-        began: BoolArray = (beyond | (stuck >= 1.0)) & ~self._excursion
-        self._alarm = np.where(beyond, strength, self._alarm)
-        self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
-        if np.count_nonzero(began):
-            recent = self._recent.view()[began]
-            band = np.quantile(recent, _BAND, axis=1)
-            margin = np.maximum(self._half_effect[began], 0.0)
-            self._band[:, began] = np.stack((band[0] - margin, band[1] + margin))
-            values = self._stages[0].stage.values
-            outside = (values < self._band[0]) | (values > self._band[1])
-            # What is unusual though its values are not cannot be confirmed by values: it lasts for the time of one.
-            self._unconfirmed = np.where(began, np.where(outside, 0.0, self._confirm_rows), self._unconfirmed)
-            for counter in (self._lasted, self._calm, self._held):
-                counter[began] = 0.0
-            self._excursion |= began
-        self._held = np.where(self._excursion, np.maximum(self._held, np.maximum(strength, stuck)), 0.0)
-        self._evidence = np.where(self._excursion, np.maximum(self._evidence, self._told), 0.0)
-        return began
-
-    def _courses(self) -> Mapping[int, Course]:
-        """How the excursions were noticed, of those that single readings alone would not have shown."""
-        readings, _, level = self._evidence
-        slow = np.flatnonzero(self._excursion & (readings < 1.0))
-        strongest = self._evidence.max(axis=0)
-        return {int(c): "level" if level[c] >= _LEVEL_SHARE * strongest[c] else "pattern" for c in slow}
-
-    def _follow(self, strength: Float64Array, stuck: Float64Array, valid: BoolArray) -> BoolArray:
-        """Which channels are anomalous at this row: on an excursion, and outside their band or not yet judged by it."""
-        # The band is that of blocks: single readings of a noisy channel leave it all the time.
-        values = self._stages[0].stage.values
-        outside = (values < self._band[0]) | (values > self._band[1])
-        still = outside | (self._unconfirmed > 0) | (strength >= 1.0) | (stuck >= 1.0)
-        anomalous: BoolArray = self._excursion & np.where(valid, still, self._anomalous)
-        self._unconfirmed = np.maximum(self._unconfirmed - 1.0, 0.0)
-        self._lasted += anomalous
-        self._calm = np.where(anomalous, 0.0, self._calm + valid)
-        self._excursion &= self._calm < _CALM_BLOCKS * self._rows
-        return anomalous
-
-    def _accept(self) -> BoolArray:
-        """Channels that have been anomalous for so long that learning goes on: what they do now is the new normal."""
-        accepted: BoolArray = self._excursion & (self._lasted >= self._accept_rows)
-        self._excursion &= ~accepted
-        return accepted
+    def _held(self) -> Float64Array:
+        """The greatest strength of the excursions, of channels that are anomalous."""
+        excursions = self._excursions
+        return np.where(excursions.anomalous, excursions.strength, 0.0) if np.count_nonzero(excursions.on) else self._no
 
     def _learn(self, due: list[_Scored], allowed: BoolArray, held: BoolArray) -> None:
         finest = self._stages[0].stage
@@ -451,11 +396,11 @@ class UniversalWatch(Watch):
         for scored in due:
             scored.learn(allowed, held, floor)
         self._readout.learn(finest.values, finest.insight(), finest.valid, allowed & finest.valid)
-        self._recent.push(finest.values)
-        self._shown = np.where(self._excursion, self._shown, self._limits())
+        self._excursions.push(finest.values)
+        self._shown = np.where(self._excursions.on, self._shown, self._limits())
 
     def _limits(self) -> Float64Array:
-        limits = np.empty_like(self._band)
+        limits = np.empty((2, self._state.size))
         for side, limit in enumerate(self._stages[0].threshold.limits()):
             limits[side] = limit[: self._state.size]
         return limits
@@ -485,10 +430,10 @@ def kinds_at(block_s: float, *, related: bool = False) -> dict[int, list[Kind]]:
 def _tells(kind: Kind, scale: int) -> int:
     """Row of the evidence that an error of this kind and scale adds to."""
     if kind is Kind.SEASON:
-        return _PATTERN
+        return PATTERN
     if kind is Kind.LEVEL or scale >= _LEVEL_SCALE:
-        return _LEVEL
-    return _READINGS if scale == 1 else _PATTERN
+        return LEVEL
+    return READINGS if scale == 1 else PATTERN
 
 
 def _memory(kind: Kind, memory_s: float, block_s: float) -> float:

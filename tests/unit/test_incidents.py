@@ -19,7 +19,7 @@ def make(**alerts: Any) -> Incidents:
     return Incidents(CHANNELS, config, 1.0, node="pi4", model="default@1.0.0", instance="7f3a", next_seq=123)
 
 
-def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float = 1e9) -> Verdict:
+def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float = 1e9, **more: Any) -> Verdict:
     strengths = np.array(strength, float)
     n = strengths.size
     return Verdict(
@@ -37,6 +37,7 @@ def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float 
         state=np.zeros(n),
         state_score=0.0,
         errors=np.full((2, n), np.nan),
+        **more,
     )
 
 
@@ -361,6 +362,16 @@ class TestKinds:
         assert (revised.phase, revised.reason, revised.contributors[0].kind) == ("update", "revised", "level_shift")
         assert revised.summary.endswith(", level shift since 22:16:40 UTC")
         assert 59 <= revised.ts - opened.ts <= 61
+
+    def test_a_broken_pattern_that_becomes_another_level_after_long_is_revised_then(self) -> None:
+        config = AlertsConfig(confirm_s=5, clear_s=3, budget_per_day=1e9)
+        feed = Feed(Incidents(CHANNELS[:1], config, 1.0, node="n", model="m", instance="i"))
+        courses = [{}] * 100 + [{0: "pattern"}] * 500 + [{0: "level"}] * 100
+        values = np.random.default_rng(0).normal(size=len(courses))
+        found = [feed(9 if c else 0, value=[v], courses=c) for c, v in zip(courses, values, strict=True)]
+        opened, revised = (alert for alerts in found for alert in alerts)
+        assert (opened.contributors[0].kind, revised.contributors[0].kind) == ("pattern_break", "level_shift")
+        assert revised.reason == "revised"
 
     def test_a_name_that_holds_is_not_sent_again(self) -> None:
         noise = np.random.default_rng(0).normal(0, 2, 400)

@@ -9,12 +9,12 @@ import numpy as np
 from agent.config import AlertsConfig, DetectionConfig
 from agent.lanes import put_lanes
 from agent.monitor import Monitor
-from agent.relation import Relation
+from agent.relation import Estrangement, Relation
 from agent.types import Channel, Frame
 
 if TYPE_CHECKING:
     from agent.bundle import Bundle
-    from agent.types import Float64Array
+    from agent.types import Float64Array, Verdict
 
 ROWS, BROKEN = 4800, slice(4320, 4440)
 
@@ -26,13 +26,17 @@ def load(n: int, rows: int = ROWS) -> Float64Array:
     return common[:, None] + rng.normal(scale=0.3, size=(rows, n))
 
 
-def judged(bundle: Bundle, values: Float64Array, **detection: Any) -> Float64Array:
-    """Strength of every row and channel."""
+def verdicts(bundle: Bundle, values: Float64Array, **detection: Any) -> list[Verdict]:
     channels = [Channel(f"c{index}") for index in range(values.shape[1])]
     settings = DetectionConfig(block_s=1.0, **detection)
     monitor = Monitor(channels, bundle, settings, AlertsConfig(learning_s=60), 1.0)
     rows = values.astype(np.float32)
-    return np.array([monitor.step(Frame(i, 0, float(i), row)).strength for i, row in enumerate(rows)])
+    return [monitor.step(Frame(i, 0, float(i), row)) for i, row in enumerate(rows)]
+
+
+def judged(bundle: Bundle, values: Float64Array, **detection: Any) -> Float64Array:
+    """Strength of every row and channel."""
+    return np.array([verdict.strength for verdict in verdicts(bundle, values, **detection)])
 
 
 def test_a_channel_that_moves_against_the_others_is_anomalous_though_its_readings_are_usual(
@@ -44,6 +48,42 @@ def test_a_channel_that_moves_against_the_others_is_anomalous_though_its_reading
     apart = judged(default_bundle, values, relations=False)[BROKEN]
     assert together.max(axis=0).argmax() == 1
     assert together[:, 1].max() > 1.0 > apart[:, 1].max()
+
+
+def test_it_is_anomalous_for_as_long_as_it_moves_against_them(default_bundle: Bundle) -> None:
+    values = load(4)
+    values[BROKEN, 1] *= -1.0
+    found = verdicts(default_bundle, values)
+    anomalous = [row for row, verdict in enumerate(found) if verdict.anomalous[1] and row >= BROKEN.start]
+    assert BROKEN.stop - 12 <= anomalous[-1] < BROKEN.stop + 24
+    assert len(anomalous) > 0.8 * (anomalous[-1] + 1 - anomalous[0])
+    assert found[BROKEN.stop - 12].courses[1] == "pattern"
+
+
+def test_a_drift_that_the_others_tell_of_becomes_another_level(default_bundle: Bundle) -> None:
+    values = load(4)
+    values[BROKEN.start :, 1] += np.minimum(np.arange(ROWS - BROKEN.start) / 20.0, 12.0)
+    found = verdicts(default_bundle, values)
+    courses = [verdict.courses[1] for verdict in found[BROKEN.start :] if 1 in verdict.courses]
+    assert (courses[0], courses[-1]) == ("pattern", "level")
+
+
+def test_a_stranger_is_one_until_its_error_is_half_of_what_it_was() -> None:
+    estrangement, strong, weak = Estrangement(3), np.array([1.0, 0.5, 0.4]), np.zeros(3)
+    estrangement.follow(np.array([-8.0, 4.0, 9.0]), strong)
+    assert estrangement.lasts.tolist() == [True, True, False]
+    estrangement.follow(np.array([4.0, np.nan, 9.0]), weak)
+    assert estrangement.lasts.tolist() == [True, True, False]
+    estrangement.follow(np.array([3.9, 1.9, 9.0]), weak)
+    assert not estrangement.lasts.any()
+
+
+def test_a_stranger_is_forgiven_for_good() -> None:
+    estrangement, strong = Estrangement(2), np.ones(2)
+    estrangement.follow(np.array([8.0, 8.0]), strong)
+    estrangement.forgive(np.array([True, False]))
+    estrangement.follow(np.array([8.0, 8.0]), 0.1 * strong)
+    assert estrangement.lasts.tolist() == [False, True]
 
 
 def test_what_is_usual_together_adds_hardly_an_alarm(default_bundle: Bundle) -> None:
