@@ -22,7 +22,13 @@ class Feed:
             self.excursions.push(np.array([value]))
 
     def __call__(
-        self, value: float, strength: float = QUIET, told: int = READINGS, *, estranged: bool = False, valid: bool = True
+        self,
+        value: float,
+        strength: float = QUIET,
+        told: int = READINGS,
+        *,
+        estranged: bool = False,
+        valid: bool = True,
     ) -> bool:
         evidence = np.zeros((3, 1))
         evidence[told] = strength

@@ -366,7 +366,7 @@ class TestKinds:
     def test_a_broken_pattern_that_becomes_another_level_after_long_is_revised_then(self) -> None:
         config = AlertsConfig(confirm_s=5, clear_s=3, budget_per_day=1e9)
         feed = Feed(Incidents(CHANNELS[:1], config, 1.0, node="n", model="m", instance="i"))
-        courses = [{}] * 100 + [{0: "pattern"}] * 500 + [{0: "level"}] * 100
+        courses: list[Any] = [{}] * 100 + [{0: "pattern"}] * 500 + [{0: "level"}] * 100
         values = np.random.default_rng(0).normal(size=len(courses))
         found = [feed(9 if c else 0, value=[v], courses=c) for c, v in zip(courses, values, strict=True)]
         opened, revised = (alert for alerts in found for alert in alerts)
