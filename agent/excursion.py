@@ -120,9 +120,7 @@ class Excursions:
         self._evidence = np.where(self.on, np.maximum(self._evidence, told), 0.0)
         return began
 
-    def follow(
-        self, strength: Float64Array, values: Float64Array, valid: BoolArray, estranged: BoolArray
-    ) -> BoolArray:
+    def follow(self, strength: Float64Array, values: Float64Array, valid: BoolArray, estranged: BoolArray) -> BoolArray:
         """Take in a row while there are excursions.
 
         Parameters
