@@ -29,6 +29,7 @@ from agent.config import (
     SpotThreshold,
 )
 from tools.torture.mosquitto import Mosquitto, program
+from training.extras import settle_tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ THRESHOLDS = (
     SpotThreshold(calibration_rows=100),
     DspotThreshold(calibration_rows=100),
 )
+# Tests import it themselves, before a command could.
+settle_tensorflow()
+
 # An emulated processor is some fifty times slower.
 hypothesis.settings.register_profile("emulated", max_examples=5, deadline=None)
 # How long an example takes depends on what else the machine does.

@@ -13,7 +13,7 @@ from agent.errors import EnvironmentFault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["importing"]
+__all__ = ["importing", "settle_tensorflow"]
 
 
 @contextmanager
@@ -25,19 +25,24 @@ def importing(extra: str) -> Iterator[None]:
     EnvironmentFault
         A library is missing: it is named, with the command that installs it.
     """
-    if extra == "training":  # what TensorFlow and Keras read when they are imported
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its rounding depends on the processor
-        # Sums depend on how many share them out; networks as small as ours are no slower by one.
-        for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-            os.environ.setdefault(threads, "1")
-        os.environ["KERAS_BACKEND"] = "tensorflow"
+    if extra == "training":
+        settle_tensorflow()
     try:
         with _ctrl_c_waits():
             yield
     except ImportError as error:
         missing = error.name or str(error)
         raise EnvironmentFault(f"{missing} is not installed", remedy=f"pip install 'edgewatch[{extra}]'") from error
+
+
+def settle_tensorflow() -> None:
+    """Have TensorFlow and Keras, which read this as they begin, give the same bytes on every machine."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its rounding depends on the processor
+    # Sums depend on how many share them out; networks as small as ours are no slower by one.
+    for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(threads, "1")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 @contextmanager

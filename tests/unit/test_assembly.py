@@ -52,7 +52,7 @@ def run(watch: Assembly, first: int, last: int, shift: float = 0.0) -> list[Aler
     "spoil",
     [
         lambda watch: setattr(watch.monitor._watches[0], "_rows", 0),
-        lambda watch: setattr(watch.monitor._watches[0]._recent, "_next", 10**9),
+        lambda watch: setattr(watch.monitor._watches[0]._excursions._recent, "_next", 10**9),
         lambda watch: setattr(watch.incidents.kinds, "_next", -(10**9)),
     ],
     ids=["rows", "ring", "kinds"],
