@@ -15,10 +15,10 @@ from agent.excursion import LEVEL, PATTERN, READINGS, Excursions
 from agent.features import NORMALISATION_ROWS, Scale
 from agent.flatline import FlatLine
 from agent.lanes import by_kind, put_lanes
-from agent.ratio import Level, Ratio, node_state
-from agent.readout import Readout
+from agent.ratio import Ratio, node_state
 from agent.relation import Estrangement
 from agent.stage import Kind, Stage, blocks_a_day
+from agent.state import STATE_BLOCKS, StateHead
 from agent.threshold import make_threshold
 from agent.types import Verdict
 from agent.watch import Watch
@@ -55,19 +55,6 @@ _MINUTE_S, _BETWEEN_ONSETS_S = 60.0, 3600.0
 _THIN = 4
 # Forecasts at this scale and above tell of the level.
 _LEVEL_SCALE = 24
-# Memory of the state head, in blocks, of errors and of levels; blocks over which ratios of errors, which are spiky, are
-# averaged, and those of the readout once more, for a shape that is slightly wrong for long, in which one counts for so
-# much at most.
-_STATE_BLOCKS = 1500.0
-_LEVEL_STATE_BLOCKS = 400.0
-_SMOOTH_BLOCKS = 8.0
-_SHAPE_BLOCKS = 32.0
-_SHAPE_CLIP = 5.0
-# Within that average, what an error of the readout counts for against one of a forecast by the network; and weights of
-# that average, of a shape, of a single error of the readout, and of the level.
-_READOUT_WEIGHT = 30.0
-_SWING_WEIGHT, _SHAPE_WEIGHT, _SPIKE_WEIGHT, _LEVEL_WEIGHT = 0.3, 250.0, 15.0, 2.0
-_ALL_WEIGHTS = _SWING_WEIGHT * (len(SCALES) + _READOUT_WEIGHT) + _SHAPE_WEIGHT + _SPIKE_WEIGHT + _LEVEL_WEIGHT
 
 
 class _Scored:
@@ -205,13 +192,8 @@ class UniversalWatch(Watch):
                 np.concatenate([np.ones(n) if kind is Kind.DISPERSION else effect for kind in kinds]),
                 np.repeat([_memory(kind, detection.memory_s, block_s) for kind in kinds], n),
             )
-            self._stages.append(_Scored(stage, threshold, n, max(_STATE_BLOCKS / scale, 60.0)))
-        self._level = Level(n, _LEVEL_STATE_BLOCKS)
-        # Root of the sum of the squares of the other ratios, and the readout's alone, averaged over time.
-        self._swing = np.zeros(n)
-        self._shape = np.zeros(n)
-        self._readout = Readout(n, networks.manifest.forecaster.units + 1, used=not sparing)
-        self._linear = Ratio(n, _STATE_BLOCKS)
+            self._stages.append(_Scored(stage, threshold, n, max(STATE_BLOCKS / scale, 60.0)))
+        self._head = StateHead(n, networks.manifest.forecaster.units + 1, len(SCALES), sparing=sparing)
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._held_rows = _HELD_S / interval_s
         self._row = phase
@@ -220,7 +202,6 @@ class UniversalWatch(Watch):
         # Sum and number of the valid readings of the block that is not complete yet.
         self._total = np.zeros(n)
         self._present = np.zeros(n)
-        self._state = np.zeros(n)
         self._node_state = 0.0
         # What kinds of error say of this row.
         self._told = np.zeros((3, n))
@@ -272,7 +253,7 @@ class UniversalWatch(Watch):
             strange = excursions.strange
             passing = before & strange & (excursions.lasted < self._held_rows)
             self._learn(due, ~strange, passing | self._onsets.ignored(self._row, passing))
-            self._node_state = node_state(self._state[ready])
+            self._node_state = node_state(self._head.state[ready])
         return Verdict(
             value=frame.values,
             outlook=outlook,
@@ -285,7 +266,7 @@ class UniversalWatch(Watch):
             seen=self._seen,
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
-            state=self._state * ready,
+            state=self._head.state * ready,
             state_score=self._node_state,
             errors=finest.errors[:2],
             courses=self._excursions.courses(),
@@ -293,7 +274,7 @@ class UniversalWatch(Watch):
 
     def rest(self) -> Verdict:
         """What is so between two rows: an anomaly lasts, and nothing is new."""
-        n = self._state.size
+        n = self._no.size
         return Verdict(
             value=np.full(n, np.nan, np.float32),
             outlook=self._stages[0].stage.outlook,
@@ -306,7 +287,7 @@ class UniversalWatch(Watch):
             seen=self._seen,
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
-            state=self._state * (self._seen > self._learning_rows),
+            state=self._head.state * (self._seen > self._learning_rows),
             state_score=self._node_state,
             errors=np.full((2, n), np.nan),
             courses=self._excursions.courses(),
@@ -340,18 +321,19 @@ class UniversalWatch(Watch):
 
     def _judge(self, due: list[_Scored], ready: BoolArray) -> Float64Array:
         """Strength of all that the blocks completed with this row say; 0 in silent times."""
-        squares = np.zeros_like(self._state)
+        squares = np.zeros_like(self._no)
         self._told = np.zeros_like(self._told)
         for scale, scored in zip(SCALES, self._stages, strict=True):
             if scored in due:
-                found = scored.judge(self._level.floor)
+                found = scored.judge(self._head.floor)
                 squares += np.square(found).sum(axis=0)
                 for kind, error, each in zip(scored.stage.kinds, scored.errors, found, strict=True):
                     told = self._told[_tells(kind, scale)]
                     np.maximum(told, each, out=told)
                     if kind is Kind.RELATION:
                         self._estrangement.follow(error, each)
-        self._follow_state()
+        finest = self._stages[0].stage
+        self._head.follow(finest.values, finest.valid, finest.usual_change, (scored.ratio for scored in self._stages))
         strength: Float64Array = np.sqrt(squares) * self._sensitivity
         self._onsets.see((strength >= 1.0) & ready)
         heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
@@ -361,30 +343,6 @@ class UniversalWatch(Watch):
         self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
         return strength
 
-    def _follow_state(self) -> None:
-        """Ratio of every channel's deviations to their usual size: weighted root mean square over kinds."""
-        finest = self._stages[0].stage
-        which, floor = finest.valid, self._level.floor
-        size = np.abs(finest.values - self._readout.forecast)
-        linear = self._linear.of(size, floor)
-        squares = _READOUT_WEIGHT * np.square(linear)
-        for scored in self._stages:
-            squares += np.square(scored.ratio)
-        self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
-        self._shape += (np.minimum(linear, _SHAPE_CLIP) - self._shape) / _SHAPE_BLOCKS
-        # Where the readout does better than the last block would, there is a shape, which can be slightly wrong for
-        # long; where it does not, a single error is all there is.
-        skill = np.maximum(1.0 - np.square(self._linear.usual / finest.usual_change), 0.0)
-        level = np.square(self._level.follow(finest.values, which))
-        total = (
-            _SWING_WEIGHT * np.square(self._swing)
-            + _SHAPE_WEIGHT * np.square(skill * self._shape)
-            + _SPIKE_WEIGHT * np.square((1.0 - skill) * linear)
-            + _LEVEL_WEIGHT * level
-        )
-        self._state = np.sqrt(total / _ALL_WEIGHTS)
-        self._linear.learn(size, np.isfinite(size) & which, floor)
-
     def _held(self) -> Float64Array:
         """The greatest strength of the excursions, of channels that are anomalous."""
         excursions = self._excursions
@@ -392,17 +350,17 @@ class UniversalWatch(Watch):
 
     def _learn(self, due: list[_Scored], allowed: BoolArray, held: BoolArray) -> None:
         finest = self._stages[0].stage
-        floor = self._level.floor
+        floor = self._head.floor
         for scored in due:
             scored.learn(allowed, held, floor)
-        self._readout.learn(finest.values, finest.insight(), finest.valid, allowed & finest.valid)
+        self._head.learn(finest.values, finest.insight(), finest.valid, allowed & finest.valid)
         self._excursions.push(finest.values)
         self._shown = np.where(self._excursions.on, self._shown, self._limits())
 
     def _limits(self) -> Float64Array:
-        limits = np.empty((2, self._state.size))
+        limits = np.empty((2, self._no.size))
         for side, limit in enumerate(self._stages[0].threshold.limits()):
-            limits[side] = limit[: self._state.size]
+            limits[side] = limit[: self._no.size]
         return limits
 
     def in_units(self, scaled: Float64Array) -> Float64Array:
