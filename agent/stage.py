@@ -25,9 +25,6 @@ _DAY_S = 86400.0
 # Seasons are told apart where a day has so many blocks: fewer say little of its shape, more were not trained for and
 # would cost much memory.
 _FEWEST_DAY, _MOST_DAY = 10, 400
-# Memory, in blocks, of the size by which a variance is known.
-_DISPERSION_BLOCKS = 48.0
-_TINY = 1e-9
 
 
 class Kind(Enum):
@@ -35,7 +32,6 @@ class Kind(Enum):
 
     FORECAST = auto()
     RECONSTRUCTION = auto()
-    DISPERSION = auto()
     SEASON = auto()
     LEVEL = auto()
     RELATION = auto()
@@ -101,9 +97,6 @@ class Stage:
             self._ring = Ring(n, spec.window)
         if Kind.RELATION in kinds:
             self._relation = Relation(n)
-        self._still = np.maximum(still, _TINY)
-        self._variance = np.zeros(n)
-        self._usual_dispersion = np.full(n, np.nan)
         self._first = np.full(n, np.nan)
         #: float64[n], the newest block means; of channels without one, the former.
         self.values = np.zeros(n)
@@ -150,9 +143,6 @@ class Stage:
         """Take in the newest block and look ahead; a channel that is not allowed keeps what was learned of it."""
         normaliser, network = self._normaliser, self._forecaster
         learn = allowed & self.valid
-        if Kind.DISPERSION in self.kinds:
-            rate = learn / np.minimum(np.maximum(normaliser.count + 1.0, 1.0), _DISPERSION_BLOCKS)
-            self._variance += rate * (np.square(self.values - normaliser.centre) - self._variance)
         if Kind.RELATION in self.kinds:
             self._relation.learn(self._normalised(), learn)
         features = normaliser.update(self.values, learn)
@@ -196,8 +186,6 @@ class Stage:
             return self._forecast_error()
         if kind is Kind.RECONSTRUCTION:
             return self._reconstruction_error()
-        if kind is Kind.DISPERSION:
-            return self._dispersion()
         if kind is Kind.RELATION:
             return self._relation_error()
         return self._departure() if kind is Kind.SEASON else self._level()
@@ -217,14 +205,6 @@ class Stage:
         residual = window[:, self._judged] - (centre + spread * unsquash(rebuilt))
         largest = np.take_along_axis(residual, np.abs(residual).argmax(axis=1)[:, None], axis=1)[:, 0]
         return np.where(normaliser.count < self._window, np.nan, largest)
-
-    def _dispersion(self) -> Float64Array:
-        """Logarithm of the recent standard deviation about the running centre, less what it was when first known."""
-        deviation: Float64Array = np.log(np.sqrt(self._variance) + self._still)
-        known = self._normaliser.count >= _DISPERSION_BLOCKS
-        self._usual_dispersion = np.where(np.isnan(self._usual_dispersion) & known, deviation, self._usual_dispersion)
-        change: Float64Array = deviation - self._usual_dispersion
-        return change
 
     def _normalised(self) -> Float64Array:
         """Values by their running centre and spread; 0 where there is none."""

@@ -1,6 +1,6 @@
 """Watches every channel by itself with the universal networks, at several time scales, through two heads.
 
-*Novelty* raises alerts: how far the errors of forecast, reconstruction and variance lie beyond all that was seen, at
+*Novelty* raises alerts: how far the errors of forecast and reconstruction lie beyond all that was seen, at
 every scale, as the root of the sum of their squares. *Ratio* tells the state: deviations against their usual size.
 """
 
@@ -188,8 +188,7 @@ class UniversalWatch(Watch):
             )
             threshold = make_threshold(
                 detection.threshold,
-                # A variance has no unit: its smallest effect is a factor of about e.
-                np.concatenate([np.ones(n) if kind is Kind.DISPERSION else effect for kind in kinds]),
+                np.tile(effect, len(kinds)),
                 np.repeat([_memory(kind, detection.memory_s, block_s) for kind in kinds], n),
             )
             self._stages.append(_Scored(stage, threshold, n, max(STATE_BLOCKS / scale, 60.0)))
@@ -369,13 +368,13 @@ class UniversalWatch(Watch):
 
 
 def kinds_at(block_s: float, *, related: bool = False) -> dict[int, list[Kind]]:
-    """What is watched at each scale: forecasts at all, patterns and variance at the finest, levels at the coarsest.
+    """What is watched at each scale: forecasts at all, patterns at the finest, levels at the coarsest.
 
     Seasons at the finest scale that tells days apart, if one does; how channels go together, where asked for, at the
     finest of the coarse scales, at which their own noise is small.
     """
     kinds = {scale: [Kind.FORECAST] for scale in SCALES}
-    kinds[SCALES[0]] += [Kind.RECONSTRUCTION, Kind.DISPERSION]
+    kinds[SCALES[0]].append(Kind.RECONSTRUCTION)
     kinds[SCALES[-1]].append(Kind.LEVEL)
     if related:
         kinds[SCALES[1]].append(Kind.RELATION)

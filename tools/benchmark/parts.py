@@ -33,7 +33,6 @@ __all__ = ["PARTS", "add_arguments", "run", "without"]
 #: By name: a kind of error, or a scale, in blocks of the finest.
 PARTS: dict[str, Kind | int] = {
     "reconstruction": Kind.RECONSTRUCTION,
-    "dispersion": Kind.DISPERSION,
     "seasons": Kind.SEASON,
     "level": Kind.LEVEL,
     "scale 12": 12,
