@@ -59,11 +59,11 @@ class Analogue:
         self.distance = np.full(n_channels, np.nan)
         #: float64[n_channels], of the newest block from the nearest of those that came then; NaN alike.
         self.error = np.full(n_channels, np.nan)
+        self._count = np.zeros(n_channels)
         self._used = used
         if not used:
             return
         self._first = np.zeros(n_channels)
-        self._count = np.zeros(n_channels)
         # Values less the first, in a circle whose oldest is next; before its first a channel stood still at it.
         self._past = np.zeros((n_channels, MEMORY), np.float32)
         self._next = 0
@@ -104,9 +104,8 @@ class Analogue:
     @property
     def covered(self) -> Float64Array:
         """Share of the memory that is filled, float64[n_channels]: to be unlike a short past says little."""
-        if not self._used:
-            return np.zeros(self.distance.size)
-        return np.minimum(self._count / MEMORY, 1.0)
+        share: Float64Array = np.minimum(self._count / MEMORY, 1.0)
+        return share
 
     def _compare(self, value: Float32Array, rate: Float32Array) -> None:
         # In two parts, since the circle is not turned.

@@ -55,7 +55,6 @@ class StateHead:
         self._readout = Readout(n, n_inputs, used=not sparing)
         self._analogue = Analogue(n, used=not sparing)
         # Errors of the readout, distances of the analogue, its errors.
-        self._sizes = np.full(3 * n, np.nan)
         self._usual = Ratio(3 * n, STATE_BLOCKS)
         self._all_weights = (
             _SWING_WEIGHT * (n_scales + _READOUT_WEIGHT)
@@ -89,9 +88,9 @@ class StateHead:
         floor = self.floor
         analogue = self._analogue
         analogue.follow(values, valid)
-        self._sizes = np.concatenate((np.abs(values - self._readout.forecast), analogue.distance, analogue.error))
+        sizes = np.concatenate((np.abs(values - self._readout.forecast), analogue.distance, analogue.error))
         floors = np.concatenate((floor, floor, floor))
-        linear, unlike, analogous = self._usual.of(self._sizes, floors).reshape(3, -1)
+        linear, unlike, analogous = self._usual.of(sizes, floors).reshape(3, -1)
         squares = _READOUT_WEIGHT * np.square(linear)
         for ratio in ratios:
             squares += np.square(ratio)
@@ -112,7 +111,7 @@ class StateHead:
             + _LEVEL_WEIGHT * np.square(self._level.follow(values, valid))
         )
         self.state = np.sqrt(total / self._all_weights)
-        self._usual.learn(self._sizes, np.isfinite(self._sizes) & np.concatenate((valid, valid, valid)), floors)
+        self._usual.learn(sizes, np.isfinite(sizes) & np.concatenate((valid, valid, valid)), floors)
 
     def learn(self, values: Float64Array, insight: Float32Array, valid: BoolArray, which: BoolArray) -> None:
         """Look ahead; see `Readout.learn`."""
