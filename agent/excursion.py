@@ -6,24 +6,22 @@ channel is on an excursion until its blocks lie within the band of those before 
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.ring import Ring
+from agent.types import NO_COURSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.types import BoolArray, Course, Float64Array
 
-__all__ = ["LEVEL", "NO_COURSES", "PATTERN", "READINGS", "Excursions"]
+__all__ = ["LEVEL", "PATTERN", "READINGS", "Excursions"]
 
 #: Rows of the evidence: what errors of single readings, of patterns, and of the level say.
 READINGS, PATTERN, LEVEL = 0, 1, 2
-#: Where there is no excursion.
-NO_COURSES: Mapping[int, Course] = MappingProxyType({})
 
 # Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
 _BAND_BLOCKS = 64

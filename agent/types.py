@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "NO_COURSES",
     "SCORE_THRESHOLD",
     "Alert",
     "BoolArray",
@@ -151,7 +152,8 @@ class Scores(msgspec.Struct, gc=False):
     errors: Any
 
 
-_NO_COURSES: Mapping[int, Course] = MappingProxyType({})
+#: Where there is no excursion.
+NO_COURSES: Mapping[int, Course] = MappingProxyType({})
 
 
 class Verdict:
@@ -230,7 +232,7 @@ class Verdict:
         state: Float64Array,
         state_score: float,
         errors: Float64Array,
-        courses: Mapping[int, Course] = _NO_COURSES,
+        courses: Mapping[int, Course] = NO_COURSES,
     ) -> None:
         self.value = value
         self.strength = strength
