@@ -4,7 +4,7 @@ BIN := .venv/bin
 KIND ?= cpu
 SECONDS ?= 30
 
-.PHONY: run stress test test-service test-arm check torture bench docs
+.PHONY: run stress test test-service test-arm check behaviour torture bench docs
 
 run:
 	@sh tools/setup.sh run
@@ -35,6 +35,11 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Whether the agent still does what it did, bit for bit; an intended change is stored with --update.
+behaviour:
+	@sh tools/setup.sh run
+	$(BIN)/python -m tools.behaviour
 
 # Takes two hours and a half; `python -m tools.torture NAME` runs one of them.
 torture:
