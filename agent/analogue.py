@@ -7,12 +7,16 @@ matrix profile (Yeh et al. 2016) to the left, over a window that fades instead o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, number
+
 if TYPE_CHECKING:
-    from agent.types import BoolArray, Float32Array, Float64Array
+    from collections.abc import Iterator
+
+    from agent.types import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["MEMORY", "Analogue"]
 
@@ -28,6 +32,21 @@ _FEWEST = 4.0 * _WINDOW
 # with, by raising them every so many blocks.
 _LARGEST, _SMALLEST = 1e15, 1e-30
 _RAISED_EVERY = 128
+
+
+class AnalogueState(State):
+    """Fields of an `Analogue` that outlive a restart."""
+
+    distance: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
+    error: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
+    count: Float64Array = array("blocks", CHANNEL)
+    first: Float64Array = array("channel's scale", CHANNEL)
+    # Values less the first, in a circle whose oldest is next; before its first a channel stood still at it.
+    past: Float32Array = array("channel's scale", CHANNEL, "memory", dtype=np.float32)
+    next: int = number("index of the block to be written", initial=0)
+    # Mean squares of the difference from what was `MEMORY` blocks ago, one less, ..., one.
+    squares: Float32Array = array("channel's scale, squared", CHANNEL, "memory", dtype=np.float32)
+    expected: Float32Array = array("channel's scale", CHANNEL, 2 * _TOLERANCE + 1, dtype=np.float32)
 
 
 class Analogue:
@@ -52,24 +71,28 @@ class Analogue:
     ([21.0], True)
     """
 
-    _SLOW: ClassVar[bool] = True
-
     def __init__(self, n_channels: int, *, used: bool = True) -> None:
-        #: float64[n_channels], root mean square difference from the past most like it; NaN until enough is known.
-        self.distance = np.full(n_channels, np.nan)
-        #: float64[n_channels], of the newest block from the nearest of those that came then; NaN alike.
-        self.error = np.full(n_channels, np.nan)
-        self._count = np.zeros(n_channels)
         self._used = used
-        if not used:
-            return
-        self._first = np.zeros(n_channels)
-        # Values less the first, in a circle whose oldest is next; before its first a channel stood still at it.
-        self._past = np.zeros((n_channels, MEMORY), np.float32)
-        self._next = 0
-        # Mean squares of the difference from what was `MEMORY` blocks ago, one less, ..., one.
-        self._squares = np.zeros((n_channels, MEMORY), np.float32)
-        self._expected = np.zeros((n_channels, 2 * _TOLERANCE + 1), np.float32)
+        self._state = AnalogueState(channel=n_channels, memory=MEMORY if used else 0)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        if self._used:
+            yield Part("", self._state, large=True)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
+
+    @property
+    def distance(self) -> Float64Array:
+        """Root mean square difference from the past most like it, float64[n_channels]; NaN until enough is known."""
+        return self._state.distance
+
+    @property
+    def error(self) -> Float64Array:
+        """Of the newest block, from the nearest of those that came then, float64[n_channels]; NaN alike."""
+        return self._state.error
 
     def follow(self, values: Float64Array, valid: BoolArray) -> None:
         """Take in the newest block means.
@@ -81,41 +104,43 @@ class Analogue:
         valid
             bool[n_channels]; of the others nothing is said, and they stay where they are.
         """
+        state = self._state
         if not self._used:
             return
-        self._first = np.where(valid & (self._count == 0), values, self._first)
-        self._count += valid
-        known = valid & (self._count > _FEWEST)
-        value = np.clip(values - self._first, -_LARGEST, _LARGEST).astype(np.float32)
-        value = np.where(valid, value, self._past[:, self._next - 1])
-        error = np.abs(self._expected - value[:, None]).min(axis=1)
-        self.error = np.where(known, error.astype(np.float64), np.nan)
+        state.first = np.where(valid & (state.count == 0), values, state.first)
+        state.count += valid
+        known = valid & (state.count > _FEWEST)
+        value = np.clip(values - state.first, -_LARGEST, _LARGEST).astype(np.float32)
+        value = np.where(valid, value, state.past[:, state.next - 1])
+        error = np.abs(state.expected - value[:, None]).min(axis=1)
+        state.error = np.where(known, error.astype(np.float64), np.nan)
         self._compare(value, (valid / _WINDOW).astype(np.float32))
-        self._past[:, self._next] = value
-        self._next = (self._next + 1) % MEMORY
+        state.past[:, state.next] = value
+        state.next = (state.next + 1) % MEMORY
         every = np.arange(value.size)
         old_enough = slice(_TOLERANCE, MEMORY - _WINDOW + 1)
-        best = self._squares[:, old_enough].argmin(axis=1) + _TOLERANCE
-        self.distance = np.where(known, np.sqrt(self._squares[every, best], dtype=np.float64), np.nan)
+        best = state.squares[:, old_enough].argmin(axis=1) + _TOLERANCE
+        state.distance = np.where(known, np.sqrt(state.squares[every, best], dtype=np.float64), np.nan)
         # Places count from the oldest of the circle, which has turned by one: what was at `best` came before `around`.
         around = best[:, None] + np.arange(-_TOLERANCE, _TOLERANCE + 1)
-        self._expected = self._past[every[:, None], (self._next + around) % MEMORY]
+        state.expected = state.past[every[:, None], (state.next + around) % MEMORY]
 
     @property
     def covered(self) -> Float64Array:
         """Share of the memory that is filled, float64[n_channels]: to be unlike a short past says little."""
-        share: Float64Array = np.minimum(self._count / MEMORY, 1.0)
+        share: Float64Array = np.minimum(self._state.count / MEMORY, 1.0)
         return share
 
     def _compare(self, value: Float32Array, rate: Float32Array) -> None:
+        state = self._state
         # In two parts, since the circle is not turned.
-        cut = MEMORY - self._next
-        for mine, past in ((slice(cut), slice(self._next, None)), (slice(cut, None), slice(self._next))):
-            squares = self._squares[:, mine]
-            step = self._past[:, past] - value[:, None]
+        cut = MEMORY - state.next
+        for mine, past in ((slice(cut), slice(state.next, None)), (slice(cut, None), slice(state.next))):
+            squares = state.squares[:, mine]
+            step = state.past[:, past] - value[:, None]
             np.square(step, out=step)
             step -= squares
             step *= rate[:, None]
             np.add(squares, step, out=squares)
-        if self._next % _RAISED_EVERY == 0:
-            np.maximum(self._squares, _SMALLEST, out=self._squares)
+        if state.next % _RAISED_EVERY == 0:
+            np.maximum(state.squares, _SMALLEST, out=state.squares)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from agent import bundle
+from agent import bundle, legacy_snapshot
 from agent.continuity import Continuity, identity
 from agent.errors import EdgewatchError
 from agent.incidents import Incidents
@@ -115,7 +115,13 @@ class Assembly:
         belongs_to = identity(config, models, self.sampler.channels)
         #: What is kept for the next run.
         self.continuity = Continuity(
-            Path(config.state_dir), belongs_to, instance, clock, delivery.do, self.sampler.open_places
+            Path(config.state_dir),
+            belongs_to,
+            instance,
+            clock,
+            delivery.do,
+            self.sampler.open_places,
+            legacy_snapshot.identity(config, models, self.sampler.channels),
         )
 
     def _new_monitor(self) -> Monitor:

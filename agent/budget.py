@@ -7,6 +7,12 @@ that holds the number sent to N a day whatever the strengths are, and it is the 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+from agent.persistent_state import Part, State, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["LOUDEST", "Budget"]
 
@@ -17,6 +23,13 @@ _FIRST, _FEW = 4.0, 16
 _DOUBLING = math.log(2.0)
 _HIGHEST = math.log(2.0 * LOUDEST)
 _DAY_S = 86400.0
+
+
+class BudgetState(State):
+    """Fields of a `Budget` that outlive a restart."""
+
+    level: float = number("logarithm of a strength", initial=math.log(_FIRST))
+    at_s: float = number("seconds of the clock of `now_s` up to which the level has sunk", initial=0.0)
 
 
 class Budget:
@@ -43,10 +56,17 @@ class Budget:
     """
 
     def __init__(self, per_day: float) -> None:
-        self.level = math.log(_FIRST)
-        #: Seconds, of the clock of ``now_s``, up to which the level has sunk.
-        self.at_s = 0.0
+        self._state = BudgetState()
         self._leak = _DOUBLING * per_day / _DAY_S
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    @property
+    def level(self) -> float:
+        """Logarithm of the strength that an incident must have, as of the last call."""
+        return self._state.level
 
     def hold(self, now_s: float, channels: int) -> None:
         """Let the level not sink until now: there is nothing to send while everything is still learned.
@@ -54,15 +74,17 @@ class Budget:
         Of 1600 channels something is strange by chance ten times as strongly as of 16 (of 800 sensors, measured: 35
         against 4 in the hours after they were learned); what begins at the level of a few would be heard at once.
         """
-        self.level = max(self.level, math.log(min(_FIRST * math.sqrt(max(channels / _FEW, 1.0)), LOUDEST)))
-        self.at_s = now_s
+        state = self._state
+        state.level = max(state.level, math.log(min(_FIRST * math.sqrt(max(channels / _FEW, 1.0)), LOUDEST)))
+        state.at_s = now_s
 
     def needed(self, now_s: float) -> float:
         """Strength that an incident must have to pass now, at least 1; above ``LOUDEST`` none does."""
+        state = self._state
         # As it is read back from disk it could be anything.
-        self.level = max(0.0, min(self.level, _HIGHEST) - self._leak * max(0.0, now_s - self.at_s))
-        self.at_s = max(now_s, self.at_s)
-        return math.exp(self.level)
+        state.level = max(0.0, min(state.level, _HIGHEST) - self._leak * max(0.0, now_s - state.at_s))
+        state.at_s = max(now_s, state.at_s)
+        return math.exp(state.level)
 
     def admits(self, strength: float, now_s: float) -> bool:
         """Whether an incident of this strength passes; if it does, the level rises.
@@ -74,7 +96,8 @@ class Budget:
         now_s
             Seconds of a clock that never goes back and began near 0 with this object.
         """
+        state = self._state
         if min(strength, LOUDEST) < self.needed(now_s):
             return False
-        self.level += _DOUBLING
+        state.level += _DOUBLING
         return True

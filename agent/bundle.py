@@ -328,10 +328,7 @@ def golden_answers(bundle: Bundle, golden: Golden) -> tuple[list[list[list[float
     """
     features = np.array(golden.features, np.float32)
     network = bundle.forecaster(features.shape[1])
-    forecasts = []
-    for row in features:
-        forecast, network.h, network.c = network.step(row)
-        forecasts.append(forecast.tolist())
+    forecasts = [network.advance(row).tolist() for row in features]
     autoencoder = bundle.autoencoder(1)
     windows = np.array(golden.windows, np.float32)
     reconstructions = [autoencoder.reconstruct(window[None, :])[0].tolist() for window in windows]

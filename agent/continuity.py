@@ -16,10 +16,12 @@ import msgspec
 
 from agent import __version__, snapshot
 from agent.health import give_back_memory
-from agent.snapshot import FORMAT, Moment, Saved, Unusable
+from agent.legacy_snapshot import ALERT_NUMBERS, learned_records
+from agent.persistent_state import Unusable, below, capture, restore
+from agent.snapshot import FORMAT, Moment, Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from agent.bundle import Bundle
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.incidents import Incidents
     from agent.monitor import Monitor
+    from agent.persistent_state import Part
     from agent.types import Channel
 
 __all__ = ["Continuity", "identity"]
@@ -45,31 +48,54 @@ _LONGEST_S = 10 * 366 * 86400.0
 
 
 def identity(config: Config, models: Sequence[Bundle], channels: Sequence[Channel]) -> dict[str, str]:
-    """What a snapshot belongs to: where any of these differs, what was learned does not apply."""
+    """Say what a snapshot belongs to: where any of these differs, what was learned does not apply.
+
+    Values at their defaults are left out, so that a key that a later version adds changes nothing.
+    """
     alerts = config.alerts
     return {
-        "models": _digest([bundle.manifest for bundle in models]),
-        "channels": _digest(list(channels)),
+        "models": _digest([_differing(bundle.manifest) for bundle in models]),
+        "channels": _digest([_differing(channel) for channel in channels]),
         "interval_s": repr([config.interval_s, *(part.interval_s for part in config.sources)]),
-        "rules": _digest([config.channels, config.derived]),
-        "detection": _digest(config.detection),
-        "alerts": _digest([getattr(alerts, name) for name in _ALERT_NUMBERS]),
+        "rules": _digest([_differing(config.channels), _differing(config.derived)]),
+        "detection": _digest(_differing(config.detection)),
+        "alerts": _digest([getattr(alerts, name) for name in ALERT_NUMBERS]),
     }
-
-
-_ALERT_NUMBERS = (
-    "learning_s",
-    "provisional_s",
-    "confirm_s",
-    "clear_s",
-    "merge_s",
-    "cooldown_s",
-    "budget_per_day",
-)
 
 
 def _digest(content: Any) -> str:
     return hashlib.blake2b(msgspec.json.encode(content), digest_size=8).hexdigest()
+
+
+def _differing(value: Any) -> Any:
+    """Bring structs to plain values, without those at their defaults."""
+    if isinstance(value, list | tuple):
+        return [_differing(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _differing(item) for key, item in value.items()}
+    if not isinstance(value, msgspec.Struct):
+        return value
+    tag = value.__struct_config__.tag
+    differing = {} if tag is None else {"": tag}
+    for field in msgspec.structs.fields(value):
+        now = getattr(value, field.name)
+        made = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+        if now != made:
+            differing[field.encode_name] = _differing(now)
+    return differing
+
+
+class _Learned:
+    """What a snapshot holds: all that detection has learned, and the recent values by which anomalies are named."""
+
+    def __init__(self, monitor: Monitor, incidents: Incidents) -> None:
+        self._monitor = monitor
+        self._incidents = incidents
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield from self._monitor.states()
+        yield from below("kinds", self._incidents.kinds)
 
 
 class Continuity:
@@ -89,6 +115,8 @@ class Continuity:
         Runs a function that writes to disk, off the sampling path.
     names
         Gives the channels of open sources, by their place in the frame.
+    belonged_to
+        The same as ``belongs_to``, as agents up to 0.1.0 worked it out; see `agent.legacy_snapshot`.
     """
 
     def __init__(
@@ -99,9 +127,11 @@ class Continuity:
         clock: Clock,
         later: Callable[[Callable[[], None]], None],
         names: Callable[[], dict[int, str]] = dict,
+        belonged_to: dict[str, str] | None = None,
     ) -> None:
         self._directory = directory
         self._belongs_to = belongs_to
+        self._belonged_to = belonged_to or belongs_to
         self._instance = instance
         self._clock = clock
         self._later = later
@@ -124,6 +154,10 @@ class Continuity:
         """Tells what snapshots and incidents belong to, in one word."""
         return _digest(self._belongs_to)
 
+    @property
+    def _names_of_configuration(self) -> set[str]:
+        return {self.name, _digest(self._belonged_to)}
+
     def tend(self, monitor: Monitor, incidents: Incidents, seq: int, *, hurry: bool = False) -> None:
         """Take a snapshot if one is due, or if there is reason to hurry."""
         now_ns = self._clock.monotonic_ns()
@@ -140,8 +174,7 @@ class Continuity:
         """Take a snapshot now, to be written as soon as the disk allows."""
         now_ns = self._clock.monotonic_ns()
         content = {
-            "monitor": snapshot.capture(monitor, slow=whole),
-            "kinds": snapshot.capture(incidents.kinds),
+            "parts": capture(_Learned(monitor, incidents), large=whole),
             "silences": incidents.silences.remaining(now_ns),
             "incidents": incidents.packed(self.name),
             "names": self._names(),
@@ -160,7 +193,7 @@ class Continuity:
         monitor: Monitor,
         incidents: Incidents,
         raised: bytes | None,
-        restore: Callable[[dict[int, str]], object] = dict,
+        restore_places: Callable[[dict[int, str]], object] = dict,
     ) -> int:
         """Put back what was learned and the incidents that were open; gives the number of the next frame.
 
@@ -170,43 +203,70 @@ class Continuity:
             Made afresh from the present configuration.
         raised
             The incidents' state as committed with the last alert; None or empty if there was none.
-        restore
+        restore_places
             Gives channels of open sources the places in the frame that they had.
         """
         whole, recent = (self._readable(name) for name in (_WHOLE, _RECENT))
         if whole and recent and recent[0].seq < whole[0].seq:
             recent = None
-        newest = recent or whole
-        away_s = self._since(newest[0].moment) if newest else 0.0
-        state = raised or None
-        if newest:
-            saved, content = newest
+        newest_first = [found for found in (recent, whole) if found]
+        dropped: list[str] = []
+        state, away_s = raised or None, 0.0
+        if newest_first:
+            saved, content = newest_first[0]
+            away_s = self._since(saved.moment)
             try:
-                restore(msgspec.convert(content.get("names", {}), dict[int, str]))
-                for _, part in filter(None, (whole, recent)):
-                    snapshot.put_back(monitor, part["monitor"])
-                snapshot.put_back(incidents.kinds, content["kinds"])
-                silences = msgspec.convert(content.get("silences", {}), dict[str, tuple[float, float]])
-                incidents.silences.resume(silences, self._clock.monotonic_ns(), away_s)
-                kept = msgspec.convert(content.get("incidents", state), bytes | None)
-            except (Unusable, KeyError, msgspec.ValidationError) as error:
+                dropped += self._restore(monitor, incidents, newest_first, restore_places)
+            except (Unusable, msgspec.ValidationError) as error:
                 _LOG.warning("the snapshot does not fit this agent (%s); learning starts afresh", error)
-                newest = None
+                newest_first = []
             else:
+                dropped += self._resume_silences(incidents, content, away_s)
                 # The alerts' own record is the later one if any was raised since.
                 if state is None or saved.next_seq >= incidents.next_seq:
-                    state = kept
+                    state = content.get("incidents", state)
         if state:
             try:
-                incidents.resume(state, self.name)
+                dropped += incidents.resume(state, self._names_of_configuration)
             except Unusable as error:
                 _LOG.error("the incidents that were open cannot be read: %s", error)
-        if not newest:
+        if dropped:
+            _LOG.warning("%d parts of what was kept start afresh: %s", len(dropped), _listed(dropped))
+        if not newest_first:
             return 0
         self._resumed = True
         rows = max(1, round(away_s / monitor.interval_s))
         _LOG.info("resumed what was learned up to %.0f s ago", away_s)
-        return newest[0].seq + rows
+        return newest_first[0][0].seq + rows
+
+    @staticmethod
+    def _restore(
+        monitor: Monitor,
+        incidents: Incidents,
+        newest_first: Sequence[tuple[Saved, dict[str, Any]]],
+        restore_places: Callable[[dict[int, str]], object],
+    ) -> list[str]:
+        """Put back what was learned; one line for each part that does not fit.
+
+        Raises
+        ------
+        Unusable, msgspec.ValidationError
+            No part fits, or it cannot be told which channels the parts are about.
+        """
+        restore_places(msgspec.convert(newest_first[0][1].get("names", {}), dict[int, str]))
+        learned = _Learned(monitor, incidents)
+        unfit = restore(learned, [content["parts"] for _, content in newest_first])
+        if len(unfit) == len(list(learned.states())):
+            raise Unusable("; ".join(sorted(set(unfit.values()))))
+        return [f"{path} {reason}" for path, reason in unfit.items()]
+
+    def _resume_silences(self, incidents: Incidents, content: dict[str, Any], away_s: float) -> list[str]:
+        try:
+            silences = msgspec.convert(content.get("silences", {}), dict[str, tuple[float, float]])
+        except msgspec.ValidationError:
+            return ["silences are not seconds by channel"]
+        incidents.silences.resume(silences, self._clock.monotonic_ns(), away_s)
+        return []
 
     def doubt(self, steps: int) -> None:
         """After an error: what was resumed shortly before may be why, and is put aside for the next run to do without.
@@ -233,10 +293,16 @@ class Continuity:
         except Unusable as error:
             _LOG.warning("%s cannot be used: %s", name, error)
             return None
-        others = [key for key in self._belongs_to if saved.belongs_to.get(key) != self._belongs_to[key]]
+        belongs_to = self._belongs_to if saved.format > 1 else self._belonged_to
+        others = [key for key in belongs_to if saved.belongs_to.get(key) != belongs_to[key]]
         if others or saved.instance != self._instance:
             why = " and ".join(others) + " changed" if others else "it belongs to another installation"
             _LOG.warning("%s is not used: %s; learning starts afresh", name, why)
+            return None
+        try:
+            content["parts"] = learned_records(content) if saved.format == 1 else _mapping(content.get("parts"))
+        except Unusable as error:
+            _LOG.warning("%s cannot be used: %s", name, error)
             return None
         return saved, content
 
@@ -267,3 +333,14 @@ class Continuity:
             self._whole_due_ns = max(self._whole_due_ns, saved.moment.running_ns + pause_ns)
         else:
             self._recent_due_ns = max(self._recent_due_ns, saved.moment.running_ns + pause_ns)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Unusable("it has no parts")
+    return value
+
+
+def _listed(lines: list[str], most: int = 5) -> str:
+    more = f"; and {len(lines) - most} more" if len(lines) > most else ""
+    return "; ".join(lines[:most]) + more

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, below
 from agent.ring import Ring
 from agent.types import NO_COURSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from agent.types import BoolArray, Course, Float64Array
+    from agent.types import BoolArray, Course, Float64Array, IntArray
 
 __all__ = ["LEVEL", "PATTERN", "READINGS", "Excursions"]
 
@@ -33,6 +34,26 @@ _AWAY_S, _AWAY_ROWS = 60.0, 12
 _CLEARLY = 0.25
 # What has less than this share in the strongest evidence does not say what an excursion is.
 _SHARE = 0.5
+
+
+class ExcursionsState(State):
+    """Fields of `Excursions` that outlive a restart."""
+
+    band: Float64Array = array("channel's scale", 2, CHANNEL)
+    # The most that kinds of error have said of the present excursion.
+    evidence: Float64Array = array("limits", 3, CHANNEL)
+    # Rows for which an alarm within the band still counts, and for which the channel has been calm.
+    unconfirmed: Float64Array = array("rows", CHANNEL)
+    calm: Float64Array = array("rows", CHANNEL)
+    # Where single readings made the alarm.
+    sudden: BoolArray = array("flag", CHANNEL, dtype=bool)
+    # Rows for which the blocks have been clearly above the band, or below it with a negative sign.
+    away: Float64Array = array("rows", CHANNEL)
+    on: BoolArray = array("flag", CHANNEL, dtype=bool)
+    anomalous: BoolArray = array("flag", CHANNEL, dtype=bool)
+    strange: BoolArray = array("flag", CHANNEL, dtype=bool)
+    strength: Float64Array = array("limits", CHANNEL)
+    lasted: Float64Array = array("rows", CHANNEL)
 
 
 class Excursions:
@@ -60,26 +81,43 @@ class Excursions:
         self._accept_rows = max(accept_after_s / interval_s, 2.0)
         self._away_rows = max(_AWAY_ROWS, round(_AWAY_S / interval_s))
         self._recent = Ring(n, _BAND_BLOCKS)
-        self._band = np.zeros((2, n))
-        # float64[3, n], the most that kinds of error have said of the present excursion.
-        self._evidence = np.zeros((3, n))
-        # Rows for which an alarm within the band still counts, and for which the channel has been calm.
-        self._unconfirmed = np.zeros(n)
-        self._calm = np.zeros(n)
-        # Where single readings made the alarm; and rows for which the blocks have been clearly above the band, or below
-        # it with a negative sign.
-        self._sudden = np.zeros(n, bool)
-        self._away = np.zeros(n)
-        #: bool[n], where there is an excursion.
-        self.on = np.zeros(n, bool)
-        #: bool[n], where the newest row is anomalous: on an excursion that is not just calm.
-        self.anomalous = np.zeros(n, bool)
-        #: bool[n], those of the anomalous whose values say so: of them nothing is to be learned.
-        self.strange = np.zeros(n, bool)
-        #: float64[n], the greatest strength of the present excursion; 0 where there is none.
-        self.strength = np.zeros(n)
-        #: float64[n], anomalous rows of the present excursion.
-        self.lasted = np.zeros(n)
+        self._state = ExcursionsState(channel=n)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("recent", self._recent)
+
+    def reset(self, channels: IntArray, half_effect: Float64Array) -> None:
+        """Forget these channels, int64[m]; float64[m] is half of the smallest effect of those that come instead."""
+        self._state.reset(channels)
+        self._recent.reset(channels)
+        self._half_effect[channels] = half_effect
+
+    @property
+    def on(self) -> BoolArray:
+        """Where there is an excursion, bool[n]."""
+        return self._state.on
+
+    @property
+    def anomalous(self) -> BoolArray:
+        """Where the newest row is anomalous, bool[n]: on an excursion that is not just calm."""
+        return self._state.anomalous
+
+    @property
+    def strange(self) -> BoolArray:
+        """Those of the anomalous whose values say so, bool[n]: of them nothing is to be learned."""
+        return self._state.strange
+
+    @property
+    def strength(self) -> Float64Array:
+        """Greatest strength of the present excursion, float64[n]; 0 where there is none."""
+        return self._state.strength
+
+    @property
+    def lasted(self) -> Float64Array:
+        """Anomalous rows of the present excursion, float64[n]."""
+        return self._state.lasted
 
     def push(self, values: Float64Array) -> None:
         """Remember the newest blocks, float64[n]."""
@@ -101,21 +139,22 @@ class Excursions:
         -------
         bool[n], where one began.
         """
-        began: BoolArray = (strength >= 1.0) & ~self.on
+        state = self._state
+        began: BoolArray = (strength >= 1.0) & ~state.on
         if np.count_nonzero(began):
             low, high = np.quantile(self._recent.view()[began], _BAND, axis=1)
             margin = self._half_effect[began]
-            self._band[:, began] = np.stack((low - margin, high + margin))
-            outside = (values < self._band[0]) | (values > self._band[1])
+            state.band[:, began] = np.stack((low - margin, high + margin))
+            outside = (values < state.band[0]) | (values > state.band[1])
             # What is unusual though its values are not cannot be confirmed by values: it lasts for the time of one.
-            self._unconfirmed = np.where(began, np.where(outside, 0.0, self._confirm_rows), self._unconfirmed)
-            for counter in (self.lasted, self._calm, self._away):
+            state.unconfirmed = np.where(began, np.where(outside, 0.0, self._confirm_rows), state.unconfirmed)
+            for counter in (state.lasted, state.calm, state.away):
                 counter[began] = 0.0
-            self.strength[began] = 0.0
-            self._sudden = np.where(began, told[READINGS] >= 1.0, self._sudden)
-            self.on |= began
-        self.strength = np.where(self.on, np.maximum(self.strength, strength), 0.0)
-        self._evidence = np.where(self.on, np.maximum(self._evidence, told), 0.0)
+            state.strength[began] = 0.0
+            state.sudden = np.where(began, told[READINGS] >= 1.0, state.sudden)
+            state.on |= began
+        state.strength = np.where(state.on, np.maximum(state.strength, strength), 0.0)
+        state.evidence = np.where(state.on, np.maximum(state.evidence, told), 0.0)
         return began
 
     def follow(self, strength: Float64Array, values: Float64Array, valid: BoolArray, estranged: BoolArray) -> BoolArray:
@@ -135,23 +174,24 @@ class Excursions:
         -------
         bool[n], where an excursion is over because it lasted so long that it is the new normal.
         """
+        state = self._state
         # The band is that of blocks: single readings of a noisy channel leave it all the time.
-        low, high = self._band
+        low, high = state.band
         outside = (values < low) | (values > high)
-        strange = outside | (self._unconfirmed > 0) | (strength >= 1.0)
-        lasting = strange | (estranged & (self._evidence[READINGS] < 1.0))
-        self.strange = self.on & np.where(valid, strange, self.strange)
-        self.anomalous = self.on & np.where(valid, lasting, self.anomalous)
+        strange = outside | (state.unconfirmed > 0) | (strength >= 1.0)
+        lasting = strange | (estranged & (state.evidence[READINGS] < 1.0))
+        state.strange = state.on & np.where(valid, strange, state.strange)
+        state.anomalous = state.on & np.where(valid, lasting, state.anomalous)
         margin = _CLEARLY * (high - low)
         side = (values > high + margin).astype(np.float64) - (values < low - margin)
-        self._away = side * (1.0 + np.maximum(self._away * side, 0.0))
-        self._unconfirmed = np.maximum(self._unconfirmed - 1.0, 0.0)
-        self.lasted += self.anomalous
-        self._calm = np.where(self.anomalous, 0.0, self._calm + valid)
-        accepted: BoolArray = self.on & (self.lasted >= self._accept_rows)
-        self.on &= (self._calm < self._calm_rows) & ~accepted
-        self.anomalous &= ~accepted
-        self.strange &= ~accepted
+        state.away = side * (1.0 + np.maximum(state.away * side, 0.0))
+        state.unconfirmed = np.maximum(state.unconfirmed - 1.0, 0.0)
+        state.lasted += state.anomalous
+        state.calm = np.where(state.anomalous, 0.0, state.calm + valid)
+        accepted: BoolArray = state.on & (state.lasted >= self._accept_rows)
+        state.on &= (state.calm < self._calm_rows) & ~accepted
+        state.anomalous &= ~accepted
+        state.strange &= ~accepted
         return accepted
 
     def courses(self) -> Mapping[int, Course]:
@@ -160,11 +200,12 @@ class Excursions:
         A level, too, is what has come to stay on one side of its band, unless it went there at once: then its values
         say what it is.
         """
-        if not np.count_nonzero(self.on):
+        state = self._state
+        if not np.count_nonzero(state.on):
             return NO_COURSES
-        readings, _, level = self._evidence
-        enough = _SHARE * self._evidence.max(axis=0)
-        gone = ~self._sudden & (np.abs(self._away) >= self._away_rows)
-        slow = np.flatnonzero(self.on & ((readings < np.maximum(enough, 1.0)) | gone))
+        readings, _, level = state.evidence
+        enough = _SHARE * state.evidence.max(axis=0)
+        gone = ~state.sudden & (np.abs(state.away) >= self._away_rows)
+        slow = np.flatnonzero(state.on & ((readings < np.maximum(enough, 1.0)) | gone))
         levels = gone | (level >= enough)
         return {int(c): "level" if levels[c] else "pattern" for c in slow}

@@ -5,12 +5,14 @@ The arithmetic here is the same in training and on the device; it exists once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, number
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.types import BoolArray, Channel, Float32Array, Float64Array, IntArray
 
@@ -60,16 +62,23 @@ class Scale:
         The channels, in the order of the frames' values.
     """
 
-    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_any_log": True}
-
     def __init__(self, channels: Sequence[Channel]) -> None:
-        reference = np.array([c.log_reference for c in channels], np.float64)
-        self._log = reference > 0
-        self._any_log = bool(self._log.any())
-        self._reference = np.where(self._log, reference, 1.0)
-        effect = np.array([c.effect for c in channels], np.float64)
+        n = len(channels)
+        self._log = np.zeros(n, bool)
+        self._reference = np.ones(n)
         #: float64[n_channels], the smallest effect worth an alert on the channel's scale.
-        self.effect: Float64Array = np.where(self._log, np.log(np.maximum(effect, 1.0)), np.maximum(effect, 0.0))
+        self.effect: Float64Array = np.zeros(n)
+        self.replace(np.arange(n), channels)
+
+    def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
+        """Take over the scales of other channels at these indices, int64[m]."""
+        reference = np.array([c.log_reference for c in channels], np.float64)
+        log = reference > 0
+        effect = np.array([c.effect for c in channels], np.float64)
+        self._log[indices] = log
+        self._reference[indices] = np.where(log, reference, 1.0)
+        self.effect[indices] = np.where(log, np.log(np.maximum(effect, 1.0)), np.maximum(effect, 0.0))
+        self._any_log = bool(self._log.any())
 
     def apply(self, values: Float32Array) -> tuple[Float64Array, BoolArray]:
         """Bring readings onto their scale.
@@ -101,6 +110,13 @@ class Scale:
         return np.where(self._log, np.expm1(_between(scaled, 0.0, 80.0)) * self._reference, scaled)
 
 
+class SeasonsState(State):
+    """Fields of `Seasons` that outlive a restart."""
+
+    values: Float32Array = array("channel's scale", "day_row", CHANNEL, initial=np.nan, dtype=np.float32)
+    rows: int = number("rows pushed or skipped", initial=0)
+
+
 class Seasons:
     """What each channel was a day and a week before the row that is to come, where that is known.
 
@@ -121,33 +137,41 @@ class Seasons:
     [[0.88, 0.88, 1.0, 0.0, 0.0]]
     """
 
-    _SLOW: ClassVar[bool] = True
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("_columns",)
-
     def __init__(self, day: IntArray, thin: int = 1) -> None:
         self._thin = thin = 1 if (day % thin).any() else thin
         day = day // thin
         self._lags = np.stack((day, day + 1, 7 * day))
         self._capacity = int(self._lags.max()) + 1
         self._none = not day.any()
-        self._values = np.full((self._capacity, day.size), np.nan, np.float32)
+        self._state = SeasonsState(day_row=self._capacity, channel=day.size)
         self._columns = np.arange(day.size)
-        #: Rows so far, pushed or skipped.
-        self.rows = 0
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state, large=True)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
+
+    @property
+    def rows(self) -> int:
+        """Rows so far, pushed or skipped."""
+        return self._state.rows
 
     def skip_to(self, row: int) -> None:
         """Go on with the row of that number, from 0; what was between is not known."""
         if not self._none:
-            begin, end = -(-self.rows // self._thin), row // self._thin
+            begin, end = -(-self._state.rows // self._thin), row // self._thin
             missed = np.arange(max(begin, end - self._capacity), end)
-            self._values[missed % self._capacity] = np.nan
-        self.rows = row
+            self._state.values[missed % self._capacity] = np.nan
+        self._state.rows = row
 
     def push(self, scaled: Float64Array) -> None:
         """Take in a row, float64[n_channels] on the channels' scale."""
         if not self._none:
-            self._values[self.rows // self._thin % self._capacity] = scaled
-        self.rows += 1
+            self._state.values[self._state.rows // self._thin % self._capacity] = scaled
+        self._state.rows += 1
 
     def departure(self, scaled: Float64Array) -> Float64Array:
         """How far the row to come departs from both a day and a week before it: the smaller of the two, with its sign.
@@ -186,7 +210,9 @@ class Seasons:
 
     def _then(self) -> tuple[BoolArray, Float64Array]:
         """Whether day and week are known, bool[2, n]; values a day, a day and a row, a week before, float64[3, n]."""
-        then = self._values[(self.rows // self._thin - self._lags) % self._capacity, self._columns].astype(np.float64)
+        then = self._state.values[(self._state.rows // self._thin - self._lags) % self._capacity, self._columns].astype(
+            np.float64
+        )
         there = np.isfinite(then)
         known = (self._lags[0] > 0) & np.stack((there[0] & there[1], there[2]))
         return known, np.where(there, then, 0.0)
@@ -262,6 +288,20 @@ def _between(
     return clipped
 
 
+class NormaliserState(State):
+    """Fields of a `Normaliser` that outlive a restart."""
+
+    count: Float64Array = array("readings learned", CHANNEL)
+    centre: Float64Array = array("channel's scale", CHANNEL)
+    # Mean absolute deviation from the centre, and mean absolute change.
+    moments: Float64Array = array("channel's scale", 2, CHANNEL)
+    last: Float64Array = array("channel's scale", CHANNEL)
+    fewest: float = number("readings learned of every channel", initial=0.0, after_reset=0.0)
+    spread: Float64Array = array("channel's scale", CHANNEL)
+    usual_change: Float64Array = array("channel's scale", CHANNEL)
+    rate: Float64Array = array("share of the newest reading", CHANNEL)
+
+
 class Normaliser:
     """Exponentially weighted centre, deviation and mean change of every channel.
 
@@ -287,40 +327,68 @@ class Normaliser:
     (1, 3)
     """
 
-    _ON_NEW_LANE: ClassVar[dict[str, float]] = {"fewest": 0.0}
-
     def __init__(self, n_channels: int, floor: Float64Array, memory: int = NORMALISATION_ROWS) -> None:
         self._floor = np.maximum(floor, 1e-9)
         self._slowest = 1.0 / memory
-        self.count = np.zeros(n_channels)
-        self.centre = np.zeros(n_channels)
-        # Mean absolute deviation from the centre, and mean absolute change, one below the other.
-        self._moments = np.zeros((2, n_channels))
-        self.last = np.zeros(n_channels)
-        #: Readings that every channel has at least; while these are few, rates differ between channels.
-        self.fewest = 0.0
-        #: float64[n_channels] > 0, the deviation to divide by.
-        self.spread = self._measure_spread()
-        #: float64[n_channels] > 0, the change to divide by.
-        self.usual_change = self.spread
-        #: float64[n_channels], share of the newest reading in the statistics; 0 where it was not learned.
-        self.rate = np.zeros(n_channels)
+        self._state = NormaliserState(channel=n_channels)
+        self._begin(np.arange(n_channels))
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, channels: IntArray, floor: Float64Array) -> None:
+        """Forget these channels, int64[m]; float64[m] is the smallest deviation of those that come instead."""
+        self._state.reset(channels)
+        self._floor[channels] = np.maximum(floor, 1e-9)
+        self._begin(channels)
+
+    def _begin(self, channels: IntArray) -> None:
+        """Divide by the smallest deviation until more is known of these channels."""
+        self._state.spread[channels] = self._floor[channels]
+        self._state.usual_change[channels] = self._floor[channels]
+
+    @property
+    def count(self) -> Float64Array:
+        """Readings learned, float64[n_channels]."""
+        return self._state.count
+
+    @property
+    def centre(self) -> Float64Array:
+        """Running centre, float64[n_channels]."""
+        return self._state.centre
+
+    @property
+    def spread(self) -> Float64Array:
+        """Deviation to divide by, float64[n_channels] > 0."""
+        return self._state.spread
+
+    @property
+    def usual_change(self) -> Float64Array:
+        """Change from one reading to the next to divide by, float64[n_channels] > 0."""
+        return self._state.usual_change
+
+    @property
+    def rate(self) -> Float64Array:
+        """Share of the newest reading in the statistics, float64[n_channels]; 0 where it was not learned."""
+        return self._state.rate
 
     @property
     def deviation(self) -> Float64Array:
         """Mean absolute deviation from the centre, float64[n_channels]."""
-        deviation: Float64Array = self._moments[0]
+        deviation: Float64Array = self._state.moments[0]
         return deviation
 
     @property
     def change(self) -> Float64Array:
         """Mean absolute change from one reading to the next, float64[n_channels]."""
-        change: Float64Array = self._moments[1]
+        change: Float64Array = self._state.moments[1]
         return change
 
     def _measure_spread(self) -> Float64Array:
         """The deviation to divide by: not less than what is told from none."""
-        spread: Float64Array = np.maximum(np.maximum(np.abs(self.centre) * 1e-6, self._floor), self._moments[0])
+        state = self._state
+        spread: Float64Array = np.maximum(np.maximum(np.abs(state.centre) * 1e-6, self._floor), state.moments[0])
         return spread
 
     def update(self, scaled: Float64Array, learn: BoolArray) -> Float32Array:
@@ -338,25 +406,26 @@ class Normaliser:
         features
             float32[n_channels, 3], see `FEATURES`.
         """
-        if not self.fewest:
-            first = learn & (self.count == 0)
-            self.last[first] = scaled[first]
-        self.rate = rate = self._rate(learn)
-        step = scaled - self.last
+        state = self._state
+        if not state.fewest:
+            first = learn & (state.count == 0)
+            state.last[first] = scaled[first]
+        state.rate = rate = self._rate(learn)
+        step = scaled - state.last
         if np.count_nonzero(learn) < learn.size:
             # Where nothing is learned, step and rate are 0 and everything stays.
             step *= learn
-        self.last += step
-        self.centre += rate * (self.last - self.centre)
-        level = self.last - self.centre
-        sizes = np.empty_like(self._moments)
+        state.last += step
+        state.centre += rate * (state.last - state.centre)
+        level = state.last - state.centre
+        sizes = np.empty_like(state.moments)
         np.abs(level, out=sizes[0])
         np.abs(step, out=sizes[1])
-        sizes -= self._moments
+        sizes -= state.moments
         sizes *= rate
-        self._moments += sizes
-        self.spread = spread = self._measure_spread()
-        self.usual_change = change = np.maximum(self._moments[1], 0.05 * spread)
+        state.moments += sizes
+        state.spread = spread = self._measure_spread()
+        state.usual_change = change = np.maximum(state.moments[1], 0.05 * spread)
         features = np.empty((len(FEATURES), level.size))
         np.divide(level, spread, out=features[0])
         np.divide(step, change, out=features[1])
@@ -366,9 +435,10 @@ class Normaliser:
 
     def _rate(self, learn: BoolArray) -> Float64Array:
         """What share of a new reading goes into the statistics: 0 where nothing is learned."""
-        if self.fewest * self._slowest >= 1.0:
+        state = self._state
+        if state.fewest * self._slowest >= 1.0:
             return np.multiply(self._slowest, learn, dtype=np.float64)
-        self.count += learn
-        self.fewest = float(self.count.min())
-        rate: Float64Array = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * learn
+        state.count += learn
+        state.fewest = float(state.count.min())
+        rate: Float64Array = np.maximum(1.0 / np.maximum(state.count, 1.0), self._slowest) * learn
         return rate

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, number
+
 if TYPE_CHECKING:
-    from agent.types import BoolArray, Float64Array
+    from collections.abc import Iterator
+
+    from agent.types import BoolArray, Float64Array, IntArray
 
 __all__ = ["FlatLine"]
 
@@ -18,6 +22,23 @@ _RUN_S, _RUN_ROWS = 60.0, 12
 _LOG_CHANCE = np.log(1e-6)
 _TIMES_LONGEST = 5.0
 _HALF_LIFE_S = 7 * 86400.0
+
+
+class FlatLineState(State):
+    """Fields of a `FlatLine` that outlive a restart."""
+
+    seen: Float64Array = array("readings", CHANNEL)
+    # The value that the present run began with, and the run's readings.
+    value: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
+    run: Float64Array = array("readings", CHANNEL)
+    longest: Float64Array = array("readings", CHANNEL)
+    # Share of changes until now, and as it was when the present run began.
+    share: Float64Array = array("share of readings", CHANNEL)
+    share_before: Float64Array = array("share of readings", CHANNEL)
+    # Whether every channel has so many readings that the share of changes is that of the ten minutes.
+    settled: bool = number("flag", initial=False, after_reset=False)
+    # No run is longer than this.
+    most: float = number("readings", initial=0.0)
 
 
 class FlatLine:
@@ -46,28 +67,23 @@ class FlatLine:
     (True, True, True)
     """
 
-    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_settled": False}
-
     def __init__(self, n_channels: int, interval_s: float, floor: Float64Array | float) -> None:
         self._floor = floor
         self._exact = isinstance(floor, float) and not floor
         self._share_rows = max(_SHARE_ROWS, _SHARE_S / interval_s)
         self._shortest = max(_RUN_ROWS, _RUN_S / interval_s)
         self._kept = 0.5 ** (interval_s / _HALF_LIFE_S)
-        self._seen = np.zeros(n_channels)
-        # The value that the present run began with, and the run's readings.
-        self._value = np.full(n_channels, np.nan)
-        self._run = np.zeros(n_channels)
-        self._longest = np.zeros(n_channels)
-        # Share of changes until now, and as it was when the present run began.
-        self._share = np.zeros(n_channels)
-        self._share_before = np.zeros(n_channels)
-        # Whether every channel has so many readings that the share of changes is that of the ten minutes.
-        self._settled = False
+        self._state = FlatLineState(channel=n_channels)
         #: What is given where nothing is stuck.
         self.never = np.zeros(n_channels)
-        # No run is longer than this.
-        self._most = 0.0
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
 
     def step(self, scaled: Float64Array, valid: BoolArray) -> Float64Array:
         """Take in a row; give the strength of the rule, float64[n_channels]: 1 and more is stuck, 0 may stand for less.
@@ -79,31 +95,32 @@ class FlatLine:
         valid
             bool[n_channels].
         """
-        self._seen += valid
+        state = self._state
+        state.seen += valid
         # A comparison with NaN is False: the first reading is a change.
-        same = scaled == self._value if self._exact else np.abs(scaled - self._value) <= self._floor
+        same = scaled == state.value if self._exact else np.abs(scaled - state.value) <= self._floor
         changed = valid & ~same
-        if self._settled:
+        if state.settled:
             rate = valid / self._share_rows
         else:
-            rate = valid / np.minimum(np.maximum(self._seen, 1.0), self._share_rows)
-            self._settled = bool(self._seen.min() >= self._share_rows)
-        self._share += rate * (changed - self._share)
-        self._longest *= self._kept
-        np.maximum(self._longest, self._run, out=self._longest, where=changed)
-        np.copyto(self._share_before, self._share, where=changed)
-        np.copyto(self._value, scaled, where=changed)
-        self._run = np.where(changed, 1.0, self._run + valid)
-        self._most += 1.0
-        if self._most < self._shortest:
+            rate = valid / np.minimum(np.maximum(state.seen, 1.0), self._share_rows)
+            state.settled = bool(state.seen.min() >= self._share_rows)
+        state.share += rate * (changed - state.share)
+        state.longest *= self._kept
+        np.maximum(state.longest, state.run, out=state.longest, where=changed)
+        np.copyto(state.share_before, state.share, where=changed)
+        np.copyto(state.value, scaled, where=changed)
+        state.run = np.where(changed, 1.0, state.run + valid)
+        state.most += 1.0
+        if state.most < self._shortest:
             return self.never
-        self._most = float(self._run.max())
-        if self._most < self._shortest:
+        state.most = float(state.run.max())
+        if state.most < self._shortest:
             return self.never
-        share = np.minimum(self._share_before, 1.0 - 1e-9)
-        lively = (share > _LIVELY) & (self._seen - self._run >= self._share_rows)
+        share = np.minimum(state.share_before, 1.0 - 1e-9)
+        lively = (share > _LIVELY) & (state.seen - state.run >= self._share_rows)
         chance = _LOG_CHANCE / np.log1p(-np.maximum(share, _LIVELY))
         strength: Float64Array = (
-            lively * self._run / np.maximum(np.maximum(self._shortest, chance), _TIMES_LONGEST * self._longest)
+            lively * state.run / np.maximum(np.maximum(self._shortest, chance), _TIMES_LONGEST * state.longest)
         )
         return strength

@@ -5,17 +5,18 @@ Turns of the groups are spread over time, so that no tick bears all of the work.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec.structs
 import numpy as np
 
+from agent.persistent_state import Part, State, array, below
 from agent.types import Verdict
 from agent.universal import UniversalWatch
 from agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
     from agent.networks import Networks
@@ -42,6 +43,13 @@ class _Group(NamedTuple):
     every: int
 
 
+class GroupedWatchState(State):
+    """Fields of a `GroupedWatch` that outlive a restart."""
+
+    # The frame that the newest row of each group was; -1 before the first.
+    newest: IntArray = array("frames", "group", initial=-1, dtype=np.int64)
+
+
 class GroupedWatch(Watch):
     """Watches channels as `UniversalWatch` does, group by group; the groups' blocks end at different rows.
 
@@ -59,8 +67,6 @@ class GroupedWatch(Watch):
         int64[n_channels], frames between the turns of each channel; 1 for all by default.
     """
 
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("_groups", "_order")
-
     def __init__(
         self,
         channels: Sequence[Channel],
@@ -70,13 +76,12 @@ class GroupedWatch(Watch):
         interval_s: float,
         every: IntArray | None = None,
     ) -> None:
-        super().__init__(channels, alerts, interval_s)
+        super().__init__(alerts, interval_s)
         every = np.ones(len(channels), np.int64) if every is None else every
         self._groups = _groups(every)
         # Where in the groups, one behind the other, each channel is.
         self._order = np.argsort(np.concatenate([group.places for group in self._groups]), kind="stable")
-        # Of each group, the frame that its newest row was; -1 before the first.
-        self._newest = np.full(len(self._groups), -1)
+        self._state = GroupedWatchState(group=len(self._groups))
         self._watches = []
         for number, group in enumerate(self._groups):
             step_s = interval_s * group.every
@@ -98,6 +103,12 @@ class GroupedWatch(Watch):
         """Readings that were there but could not be used, so far."""
         return sum(watch.invalid for watch in self._watches)
 
+    def states(self) -> Iterator[Part]:
+        """See `Watch.states`."""
+        yield Part("", self._state)
+        for number, watch in enumerate(self._watches):
+            yield from below(f"groups.{number}", watch)
+
     def step(self, frame: Frame) -> Verdict:
         """See `Watch.step`."""
         parts = [self._part(number, frame) for number in range(len(self._groups))]
@@ -105,14 +116,14 @@ class GroupedWatch(Watch):
 
     def _part(self, number: int, frame: Frame) -> Verdict:
         """What a group says of a frame, or at rest between its turns."""
-        group, watch, newest = self._groups[number], self._watches[number], int(self._newest[number])
+        group, watch, newest = self._groups[number], self._watches[number], int(self._state.newest[number])
         if frame.due is not None and not frame.due[group.places[0]]:
             return watch.rest()
         if group.every > 1 and newest >= 0:
             missed = round((frame.seq - newest) / group.every) - 1
             if missed > 0:
                 watch.skip(missed)
-        self._newest[number] = frame.seq
+        self._state.newest[number] = frame.seq
         return watch.step(msgspec.structs.replace(frame, values=frame.values[group.places], due=None))
 
     def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:

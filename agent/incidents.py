@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import math
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
-from agent import snapshot
 from agent.budget import Budget
 from agent.errors import UNREADABLE, UserError
 from agent.kinds import Kinds
-from agent.lanes import by_kind, put_lanes
+from agent.legacy_snapshot import incident_records
 from agent.limits import HardLimits
+from agent.persistent_state import (
+    CHANNEL,
+    Part,
+    State,
+    Unusable,
+    array,
+    below,
+    capture,
+    number,
+    pack,
+    restore,
+    unpack,
+)
 from agent.silence import Silences
 from agent.types import Alert, Contributor, Course, HeldBack, Kind, Severity, bounded_score
 from agent.wording import quantity, range_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from agent.config import AlertsConfig
     from agent.types import (
@@ -51,6 +62,8 @@ _MISSING_S = 60.0
 _UNUSUAL, _BEYOND = 0, 1
 # What numbers can be in a state that is read back: ticks fit int64 and seconds a calendar.
 _LARGEST = 1 << 53
+# See `_Packed.version`.
+_PACKED_VERSION = 2
 _Tick: TypeAlias = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=-6e10, le=2.5e11)]
 _Strength: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
@@ -101,12 +114,49 @@ class _Incident(msgspec.Struct):
         return bool(channels) and told and self.left < channels
 
 
-class _State(msgspec.Struct):
-    """What `Incidents.packed` gives."""
+class _Packed(msgspec.Struct):
+    """What `Incidents.packed` gives.
+
+    Parameters
+    ----------
+    belongs_to
+        Tells channels and configuration apart.
+    arrays
+        Records of the parts, packed.
+    open
+        Incidents that are not over.
+    version
+        1: the records are one mapping of attributes, as agents up to 0.1.0 wrote it; 2: records by path.
+    """
 
     belongs_to: str
     arrays: bytes
     open: list[_Incident]
+    version: int = 1
+
+
+class IncidentsState(State):
+    """Fields of `Incidents` that outlive a restart, beside the open incidents themselves.
+
+    Arrays of two rows are about what is unusual for a channel, and about its hard limits.
+    """
+
+    next_seq: int = number("number of the next alert", initial=1)
+    # Of the newest readings of each channel, newest last, whether they were bad.
+    history: BoolArray = array("flag", 2, CHANNEL, "recent", dtype=bool)
+    any_history: bool = number("flag", initial=False)
+    # Tick of the first bad reading of each channel's present history.
+    began: IntArray = array("ticks", 2, CHANNEL, dtype=np.int64)
+    quiet_rows: IntArray = array("readings", CHANNEL, dtype=np.int64)
+    absent_rows: IntArray = array("readings", CHANNEL, dtype=np.int64)
+    silent_until: IntArray = array("ticks", 2, CHANNEL, dtype=np.int64)
+    # Of each channel's last incident: tick of its onset, and the tick up to which the next is more of the same.
+    last_onset: IntArray = array("ticks", CHANNEL, dtype=np.int64)
+    same_until: IntArray = array("ticks", CHANNEL, initial=-1, dtype=np.int64)
+    # Whether a channel is part of an incident, and of one because of a hard limit.
+    member: BoolArray = array("flag", 2, CHANNEL, dtype=bool)
+    learning: bool = number("flag", initial=True)
+    count: int = number("incidents so far, sent or held back", initial=0)
 
 
 class Incidents:
@@ -146,14 +196,6 @@ class Incidents:
         int64[n_channels], frames between the turns of each channel; 1 for all by default.
     """
 
-    #: The first two are kept with what was learned, not with every alert; the next are found anew at each tick, and the
-    #: last are settings.
-    _SCRATCH: ClassVar[tuple[str, ...]] = (
-        *("kinds", "silences"),
-        *("_silence", "_silent"),
-        *("_needed", "_looked_at", "_clear_rows", "_missing_rows"),
-    )
-
     def __init__(
         self,
         channels: Sequence[Channel],
@@ -169,14 +211,10 @@ class Incidents:
     ) -> None:
         n = len(channels)
         self._channels = list(channels)
-        self._alike = partial(
-            Incidents, config=config, interval_s=interval_s, node=node, model=model, instance=instance
-        )
         self._interval_s = interval_s
         self._node = node
         self._model = model
         self._instance = instance
-        self._next_seq = next_seq
         self._clock_synced = clock_synced
         # In readings of each channel, int64[n_channels].
         own_s = interval_s * (np.ones(n) if every is None else every)
@@ -193,18 +231,8 @@ class Incidents:
         longest = max(1, round(config.confirm_s / interval_s))
         # Of the readings that are kept, those that each channel is confirmed by, bool[n_channels, longest].
         self._looked_at = np.arange(longest) >= longest - confirm_rows[:, None]
-        self._history = np.zeros((2, n, longest), bool)
-        self._any_history = False
-        # Tick of the first bad reading of each channel's present history.
-        self._began = np.zeros((2, n), np.int64)
-        self._quiet_rows = np.zeros(n, np.int64)
-        self._absent_rows = np.zeros(n, np.int64)
-        self._silent_until = np.zeros((2, n), np.int64)
-        # Of each channel's last incident: tick of its onset, and the tick up to which the next is more of the same.
-        self._last_onset = np.zeros(n, np.int64)
-        self._same_until = np.full(n, -1, np.int64)
-        # Whether a channel is part of an incident, and of one because of a hard limit.
-        self._member = np.zeros((2, n), bool)
+        self._state = IncidentsState(channel=n, recent=longest)
+        self._state.next_seq = next_seq
         self._open: list[_Incident] = []
         # Of an earlier run with other channels or another configuration.
         self._strangers: list[_Incident] = []
@@ -214,10 +242,21 @@ class Incidents:
         # Which channels are silenced at this tick, bool[2, n], and in effect, bool[n]; None when none is.
         self._silence: BoolArray | None = None
         self._silent: BoolArray | None = None
-        #: Whether no channel has been learned yet.
-        self.learning = True
-        #: Incidents so far, sent or held back.
-        self.count = 0
+
+    @property
+    def learning(self) -> bool:
+        """Whether no channel has been learned yet."""
+        return self._state.learning
+
+    @property
+    def count(self) -> int:
+        """Incidents so far, sent or held back."""
+        return self._state.count
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`; `kinds` and `silences` are kept with what was learned, not with every alert."""
+        yield Part("incidents", self._state)
+        yield from below("budget", self.budget)
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -248,13 +287,15 @@ class Incidents:
 
     def _step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
         self.kinds.push(frame.values)
-        if self.learning:
+        if self._state.learning:
             progress = verdict.progress()
-            self.learning = not (progress >= 1.0).any()
+            self._state.learning = not (progress >= 1.0).any()
             self.budget.hold(frame.seq * self._interval_s, int(np.count_nonzero(progress)))
         beyond = self._limits.reached(frame.values)
         self._silence = self.silences.at(frame)
-        if not (self._open or self._any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)):
+        if not (
+            self._open or self._state.any_history or np.count_nonzero(verdict.anomalous) or np.count_nonzero(beyond)
+        ):
             return []  # what would be written down is there already
         missing = np.isnan(verdict.value)
         bad = np.stack((verdict.anomalous, beyond))
@@ -263,27 +304,31 @@ class Incidents:
             missing = missing & frame.due
             bad &= frame.due
         # The newest readings of each channel, newest last; a missing one is no evidence for either side.
-        shifted = np.concatenate((self._history[:, :, 1:], bad[:, :, None]), axis=2)
-        self._history = np.where(waiting[:, None], self._history, shifted)
-        self._any_history = bool(self._history.any())
-        counts = (self._history & self._looked_at).sum(axis=2)
-        self._began[bad & (counts == 1)] = frame.seq
-        self._absent_rows = np.where(missing, self._absent_rows + 1, np.where(waiting, self._absent_rows, 0))
+        shifted = np.concatenate((self._state.history[:, :, 1:], bad[:, :, None]), axis=2)
+        self._state.history = np.where(waiting[:, None], self._state.history, shifted)
+        self._state.any_history = bool(self._state.history.any())
+        counts = (self._state.history & self._looked_at).sum(axis=2)
+        self._state.began[bad & (counts == 1)] = frame.seq
+        self._state.absent_rows = np.where(
+            missing, self._state.absent_rows + 1, np.where(waiting, self._state.absent_rows, 0)
+        )
 
-        confirmed = bad & (counts >= self._needed) & ~self._member & (self._silent_until <= frame.seq)
+        confirmed = bad & (counts >= self._needed) & ~self._state.member & (self._state.silent_until <= frame.seq)
         if confirmed[_BEYOND].any():
             self._reach(np.flatnonzero(confirmed[_BEYOND]))
-        limited = self._member[_BEYOND] | confirmed[_BEYOND]
+        limited = self._state.member[_BEYOND] | confirmed[_BEYOND]
         strength = np.where(limited & beyond, np.maximum(verdict.held, _CRITICAL), verdict.held)
         back = ~limited | self._limits.left(frame.values)
         quiet = (strength < _QUIET) & back & ~waiting
-        self._quiet_rows = np.where(quiet, self._quiet_rows + 1, np.where(waiting, self._quiet_rows, 0))
+        self._state.quiet_rows = np.where(
+            quiet, self._state.quiet_rows + 1, np.where(waiting, self._state.quiet_rows, 0)
+        )
 
-        new = confirmed.any(axis=0) & ~self._member.any(axis=0)
-        self._member |= confirmed
+        new = confirmed.any(axis=0) & ~self._state.member.any(axis=0)
+        self._state.member |= confirmed
         self._silent = silent = self._in_effect()
         if new.any():
-            began = np.where(confirmed, self._began, frame.seq).min(axis=0)
+            began = np.where(confirmed, self._state.began, frame.seq).min(axis=0)
             for those in (new,) if silent is None else (new & ~silent, new & silent):
                 if those.any():
                     self._join_or_open(np.flatnonzero(those), began, frame, verdict, strength)
@@ -295,12 +340,12 @@ class Incidents:
 
     def continue_from(self, next_seq: int) -> None:
         """Number alerts from here on, before the first `step`."""
-        self._next_seq = next_seq
+        self._state.next_seq = next_seq
 
     @property
     def next_seq(self) -> int:
         """Number of the next alert."""
-        return self._next_seq
+        return self._state.next_seq
 
     def packed(self, belongs_to: str) -> bytes:
         """All that is needed to go on with these incidents after a restart, but for `kinds` and `silences`.
@@ -310,39 +355,61 @@ class Incidents:
         belongs_to
             Tells channels and configuration apart.
         """
-        state = _State(belongs_to, snapshot.pack(snapshot.capture(self)), self._open)
-        return msgspec.msgpack.encode(state)
+        return msgspec.msgpack.encode(_Packed(belongs_to, pack(capture(self)), self._open, _PACKED_VERSION))
 
-    def resume(self, packed: bytes, belongs_to: str) -> None:
-        """Go on with the incidents of an earlier run, before the first `step`.
+    def resume(self, packed: bytes, belongs_to: Container[str]) -> list[str]:
+        """Continue the incidents of an earlier run, before the first `step`.
 
-        Those of other channels or another configuration cannot be followed; the next `step` closes them.
+        Those of other channels or another configuration cannot be followed, nor can those of which the records are
+        unreadable; the next `step` closes them.
+
+        Parameters
+        ----------
+        packed
+            Made by `packed`, by this version or an earlier one.
+        belongs_to
+            Names of the present channels and configuration.
+
+        Returns
+        -------
+        One line for each part that could not be used, with the reason.
 
         Raises
         ------
         Unusable
-            The state cannot be read; nothing was changed.
+            Nothing of it can be read, and nothing was changed.
         """
         try:
-            state = msgspec.msgpack.decode(packed, type=_State)
-        except UNREADABLE as error:
-            raise snapshot.Unusable(f"damaged: {error}") from error
-        if not all(incident.is_sound() for incident in state.open):
-            raise snapshot.Unusable("an incident lacks what belongs to it")
-        if state.belongs_to != belongs_to:
-            self._strangers = [incident for incident in state.open if incident.stem]
-            return
-        ours = range(len(self._channels))
-        if any(channel not in ours for incident in state.open for channel in incident.worst):
-            raise snapshot.Unusable("an incident is of channels that there are not")
-        next_seq = self._next_seq
-        arrays = snapshot.unpack(state.arrays)
-        number = arrays.get("_next_seq", next_seq)
-        if not isinstance(number, int) or not 0 < number <= _LARGEST:
-            raise snapshot.Unusable("the number of the next alert is none")
-        snapshot.put_back(self, arrays)
-        self._next_seq = max(next_seq, self._next_seq)
-        self._open = state.open
+            state = msgspec.msgpack.decode(packed, type=_Packed)
+        except (*UNREADABLE, TypeError) as error:
+            raise Unusable(f"damaged: {error}") from error
+        if state.version > _PACKED_VERSION:
+            raise Unusable(f"of version {state.version}, this agent knows {_PACKED_VERSION}")
+        sound = [incident for incident in state.open if incident.is_sound()]
+        dropped = [f"an incident lacks what belongs to it: {i.stem or i.number}" for i in state.open if i not in sound]
+        if state.belongs_to not in belongs_to:
+            self._strangers = [incident for incident in sound if incident.stem]
+            return dropped
+        ours = [
+            incident for incident in sound if max(incident.worst) < len(self._channels) and min(incident.worst) >= 0
+        ]
+        dropped += [
+            f"an incident is of channels that there are not: {i.stem or i.number}" for i in sound if i not in ours
+        ]
+        next_seq = self._state.next_seq
+        records = unpack(state.arrays)
+        unfit = restore(self, [records if state.version > 1 else incident_records(records)])
+        dropped += [f"{path} {reason}" for path, reason in unfit.items()]
+        # Kept a second time beside the alerts, which may have gone on since.
+        self._state.next_seq = max(next_seq, self._state.next_seq)
+        if "incidents" in unfit:
+            self._strangers = [incident for incident in ours if incident.stem]
+            return dropped
+        self._open = ours
+        if len(ours) < len(state.open):  # channels of lost incidents are free to open others
+            members = [channel for incident in ours for channel in incident.worst.keys() - incident.left]
+            self._state.member[:, np.setdiff1d(np.arange(len(self._channels)), members)] = False
+        return dropped
 
     def succeed(self, former: Incidents, next_seq: int) -> None:
         """Take the place of incidents that cannot be gone on from: what they had told is closed with the next step.
@@ -352,7 +419,7 @@ class Incidents:
         next_seq
             Number of the next alert.
         """
-        self._next_seq = next_seq
+        self._state.next_seq = next_seq
         self.silences = former.silences
         told = (incident for incident in (*former._strangers, *former._open) if incident.stem)
         self._strangers = [incident for incident in told if incident.is_sound()]
@@ -363,7 +430,7 @@ class Incidents:
 
     def relearn(self, frame: Frame, which: BoolArray) -> list[Alert]:
         """Close what any of the chosen channels, bool[n_channels], has part in, for a monitor that begins anew."""
-        self.learning = self.learning or bool(which.all())
+        self._state.learning = self._state.learning or bool(which.all())
         return self._close_all([each for each in self._open if which[list(each.worst)].any()], frame, "relearned")
 
     def replace(self, places: IntArray, channels: Sequence[Channel], frame: Frame | None) -> list[Alert]:
@@ -379,10 +446,9 @@ class Incidents:
         gone = set(places.tolist())
         those = [each for each in self._open if not gone.isdisjoint(each.worst)]
         alerts = self._close_all(those, frame, "missing") if frame is not None else []
-        for kind, lanes in by_kind(places, channels).items():
-            single = self._alike([kind])
-            put_lanes(self, len(self._channels), single, lanes)
-            put_lanes(self.kinds, len(self._channels), single.kinds, lanes)
+        self._state.reset(places)
+        self._limits.replace(places, channels)
+        self.kinds.reset(places)
         for place, channel in zip(places.tolist(), channels, strict=True):
             self._channels[place] = channel
         self.kinds.rename(self._channels)
@@ -420,7 +486,7 @@ class Incidents:
         """Which channels are silenced, hard limits considered."""
         if self._silence is None:
             return None
-        silent: BoolArray = np.where(self._member[_BEYOND], self._silence[_BEYOND], self._silence[_UNUSUAL])
+        silent: BoolArray = np.where(self._state.member[_BEYOND], self._silence[_BEYOND], self._silence[_UNUSUAL])
         return silent
 
     def _is_silent(self, incident: _Incident) -> bool:
@@ -443,10 +509,10 @@ class Incidents:
         recent = (i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows)
         joined = next((i for i in recent if self._is_silent(i) is silent), None)
         if joined is None:
-            self.count += 1
+            self._state.count += 1
             started = int(began[new].min())
             incident = _Incident(
-                number=self.count,
+                number=self._state.count,
                 threshold=verdict.threshold,
                 started_seq=started,
                 opened_seq=frame.seq,
@@ -456,18 +522,18 @@ class Incidents:
             self._open.append(incident)
         else:
             incident = joined
-        self._quiet_rows[new] = 0
-        self._absent_rows[new] = 0
+        self._state.quiet_rows[new] = 0
+        self._state.absent_rows[new] = 0
         for channel, look in self._looks(new, verdict, strength):
             incident.worst[channel] = look
             incident.left.discard(channel)
-            same = self._same_until[channel] >= began[channel]
-            incident.onset[channel] = int(self._last_onset[channel] if same else began[channel])
+            same = self._state.same_until[channel] >= began[channel]
+            incident.onset[channel] = int(self._state.last_onset[channel] if same else began[channel])
             incident.courses[channel] = verdict.courses.get(channel, "readings")
             incident.kinds[channel] = self._name(incident, channel, frame)
             incident.revision[channel] = frame.seq + self.kinds.look_rows
         incident.provisional &= bool(verdict.provisional()[new].all())
-        if self._member[_BEYOND, new].any():
+        if self._state.member[_BEYOND, new].any():
             incident.limit = True
             incident.pending = "limit"
         elif joined is not None:
@@ -478,19 +544,19 @@ class Incidents:
         worse = [c for c in members.tolist() if strength[c] > incident.worst[c][0]]
         for channel, look in self._looks(worse, verdict, strength):
             incident.worst[channel] = look
-        gone = self._absent_rows[members] >= self._missing_rows[members]
+        gone = self._state.absent_rows[members] >= self._missing_rows[members]
         for channel in members[verdict.anomalous[members]].tolist():
             course = verdict.courses.get(channel, "readings")
             if course == "level" and incident.courses[channel] != "level":  # it has come to stay elsewhere
                 incident.revision.setdefault(channel, frame.seq)
             incident.courses[channel] = course
-        accepted = verdict.accepted[members] & ~self._member[_BEYOND, members]
+        accepted = verdict.accepted[members] & ~self._state.member[_BEYOND, members]
         incident.accepted |= bool(accepted.any())
-        over = (self._quiet_rows[members] >= self._clear_rows[members]) | gone | accepted
+        over = (self._state.quiet_rows[members] >= self._clear_rows[members]) | gone | accepted
         if over.all():
             reason = "accepted" if incident.accepted else "missing" if gone.all() else "recovered"
             return self._close(incident, frame, reason)
-        calm = self._quiet_rows[members] >= self._clear_rows[members] + self._cooldown_rows
+        calm = self._state.quiet_rows[members] >= self._clear_rows[members] + self._cooldown_rows
         for channel in members[calm].tolist():
             self._leave(incident, channel, frame, cool_rows=0)
             incident.left.add(channel)
@@ -515,10 +581,10 @@ class Incidents:
         incident.silenced |= len(heard) < len(incident.worst)
         if incident.silenced and not strength[heard].any():
             return []  # nobody hears of what was over when the silence ended
-        limit = bool(self._member[_BEYOND, heard].any())
+        limit = bool(self._state.member[_BEYOND, heard].any())
         if not (limit or self.budget.admits(sum(incident.worst[c][0] for c in heard), now_s)):
             return []
-        incident.stem = f"{self._node}-{self._instance}-{self._next_seq:06d}"
+        incident.stem = f"{self._node}-{self._instance}-{self._state.next_seq:06d}"
         return [self._message(incident, frame, "open", "limit" if limit else "onset")]
 
     def _name(self, incident: _Incident, channel: int, frame: Frame) -> Kind | Literal[""]:
@@ -549,13 +615,13 @@ class Incidents:
 
     def _leave(self, incident: _Incident, channel: int, frame: Frame, *, cool_rows: int) -> None:
         """Let a channel be no longer part of an incident, and open no other for so many ticks."""
-        silent = self._member[:, channel]
-        self._silent_until[:, channel][silent] = frame.seq + cool_rows
-        self._silent_until[_UNUSUAL, channel] = frame.seq + cool_rows
-        self._member[:, channel] = False
-        self._last_onset[channel] = incident.onset[channel]
+        silent = self._state.member[:, channel]
+        self._state.silent_until[:, channel][silent] = frame.seq + cool_rows
+        self._state.silent_until[_UNUSUAL, channel] = frame.seq + cool_rows
+        self._state.member[:, channel] = False
+        self._state.last_onset[channel] = incident.onset[channel]
         # Not for ever: what came before the onset must still be remembered.
-        self._same_until[channel] = min(frame.seq, incident.onset[channel] + self.kinds.look_rows) + (
+        self._state.same_until[channel] = min(frame.seq, incident.onset[channel] + self.kinds.look_rows) + (
             self.kinds.look_rows
         )
 
@@ -577,7 +643,7 @@ class Incidents:
                 upper=_number(upper[channel]),
                 score=round(float(score[channel]), 6),
                 unit=info.unit,
-                limit=_limit_reached(info, value) if self._member[_BEYOND, channel] else None,
+                limit=_limit_reached(info, value) if self._state.member[_BEYOND, channel] else None,
             )
             yield channel, (float(strength[channel]), contributor)
 
@@ -610,7 +676,7 @@ class Incidents:
         alert = Alert(
             v=1,
             id=incident.stem + suffix,
-            seq=self._next_seq,
+            seq=self._state.next_seq,
             node=self._node,
             phase=phase,
             severity=incident.severity,
@@ -628,7 +694,7 @@ class Incidents:
             reason=reason,
             strength=round(incident.strength, 3),
         )
-        self._next_seq += 1
+        self._state.next_seq += 1
         return alert
 
     def _held_back(self, incident: _Incident, frame: Frame, reason: str) -> HeldBack:

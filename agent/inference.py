@@ -10,16 +10,17 @@ import contextlib
 import copy
 import os
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.errors import EnvironmentFault, UserError
+from agent.persistent_state import CHANNEL, Part, State, array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from agent.types import Float32Array, Float64Array
+    from agent.types import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["StepNetwork", "WindowNetwork", "bare_invoke", "quiet", "runtime_name"]
 
@@ -108,6 +109,13 @@ def bare_invoke(model: bytes, place: str) -> Callable[[], None]:
     return network.invoke
 
 
+class StepState(State):
+    """State of a recurrent network, which outlives a restart."""
+
+    h: Float32Array = array("activation", CHANNEL, "unit", dtype=np.float32)
+    c: Float32Array = array("activation", CHANNEL, "unit", dtype=np.float32)
+
+
 class StepNetwork(_Network):
     """One step of a recurrent network over a batch, its state carried by the caller's arrays.
 
@@ -141,15 +149,55 @@ class StepNetwork(_Network):
         for index, width in ((self._features, n_features), (self._state_h, units), (self._state_c, units)):
             self._interpreter.resize_tensor_input(index, [batch, width])
         self._allocate()
-        #: float32[batch, units], the state; replaced at every step.
-        self.h: Float32Array = np.zeros((batch, units), np.float32)
-        self.c: Float32Array = np.zeros((batch, units), np.float32)
+        self._shape = batch, units
+        self._state = StepState(channel=batch, unit=units)
 
     def twin(self) -> StepNetwork:
         """Make another one of the same batch with a state of its own, which runs in the same interpreter."""
+        batch, units = self._shape
         other = copy.copy(self)
-        other.h, other.c = np.zeros_like(self.h), np.zeros_like(self.c)
+        other._state = StepState(channel=batch, unit=units)  # noqa: SLF001 - of this class
         return other
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, rows: IntArray) -> None:
+        """Begin anew with these rows of the batch, int64[m]."""
+        self._state.reset(rows)
+
+    @property
+    def h(self) -> Float32Array:
+        """Hidden state after the steps taken, float32[batch, units]."""
+        return self._state.h
+
+    @property
+    def c(self) -> Float32Array:
+        """Cell state after the steps taken, float32[batch, units]."""
+        return self._state.c
+
+    def advance(self, features: Float32Array, which: BoolArray | None = None) -> Float32Array:
+        """Run one step and keep the state that it leads to.
+
+        Parameters
+        ----------
+        features
+            float32[batch, n_features].
+        which
+            bool[batch], rows whose state advances; all by default.
+
+        Returns
+        -------
+        float32[batch, n_outputs], the forecast.
+        """
+        state = self._state
+        forecast, next_h, next_c = self.step(features)
+        if which is not None:
+            next_h = np.where(which[:, None], next_h, state.h)
+            next_c = np.where(which[:, None], next_c, state.c)
+        state.h, state.c = next_h, next_c
+        return forecast
 
     def step(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Run one step from the present state, which is left as it was.
@@ -166,8 +214,8 @@ class StepNetwork(_Network):
         """
         interpreter = self._interpreter
         interpreter.set_tensor(self._features, features)
-        interpreter.set_tensor(self._state_h, self.h)
-        interpreter.set_tensor(self._state_c, self.c)
+        interpreter.set_tensor(self._state_h, self._state.h)
+        interpreter.set_tensor(self._state_c, self._state.c)
         interpreter.invoke()
         return (
             interpreter.get_tensor(self._forecast),
@@ -201,9 +249,6 @@ class WindowNetwork(_Network):
     UserError, EnvironmentFault
         As for `StepNetwork`.
     """
-
-    #: Nothing in it outlasts an invoke.
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("_input", "_flat")
 
     def __init__(
         self, model: bytes, batch: int, shape: tuple[int, int], state_tensors: Sequence[int], place: str

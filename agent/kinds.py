@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from agent.features import ABSURD, Scale
+from agent.persistent_state import CHANNEL, Part, State, array, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from agent.types import Channel, Course, Float32Array, Float64Array, Kind
+    from agent.types import Channel, Course, Float32Array, Float64Array, IntArray, Kind
 
 __all__ = ["Kinds"]
 
@@ -38,6 +39,14 @@ _STUCK_TIMES = 3
 _LIVELY = 0.2
 
 
+class KindsState(State):
+    """Fields of `Kinds` that outlive a restart."""
+
+    # The channels' scale is needed only when there is an anomaly to name.
+    ring: Float32Array = array("channel's unit", "row", CHANNEL, initial=np.nan, dtype=np.float32)
+    next: int = number("index of the row to be written", initial=0)
+
+
 class Kinds:
     """Keeps each channel's recent values and names what has become of them.
 
@@ -55,9 +64,15 @@ class Kinds:
         rows = min(max(_MEMORY_ROWS, round(_MEMORY_S / interval_s)), _MOST_ROWS)
         #: Rows that the look at a channel takes in, after which its name is final.
         self.look_rows = min(max(_LOOK_ROWS, round(_LOOK_S / interval_s)), rows // 5)
-        # float32[rows, n_channels], in the channels' units: their scale is needed only when there is one to name.
-        self._ring = np.full((rows, len(self._channels)), np.nan, np.float32)
-        self._next = 0
+        self._state = KindsState(row=rows, channel=len(self._channels))
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, indices: IntArray) -> None:
+        """Forget the values of these channels, int64[m]."""
+        self._state.reset(indices)
 
     def rename(self, channels: Sequence[Channel]) -> None:
         """Take over what channels are called and how they are scaled."""
@@ -65,8 +80,9 @@ class Kinds:
 
     def push(self, values: Float32Array) -> None:
         """Take in a row, float32[n_channels], NaN where missing."""
-        self._ring[self._next] = values
-        self._next = (self._next + 1) % len(self._ring)
+        state = self._state
+        state.ring[state.next] = values
+        state.next = (state.next + 1) % len(state.ring)
 
     def name(self, channel: int, since_rows: int, course: Course = "readings") -> Kind | Literal[""]:
         """Name the anomaly of a channel; empty if none can tell.
@@ -80,7 +96,7 @@ class Kinds:
         course
             How it was noticed. What single readings do not show is no spike, however far out one of them happens to be.
         """
-        column = np.roll(self._ring[:, channel], -self._next)
+        column = np.roll(self._state.ring[:, channel], -self._state.next)
         since_rows = min(max(since_rows, 1), len(column))
         effect, recent = self._scaled(channel, column)
         valid = np.isfinite(recent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from agent.features import ABSURD, Scale
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.types import BoolArray, Channel, Float32Array, Float64Array
+    from agent.types import BoolArray, Channel, Float32Array, Float64Array, IntArray
 
 __all__ = ["HardLimits"]
 
@@ -32,14 +32,20 @@ class HardLimits:
     [(True, False), (False, False), (False, True)]
     """
 
-    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_any": True}
-
     def __init__(self, channels: Sequence[Channel]) -> None:
-        self._above = np.array([c.alarm_above for c in channels])
-        self._below = np.array([c.alarm_below for c in channels])
-        self._calm_above = _moved(channels, self._above, -0.5)
-        self._calm_below = _moved(channels, self._below, 0.5)
-        self._nowhere = np.zeros(len(channels), bool)
+        n = len(channels)
+        self._above, self._below = np.full(n, np.inf), np.full(n, -np.inf)
+        self._calm_above, self._calm_below = self._above.copy(), self._below.copy()
+        self._nowhere = np.zeros(n, bool)
+        self.replace(np.arange(n), channels)
+
+    def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
+        """Take over the limits of other channels at these indices, int64[m]."""
+        above = np.array([c.alarm_above for c in channels])
+        below = np.array([c.alarm_below for c in channels])
+        self._above[indices], self._below[indices] = above, below
+        self._calm_above[indices] = _moved(channels, above, -0.5)
+        self._calm_below[indices] = _moved(channels, below, 0.5)
         self._any = bool(np.isfinite(self._above).any() or np.isfinite(self._below).any())
 
     def reached(self, values: Float32Array) -> BoolArray:

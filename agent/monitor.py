@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.bundle import Bundle, FixedScaling
 from agent.grouped import LANES, GroupedWatch
 from agent.networks import Networks
+from agent.persistent_state import Part, State, below, number
 from agent.ratio import node_state
 from agent.trained_watch import TrainedWatch
 from agent.universal import UniversalWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
     from agent.types import BoolArray, Channel, Frame, IntArray, Verdict
     from agent.watch import Watch
 
 __all__ = ["Monitor"]
+
+
+class MonitorState(State):
+    """Fields of a `Monitor` that outlive a restart."""
+
+    next_seq: int = number("frame that comes next unless some are missed; -1 before the first", initial=-1)
+    invalid_before: int = number("readings that could not be used before all was learned anew", initial=0)
 
 
 class Monitor:
@@ -43,9 +51,6 @@ class Monitor:
         int64[n_channels], frames between the turns of each channel; 1 for all by default.
     """
 
-    #: What it is made from, not what it learned.
-    _SCRATCH: ClassVar[tuple[str, ...]] = ("_bundles", "_every", "interval_s")
-
     def __init__(
         self,
         channels: Sequence[Channel],
@@ -57,14 +62,18 @@ class Monitor:
     ) -> None:
         #: Seconds between frames.
         self.interval_s = interval_s
-        # Number of the frame that comes next unless some are missed; -1 before the first.
-        self._next_seq = -1
+        self._state = MonitorState()
         self._bundles = [bundles] if isinstance(bundles, Bundle) else list(bundles)
         self._settings = (detection, alerts, interval_s)
         self._channels = list(channels)
         self._every = np.ones(len(channels), np.int64) if every is None else every
         self._watches = self._begin()
-        self._invalid_before = 0
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("monitor", self._state)
+        for position, watch in enumerate(self._watches):
+            yield from below(f"detectors.{position}", watch)
 
     def _begin(self) -> list[Watch]:
         """Watches that know nothing yet."""
@@ -73,7 +82,7 @@ class Monitor:
     @property
     def invalid(self) -> int:
         """Readings that were there but could not be used, so far."""
-        return self._invalid_before + self._watches[0].invalid
+        return self._state.invalid_before + self._watches[0].invalid
 
     def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
         """Give places in the frames, int64[m], to other channels, of which nothing is known yet."""
@@ -91,15 +100,15 @@ class Monitor:
             places = np.flatnonzero(which)
             self.replace(places, [self._channels[place] for place in places.tolist()])
             return
-        self._invalid_before = self.invalid
+        self._state.invalid_before = self.invalid
         self._watches = self._begin()
 
     def step(self, frame: Frame) -> Verdict:
         """Judge a frame by what was learned before it, then learn from it."""
-        if frame.seq > self._next_seq >= 0:
+        if frame.seq > self._state.next_seq >= 0:
             for watch in self._watches:
-                watch.skip(frame.seq - self._next_seq)
-        self._next_seq = frame.seq + 1
+                watch.skip(frame.seq - self._state.next_seq)
+        self._state.next_seq = frame.seq + 1
         verdicts = [watch.step(frame) for watch in self._watches]
         return verdicts[0] if len(verdicts) == 1 else _joined(verdicts, [watch.weight for watch in self._watches])
 

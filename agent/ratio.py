@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, below
+
 if TYPE_CHECKING:
-    from agent.types import BoolArray, Float64Array
+    from collections.abc import Iterator
+
+    from agent.types import BoolArray, Float64Array, IntArray
 
 __all__ = ["Level", "Ratio", "node_state"]
 
@@ -25,6 +29,13 @@ _SHARE_OF_RANGE = 0.002
 _TINY = 1e-9
 # A channel that deviates by so many times its usual size counts for one half.
 _HALF = 14.0
+
+
+class RatioState(State):
+    """Fields of a `Ratio` that outlive a restart."""
+
+    count: Float64Array = array("deviations learned", CHANNEL)
+    usual: Float64Array = array("unit of the deviations", CHANNEL)
 
 
 class Ratio:
@@ -51,27 +62,57 @@ class Ratio:
     def __init__(self, n_lanes: int, memory: float, settled: float = np.inf) -> None:
         self._slowest = 1.0 / memory
         self._settled = settled
-        self.count = np.zeros(n_lanes)
-        self.usual = np.zeros(n_lanes)
+        self._state = RatioState(channel=n_lanes)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, lanes: IntArray) -> None:
+        """Forget these lanes, int64[m]."""
+        self._state.reset(lanes)
+
+    @property
+    def count(self) -> Float64Array:
+        """Deviations learned so far, float64[n_lanes]."""
+        return self._state.count
+
+    @property
+    def usual(self) -> Float64Array:
+        """Mean size of the deviations, float64[n_lanes]."""
+        return self._state.usual
 
     def of(self, size: Float64Array, floor: Float64Array) -> Float64Array:
         """Size over usual size, float64[n_lanes] ≥ 0; 0 where it is NaN or too little is known."""
-        known = self.count > _FEWEST
-        ratio: Float64Array = np.fmax(size / np.maximum(self.usual, floor + _TINY), 0.0) * known
+        state = self._state
+        known = state.count > _FEWEST
+        ratio: Float64Array = np.fmax(size / np.maximum(state.usual, floor + _TINY), 0.0) * known
         return ratio
 
     def rate(self) -> Float64Array:
         """Share of the newest row in what is usual, float64[n_lanes]."""
-        young = np.where(self.count <= self._settled, 1.0 / np.maximum(self.count, 1.0), 0.0)
+        count = self._state.count
+        young = np.where(count <= self._settled, 1.0 / np.maximum(count, 1.0), 0.0)
         rate: Float64Array = np.maximum(young, self._slowest)
         return rate
 
     def learn(self, size: Float64Array, which: BoolArray, floor: Float64Array) -> None:
         """Take in sizes ≥ 0 of the chosen lanes; the others may hold NaN."""
-        self.count += which
+        state = self._state
+        state.count += which
         rate = self.rate() * which
-        most = np.where(self.count > _FEWEST, _CLIP * np.maximum(self.usual, floor + _TINY), np.inf)
-        self.usual += rate * (np.minimum(np.where(which, size, 0.0), most) - self.usual)
+        most = np.where(state.count > _FEWEST, _CLIP * np.maximum(state.usual, floor + _TINY), np.inf)
+        state.usual += rate * (np.minimum(np.where(which, size, 0.0), most) - state.usual)
+
+
+class LevelState(State):
+    """Fields of a `Level` that outlive a restart."""
+
+    mean: Float64Array = array("channel's scale", CHANNEL)
+    centre: Float64Array = array("channel's scale", CHANNEL)
+    # The largest value, and the smallest with its sign turned.
+    ends: Float64Array = array("channel's scale", 2, CHANNEL, initial=-np.inf)
+    floor: Float64Array = array("channel's scale", CHANNEL)
 
 
 class Level:
@@ -87,30 +128,41 @@ class Level:
 
     def __init__(self, n_channels: int, memory: float) -> None:
         self._ratio = Ratio(n_channels, memory, _LEVEL_SETTLED)
-        self._mean = np.zeros(n_channels)
-        self._centre = np.zeros(n_channels)
-        # float64[2, n], the largest value and the smallest with its sign turned.
-        self._ends = np.full((2, n_channels), -np.inf)
-        #: float64[n_channels], the smallest usual size that a deviation can have.
-        self.floor: Float64Array = np.zeros(n_channels)
+        self._state = LevelState(channel=n_channels)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("ratio", self._ratio)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
+        self._ratio.reset(channels)
+
+    @property
+    def floor(self) -> Float64Array:
+        """The smallest usual size that a deviation can have, float64[n_channels]."""
+        return self._state.floor
 
     def follow(self, values: Float64Array, which: BoolArray) -> Float64Array:
         """Deviation over usual deviation, before the values are taken in; float64[n_channels]."""
-        floor, ratio = self.floor, self._ratio
+        state, ratio = self._state, self._ratio
+        floor = state.floor
         first = which & (ratio.count == 0)
-        self._mean = np.where(first, values, self._mean)
-        self._centre = np.where(first, values, self._centre)
+        state.mean = np.where(first, values, state.mean)
+        state.centre = np.where(first, values, state.centre)
         share = which / np.minimum(ratio.count + 1.0, _LEVEL_SMOOTH)
-        self._mean += share * (values - self._mean)
-        deviation = np.where(which, self._mean - self._centre, 0.0)
+        state.mean += share * (values - state.mean)
+        deviation = np.where(which, state.mean - state.centre, 0.0)
         relative = ratio.of(np.abs(deviation), floor) * which
         most = np.where(ratio.count > _FEWEST, _LEVEL_STEP * np.maximum(ratio.usual, floor + _TINY), np.inf)
         ratio.learn(np.abs(deviation), which, floor)
-        self._centre += ratio.rate() * which * np.maximum(np.minimum(deviation, most), -most)
-        np.maximum(self._ends[0], values, out=self._ends[0], where=which)
-        np.maximum(self._ends[1], -values, out=self._ends[1], where=which)
-        span = self._ends[0] + self._ends[1]
-        self.floor = _SHARE_OF_RANGE * np.where(np.isfinite(span), span, 0.0)
+        state.centre += ratio.rate() * which * np.maximum(np.minimum(deviation, most), -most)
+        np.maximum(state.ends[0], values, out=state.ends[0], where=which)
+        np.maximum(state.ends[1], -values, out=state.ends[1], where=which)
+        span = state.ends[0] + state.ends[1]
+        state.floor = _SHARE_OF_RANGE * np.where(np.isfinite(span), span, 0.0)
         return relative
 
 

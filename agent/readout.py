@@ -8,13 +8,16 @@ equations are solved anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, below, number
 from agent.ring import Ring
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.types import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["LAGS", "Readout"]
@@ -33,6 +36,22 @@ _AT_ONCE = 32
 _TINY = 1e-12
 # What is larger than this has no place in sums of squares of single precision.
 _LARGEST = 1e15
+
+
+class ReadoutState(State):
+    """Fields of a `Readout` that outlive a restart."""
+
+    forecast: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
+    count: Float64Array = array("blocks learned", CHANNEL)
+    next_solved: Float64Array = array("blocks learned", CHANNEL, initial=float(_FIRST_SOLVED))
+    centre: Float64Array = array("channel's scale", CHANNEL)
+    last: Float64Array = array("channel's scale", CHANNEL)
+    inputs: Float32Array = array("channel's scale", CHANNEL, "input", dtype=np.float32)
+    # Inputs and target of blocks that are not summed up yet; rows of zeros where nothing was learned.
+    chunk: Float32Array = array("channel's scale", CHANNEL, _CHUNK, "moment", dtype=np.float32)
+    filled: int = number("blocks in the chunk", initial=0)
+    moments: Float32Array = array("channel's scale, squared", CHANNEL, "moment", "moment", dtype=np.float32)
+    weights: Float32Array = array("share", CHANNEL, "input", dtype=np.float32)
 
 
 class Readout:
@@ -56,26 +75,27 @@ class Readout:
     True
     """
 
-    _SLOW: ClassVar[bool] = True
-
     def __init__(self, n_channels: int, n_inputs: int, *, used: bool = True) -> None:
-        #: float64[n_channels], NaN until enough is known.
-        self.forecast = np.full(n_channels, np.nan)
         self._used = used
-        if not used:
-            return
-        n = LAGS + n_inputs
-        self._lags = Ring(n_channels, LAGS)
-        self._count = np.zeros(n_channels)
-        self._next_solved = np.full(n_channels, float(_FIRST_SOLVED))
-        self._centre = np.zeros(n_channels)
-        self._last = np.zeros(n_channels)
-        self._inputs = np.zeros((n_channels, n), np.float32)
-        # Inputs and target of blocks that are not summed up yet; rows of zeros where nothing was learned.
-        self._chunk = np.zeros((n_channels, _CHUNK, n + 1), np.float32)
-        self._filled = 0
-        self._moments = np.zeros((n_channels, n + 1, n + 1), np.float32)
-        self._weights = np.zeros((n_channels, n), np.float32)
+        n = LAGS + n_inputs if used else 0
+        self._state = ReadoutState(channel=n_channels, input=n, moment=n + 1 if used else 0)
+        self._lags = Ring(n_channels, LAGS if used else 0)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        if self._used:
+            yield Part("", self._state, large=True)
+            yield from below("lags", self._lags, large=True)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
+        self._lags.reset(channels)
+
+    @property
+    def forecast(self) -> Float64Array:
+        """Forecast of the next block, float64[n_channels]; NaN until enough is known."""
+        return self._state.forecast
 
     def learn(self, values: Float64Array, inputs: Float32Array, present: BoolArray, which: BoolArray) -> None:
         """Take in the newest block means, and learn from those of the chosen channels.
@@ -92,41 +112,44 @@ class Readout:
             bool[n_channels], of these. Of a channel that is anomalous the forecast rests on what it does, too: else it
             would be wrong for as long as that lasts, and for a while after.
         """
+        state = self._state
         if not self._used:
             return
-        first = which & (self._count == 0)
-        self._centre = np.where(first, values, self._centre)
+        first = which & (state.count == 0)
+        state.centre = np.where(first, values, state.centre)
         # Not its own forecast, which could run away where nothing holds it.
-        self._last = values = np.where(present, values, self._last)
-        self._count += which
-        self._centre += which / np.minimum(np.maximum(self._count, 1.0), _MEMORY) * (values - self._centre)
-        beyond = np.maximum(np.minimum(values - self._centre, _LARGEST), -_LARGEST)
+        state.last = values = np.where(present, values, state.last)
+        state.count += which
+        state.centre += which / np.minimum(np.maximum(state.count, 1.0), _MEMORY) * (values - state.centre)
+        beyond = np.maximum(np.minimum(values - state.centre, _LARGEST), -_LARGEST)
         # The first blocks have no whole window before them.
-        known = (which & (self._count > LAGS))[:, None]
-        row = self._chunk[:, self._filled]
-        row[:, :-1] = self._inputs * known
+        known = (which & (state.count > LAGS))[:, None]
+        row = state.chunk[:, state.filled]
+        row[:, :-1] = state.inputs * known
         row[:, -1:] = beyond[:, None] * known
-        self._filled += 1
-        if self._filled == _CHUNK:
+        state.filled += 1
+        if state.filled == _CHUNK:
             self._sum_up()
         self._lags.push(beyond)
-        self._inputs[:, :LAGS] = self._lags.view()
-        np.maximum(np.minimum(inputs, _LARGEST), -_LARGEST, out=self._inputs[:, LAGS:])
-        forecast = self._centre + np.einsum("nk,nk->n", self._weights, self._inputs)
-        self.forecast = np.where(self._next_solved > _FIRST_SOLVED, forecast, np.nan)
+        state.inputs[:, :LAGS] = self._lags.view()
+        np.maximum(np.minimum(inputs, _LARGEST), -_LARGEST, out=state.inputs[:, LAGS:])
+        forecast = state.centre + np.einsum("nk,nk->n", state.weights, state.inputs)
+        state.forecast = np.where(state.next_solved > _FIRST_SOLVED, forecast, np.nan)
 
     def _sum_up(self) -> None:
-        self._filled = 0
-        self._moments *= np.float32(1.0 - _CHUNK / _MEMORY)
-        self._moments += self._chunk.transpose(0, 2, 1) @ self._chunk
-        due = np.flatnonzero(self._count >= self._next_solved)
+        state = self._state
+        state.filled = 0
+        state.moments *= np.float32(1.0 - _CHUNK / _MEMORY)
+        state.moments += state.chunk.transpose(0, 2, 1) @ state.chunk
+        due = np.flatnonzero(state.count >= state.next_solved)
         if due.size:
             self._solve(due[:_AT_ONCE])
 
     def _solve(self, channels: IntArray) -> None:
-        moments = self._moments[channels].astype(np.float64)
+        state = self._state
+        moments = state.moments[channels].astype(np.float64)
         variance = moments[:, LAGS - 1, LAGS - 1]
         diagonal = np.arange(moments.shape[1] - 1)
         moments[:, diagonal, diagonal] += (_RIDGE * variance + _TINY)[:, None]
-        self._weights[channels] = np.linalg.solve(moments[:, :-1, :-1], moments[:, :-1, -1:])[:, :, 0]
-        self._next_solved[channels] = np.minimum(_GROWTH * self._count[channels], self._count[channels] + _MEMORY / 4)
+        state.weights[channels] = np.linalg.solve(moments[:, :-1, :-1], moments[:, :-1, -1:])[:, :, 0]
+        state.next_solved[channels] = np.minimum(_GROWTH * state.count[channels], state.count[channels] + _MEMORY / 4)

@@ -8,12 +8,16 @@ itself is usual.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, number
+
 if TYPE_CHECKING:
-    from agent.types import BoolArray, Float64Array
+    from collections.abc import Iterator
+
+    from agent.types import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["Estrangement", "Relation"]
 
@@ -33,6 +37,28 @@ _STRANGE = 0.5
 _LASTS = 0.5
 
 
+class RelationState(State):
+    """Fields of a `Relation` that outlive a restart."""
+
+    rows: int = number("rows learned", initial=0)
+    next_solved: int = number("rows learned", initial=_FIRST_SOLVED)
+    # Sum of the weights of the rows in the moments.
+    weight: float = number("rows", initial=0.0)
+    moments: Float32Array = array("squared spreads", CHANNEL, "other", dtype=np.float32)
+    # From values it gives what is unexpected of them; NaN in columns of channels of which too little is known.
+    unexpected: Float32Array = array("share", "other", CHANNEL, initial=np.nan, dtype=np.float32)
+    # Usual size of what is unexpected.
+    usual: Float64Array = array("spreads", CHANNEL, initial=1.0)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels: they mean nothing to the others, and the others say nothing of them."""
+        super().reset(channels)
+        self.moments[:, channels] = 0.0
+        others = np.ones(len(self.unexpected), bool)
+        others[channels] = False
+        self.unexpected[np.ix_(channels, others)] = 0.0
+
+
 class Relation:
     """Expects of each channel what all others tell.
 
@@ -50,19 +76,16 @@ class Relation:
     True
     """
 
-    _SLOW: ClassVar[bool] = True
-
     def __init__(self, n_channels: int) -> None:
-        self._rows = 0
-        self._next_solved = _FIRST_SOLVED
-        # Sum of the weights of the rows in the moments.
-        self._weight = 0.0
-        # float32[n, n]; the second gives from values what is unexpected of them, NaN of those of which too little is
-        # known.
-        self._moments = np.zeros((n_channels, n_channels), np.float32)
-        self._unexpected = np.full((n_channels, n_channels), np.nan, np.float32)
-        # float64[n], usual size of what is unexpected.
-        self._usual = np.ones(n_channels)
+        self._state = RelationState(channel=n_channels, other=n_channels)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state, large=True)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
 
     def unexpected(self, normalised: Float64Array) -> Float64Array:
         """How far each channel is from what the others tell of it; NaN before enough is known.
@@ -75,17 +98,17 @@ class Relation:
         normalised
             float64[n_channels], of zero mean and unit size; 0 where missing.
         """
-        unexpected: Float64Array = _clipped(normalised) @ self._unexpected
+        unexpected: Float64Array = _clipped(normalised) @ self._state.unexpected
         found: Float64Array = unexpected.copy()
-        relative = np.abs(np.nan_to_num(unexpected)) / self._usual
+        relative = np.abs(np.nan_to_num(unexpected)) / self._state.usual
         for _ in range(normalised.size // 2):
             farthest = int(relative.argmax())
             if relative[farthest] <= _FAR:
                 break
-            unexpected = unexpected - unexpected[farthest] * self._unexpected[farthest]
+            unexpected = unexpected - unexpected[farthest] * self._state.unexpected[farthest]
             others = relative >= 0.0
             others[farthest] = False
-            relative = np.where(others, np.abs(np.nan_to_num(unexpected)) / self._usual, -1.0)
+            relative = np.where(others, np.abs(np.nan_to_num(unexpected)) / self._state.usual, -1.0)
             found = np.where(others, unexpected, found)
         return found
 
@@ -93,21 +116,28 @@ class Relation:
         """Take in a row; channels that are not chosen count as usual."""
         row = (_clipped(normalised) * which).astype(np.float32)
         kept = 1.0 - 1.0 / _MEMORY
-        self._weight = kept * self._weight + 1.0
-        self._moments *= np.float32(kept)
-        self._moments += np.outer(row, row)
-        self._rows += 1
-        if self._rows >= self._next_solved:
+        self._state.weight = kept * self._state.weight + 1.0
+        self._state.moments *= np.float32(kept)
+        self._state.moments += np.outer(row, row)
+        self._state.rows += 1
+        if self._state.rows >= self._state.next_solved:
             self._solve()
 
     def _solve(self) -> None:
-        moments = self._moments.astype(np.float64)
+        moments = self._state.moments.astype(np.float64)
         own = np.diagonal(moments)
         moments += np.diag(_RIDGE * own + _LEAST * max(float(own.max()), 1.0))
         precision = np.linalg.inv(moments)
-        self._unexpected = (precision / np.diagonal(precision)).astype(np.float32)
-        self._usual = 1.0 / np.sqrt(self._weight * np.diagonal(precision))
-        self._next_solved = round(min(_GROWTH * self._rows, self._rows + _MEMORY / 10)) + 1
+        self._state.unexpected = (precision / np.diagonal(precision)).astype(np.float32)
+        self._state.usual = 1.0 / np.sqrt(self._state.weight * np.diagonal(precision))
+        self._state.next_solved = round(min(_GROWTH * self._state.rows, self._state.rows + _MEMORY / 10)) + 1
+
+
+class EstrangementState(State):
+    """Fields of an `Estrangement` that outlive a restart."""
+
+    # The largest error so far; 0 where all is well.
+    largest: Float64Array = array("channel's scale", CHANNEL)
 
 
 class Estrangement:
@@ -122,24 +152,31 @@ class Estrangement:
     """
 
     def __init__(self, n_channels: int) -> None:
-        # float64[n], the largest error so far; 0 where all is well.
-        self._largest = np.zeros(n_channels)
+        self._state = EstrangementState(channel=n_channels)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
 
     @property
     def lasts(self) -> BoolArray:
         """Which channels are strangers to the others, bool[n]."""
-        lasts: BoolArray = self._largest > 0.0
+        lasts: BoolArray = self._state.largest > 0.0
         return lasts
 
     def follow(self, error: Float64Array, strength: Float64Array) -> None:
         """Take in the newest errors, float64[n], NaN where nothing is known, and how strongly they speak."""
         size = np.abs(np.nan_to_num(error))
-        largest = np.where(strength >= _STRANGE, np.maximum(self._largest, size), self._largest)
-        self._largest = np.where(np.isfinite(error) & (size < _LASTS * largest), 0.0, largest)
+        largest = np.where(strength >= _STRANGE, np.maximum(self._state.largest, size), self._state.largest)
+        self._state.largest = np.where(np.isfinite(error) & (size < _LASTS * largest), 0.0, largest)
 
     def forgive(self, which: BoolArray) -> None:
         """Take these channels, bool[n], for what they are from now on."""
-        self._largest[which] = 0.0
+        self._state.largest[which] = 0.0
 
 
 def _clipped(normalised: Float64Array) -> Float64Array:

@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, number
+
 if TYPE_CHECKING:
-    from agent.types import Float32Array, Float64Array
+    from collections.abc import Iterator
+
+    from agent.types import Float32Array, Float64Array, IntArray
 
 __all__ = ["Ring"]
+
+
+class RingState(State):
+    """Fields of a `Ring` that outlive a restart."""
+
+    rows: Float32Array = array("as pushed, each row twice", CHANNEL, "row", dtype=np.float32)
+    next: int = number("index of the row to be written", initial=0)
 
 
 class Ring:
@@ -34,21 +45,31 @@ class Ring:
 
     def __init__(self, n_channels: int, capacity: int) -> None:
         self.capacity = capacity
-        self._rows = np.zeros((n_channels, 2 * capacity), np.float32)
-        self._next = 0
+        self._state = RingState(channel=n_channels, row=2 * capacity)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget the rows of these channels, int64[m]."""
+        self._state.reset(channels)
 
     def push(self, row: Float64Array | Float32Array) -> None:
         """Append one row, dropping the oldest when full."""
-        self._rows[:, self._next] = row
-        self._rows[:, self._next + self.capacity] = row
-        self._next = (self._next + 1) % self.capacity
+        state = self._state
+        state.rows[:, state.next] = row
+        state.rows[:, state.next + self.capacity] = row
+        state.next = (state.next + 1) % self.capacity
 
     def amend(self, row: Float64Array) -> None:
         """Put another row in the place of the newest."""
-        newest = self._next - 1 if self._next else self.capacity - 1
-        self._rows[:, newest] = row
-        self._rows[:, newest + self.capacity] = row
+        state = self._state
+        newest = state.next - 1 if state.next else self.capacity - 1
+        state.rows[:, newest] = row
+        state.rows[:, newest + self.capacity] = row
 
     def view(self) -> Float32Array:
         """float32[n_channels, capacity], oldest first, no copy; rows never written are 0."""
-        return self._rows[:, self._next : self._next + self.capacity]
+        state = self._state
+        return state.rows[:, state.next : state.next + self.capacity]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.features import Normaliser, Seasons, squash, unsquash
+from agent.persistent_state import CHANNEL, Part, State, array, below, number
 from agent.relation import Relation
 from agent.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.networks import Networks
-    from agent.types import BoolArray, Float32Array, Float64Array
+    from agent.types import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["Kind", "Stage", "blocks_a_day"]
 
@@ -41,6 +42,20 @@ def blocks_a_day(block_s: float) -> int:
     """How many blocks a day has, 0 where days are not told apart."""
     day = round(_DAY_S / block_s)
     return day if _FEWEST_DAY <= day <= _MOST_DAY else 0
+
+
+class StageState(State):
+    """Fields of a `Stage` that outlive a restart."""
+
+    # Of the block that is not complete yet: sum and number of its valid readings, and blocks of the finest stage in it.
+    total: Float64Array = array("channel's scale", CHANNEL)
+    present: Float64Array = array("readings", CHANNEL)
+    filled: int = number("blocks of the finest stage", initial=0)
+    blocks: int = number("blocks so far, those that were skipped included", initial=0)
+    first: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
+    values: Float64Array = array("channel's scale", CHANNEL)
+    valid: BoolArray = array("flag", CHANNEL, dtype=bool)
+    outlook: Float64Array = array("channel's scale", 3, CHANNEL, initial=np.nan)
 
 
 class Stage:
@@ -82,10 +97,6 @@ class Stage:
         spec = networks.manifest.autoencoder
         self._scale = scale
         self.kinds = kinds
-        self._total = np.zeros(n)
-        self._present = np.zeros(n)
-        self._filled = 0
-        self._blocks = phase
         self._normaliser = Normaliser(n, still, memory)
         self._seasons = Seasons(np.full(n, blocks_a_day(block_s)), thin)
         self._forecaster = networks.forecaster(n)
@@ -95,15 +106,47 @@ class Stage:
         if self._patterns:
             self._autoencoder = networks.autoencoder(n)
             self._ring = Ring(n, spec.window)
-        if Kind.RELATION in kinds:
+        self._related = Kind.RELATION in kinds
+        if self._related:
             self._relation = Relation(n)
-        self._first = np.full(n, np.nan)
-        #: float64[n], the newest block means; of channels without one, the former.
-        self.values = np.zeros(n)
-        #: bool[n], whether the newest block held any valid reading.
-        self.valid = np.zeros(n, bool)
-        #: float64[3, n]: median, lower and upper quantile expected of the next block.
-        self.outlook = np.full((3, n), np.nan)
+        self._state = StageState(channel=n)
+        self._state.blocks = phase
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("normaliser", self._normaliser)
+        yield from below("seasons", self._seasons)
+        yield from below("forecaster", self._forecaster)
+        if self._patterns:
+            yield from below("ring", self._ring)
+        if self._related:
+            yield from below("relation", self._relation)
+
+    def reset(self, channels: IntArray, still: Float64Array) -> None:
+        """Forget these channels, int64[m]; float64[m] is the smallest deviation of those that come instead."""
+        self._normaliser.reset(channels, still)
+        for part in (self._state, self._seasons, self._forecaster):
+            part.reset(channels)
+        if self._patterns:
+            self._ring.reset(channels)
+        if self._related:
+            self._relation.reset(channels)
+
+    @property
+    def values(self) -> Float64Array:
+        """Newest block means, float64[n]; of channels without one, the former."""
+        return self._state.values
+
+    @property
+    def valid(self) -> BoolArray:
+        """Whether the newest block held any valid reading, bool[n]."""
+        return self._state.valid
+
+    @property
+    def outlook(self) -> Float64Array:
+        """Median, lower and upper quantile expected of the next block, float64[3, n]."""
+        return self._state.outlook
 
     def push(self, total: Float64Array, present: Float64Array) -> bool:
         """Take in a block of the finest stage; True when one of this stage is complete with it.
@@ -113,57 +156,57 @@ class Stage:
         total, present
             float64[n_channels], the sum and the number of its valid readings.
         """
-        self._total += total
-        self._present += present
-        self._filled += 1
-        if self._filled < self._scale:
+        state = self._state
+        state.total += total
+        state.present += present
+        state.filled += 1
+        if state.filled < self._scale:
             return False
-        self.valid = self._present > 0
-        self.values = np.where(self.valid, self._total / np.maximum(self._present, 1.0), self.values)
-        self._total[:] = 0.0
-        self._present[:] = 0.0
-        self._filled = 0
+        state.valid = state.present > 0
+        state.values = np.where(state.valid, state.total / np.maximum(state.present, 1.0), state.values)
+        state.total[:] = 0.0
+        state.present[:] = 0.0
+        state.filled = 0
         return True
 
     def errors(self) -> Float64Array:
         """How far the newest block is from what was expected, float64[kinds, n]; NaN where nothing can be said."""
+        state = self._state
         if self._patterns:
-            self._ring.push(self.values)
-        if self._seasons.rows != self._blocks:
-            self._seasons.skip_to(self._blocks)
-        errors = np.empty((len(self.kinds), self.values.size))
+            self._ring.push(state.values)
+        if self._seasons.rows != state.blocks:
+            self._seasons.skip_to(state.blocks)
+        errors = np.empty((len(self.kinds), state.values.size))
         for row, kind in enumerate(self.kinds):
             errors[row] = self._error(kind)
-        if np.count_nonzero(self.valid) < self.valid.size:
-            errors[:, ~self.valid] = np.nan
-        self._blocks += 1
+        if np.count_nonzero(state.valid) < state.valid.size:
+            errors[:, ~state.valid] = np.nan
+        state.blocks += 1
         return errors
 
     def learn(self, allowed: BoolArray) -> None:
         """Take in the newest block and look ahead; a channel that is not allowed keeps what was learned of it."""
+        state = self._state
         normaliser, network = self._normaliser, self._forecaster
-        learn = allowed & self.valid
-        if Kind.RELATION in self.kinds:
+        learn = allowed & state.valid
+        if self._related:
             self._relation.learn(self._normalised(), learn)
-        features = normaliser.update(self.values, learn)
+        features = normaliser.update(state.values, learn)
         if self._patterns and not learn.all():
             self._ring.amend(self._instead(learn))
-        self._seasons.push(self.values)
+        self._seasons.push(state.values)
         seasons = self._seasons.features(normaliser.centre, normaliser.spread, normaliser.usual_change)
-        forecast, next_h, next_c = network.step(np.concatenate((features, seasons), axis=1))
-        outlook = np.empty_like(self.outlook)
+        everywhere = bool(learn.all())
+        forecast = network.advance(np.concatenate((features, seasons), axis=1), None if everywhere else learn)
+        outlook = np.empty_like(state.outlook)
         outlook[:] = features[:, 0] + forecast[:, 0]
         outlook[1:] += _SIDES * forecast.T[1:]
         outlook = normaliser.centre + normaliser.spread * unsquash(outlook)
-        if not learn.all():
-            next_h = np.where(learn[:, None], next_h, network.h)
-            next_c = np.where(learn[:, None], next_c, network.c)
-            outlook = np.where(learn, outlook, self.outlook)
-        network.h, network.c, self.outlook = next_h, next_c, outlook
+        state.outlook = outlook if everywhere else np.where(learn, outlook, state.outlook)
 
     def skip(self, blocks: int) -> None:
         """Go on as many blocks of this stage later; nothing is known of those between."""
-        self._blocks += blocks
+        self._state.blocks += blocks
 
     @property
     def usual_change(self) -> Float64Array:
@@ -177,7 +220,8 @@ class Stage:
 
     def _instead(self, learn: BoolArray) -> Float64Array:
         """What is remembered of the newest block: its expectation where it is not learned from."""
-        accepted: Float64Array = np.where(learn | np.isnan(self.outlook[0]), self.values, self.outlook[0])
+        state = self._state
+        accepted: Float64Array = np.where(learn | np.isnan(state.outlook[0]), state.values, state.outlook[0])
         return accepted
 
     def _error(self, kind: Kind) -> Float64Array:
@@ -191,14 +235,15 @@ class Stage:
         return self._departure() if kind is Kind.SEASON else self._level()
 
     def _forecast_error(self) -> Float64Array:
-        error: Float64Array = self.values - self.outlook[0]
+        state = self._state
+        error: Float64Array = state.values - state.outlook[0]
         return error
 
     def _reconstruction_error(self) -> Float64Array:
         """The largest error of the newest points of each window, with its sign; NaN before a window is full."""
         normaliser = self._normaliser
-        if self._blocks % self._stride:
-            return np.full(self.values.size, np.nan)
+        if self._state.blocks % self._stride:
+            return np.full(self._state.values.size, np.nan)
         window = self._ring.view()
         centre, spread = normaliser.centre[:, None], normaliser.spread[:, None]
         rebuilt = self._autoencoder.reconstruct(squash((window - centre) / spread))[:, self._judged]
@@ -208,8 +253,9 @@ class Stage:
 
     def _normalised(self) -> Float64Array:
         """Values by their running centre and spread; 0 where there is none."""
-        normalised: Float64Array = (self.values - self._normaliser.centre) / self._normaliser.spread
-        return np.where(self.valid & (self._normaliser.count > 0), normalised, 0.0)
+        state = self._state
+        normalised: Float64Array = (state.values - self._normaliser.centre) / self._normaliser.spread
+        return np.where(state.valid & (self._normaliser.count > 0), normalised, 0.0)
 
     def _relation_error(self) -> Float64Array:
         """How far each channel is from what all others tell of it."""
@@ -218,10 +264,11 @@ class Stage:
 
     def _departure(self) -> Float64Array:
         """The smaller of the differences from a day and from a week before; NaN before a day is known."""
-        return self._seasons.departure(self.values)
+        return self._seasons.departure(self._state.values)
 
     def _level(self) -> Float64Array:
         """The value itself, from the first: its range is that of the levels seen."""
-        self._first = np.where(np.isnan(self._first) & self.valid, self.values, self._first)
-        level: Float64Array = self.values - self._first
+        state = self._state
+        state.first = np.where(np.isnan(state.first) & state.valid, state.values, state.first)
+        level: Float64Array = state.values - state.first
         return level

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.analogue import Analogue
+from agent.persistent_state import CHANNEL, Part, State, array, below, lanes
 from agent.ratio import Level, Ratio
 from agent.readout import Readout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from agent.types import BoolArray, Float32Array, Float64Array
+    from agent.types import BoolArray, Float32Array, Float64Array, IntArray
 
 __all__ = ["STATE_BLOCKS", "StateHead"]
 
@@ -29,6 +30,18 @@ _SHAPE_CLIP = 5.0
 # that average, of a shape, of what is unlike all that was, of single errors, and of the level.
 _READOUT_WEIGHT = 30.0
 _SWING_WEIGHT, _SHAPE_WEIGHT, _UNLIKE_WEIGHT, _SPIKE_WEIGHT, _LEVEL_WEIGHT = 0.5, 150.0, 24.0, 9.0, 2.0
+
+# Kinds of deviations with a usual size of their own: errors of the readout, distances of the analogue, its errors.
+_USUAL_KINDS = 3
+
+
+class StateHeadState(State):
+    """Fields of a `StateHead` that outlive a restart."""
+
+    # Root of the sum of the squares of the other ratios, and the readout's alone, averaged over time.
+    swing: Float64Array = array("usual sizes", CHANNEL)
+    shape: Float64Array = array("usual sizes", CHANNEL)
+    state: Float64Array = array("usual sizes", CHANNEL)
 
 
 class StateHead:
@@ -49,13 +62,10 @@ class StateHead:
     def __init__(self, n_channels: int, n_inputs: int, n_scales: int, *, sparing: bool = False) -> None:
         n = n_channels
         self._level = Level(n, _LEVEL_STATE_BLOCKS)
-        # Root of the sum of the squares of the other ratios, and the readout's alone, averaged over time.
-        self._swing = np.zeros(n)
-        self._shape = np.zeros(n)
+        self._state = StateHeadState(channel=n)
         self._readout = Readout(n, n_inputs, used=not sparing)
         self._analogue = Analogue(n, used=not sparing)
-        # Errors of the readout, distances of the analogue, its errors.
-        self._usual = Ratio(3 * n, STATE_BLOCKS)
+        self._usual = Ratio(_USUAL_KINDS * n, STATE_BLOCKS)
         self._all_weights = (
             _SWING_WEIGHT * (n_scales + _READOUT_WEIGHT)
             + _SHAPE_WEIGHT
@@ -63,8 +73,25 @@ class StateHead:
             + _SPIKE_WEIGHT
             + _LEVEL_WEIGHT
         )
-        #: float64[n_channels] ≥ 0, weighted root mean square over kinds of deviations.
-        self.state = np.zeros(n)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("level", self._level)
+        yield from below("linear_forecast", self._readout)
+        yield from below("analog_forecast", self._analogue)
+        yield from below("usual", self._usual)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        for part in (self._state, self._level, self._readout, self._analogue):
+            part.reset(channels)
+        self._usual.reset(lanes(channels, self.state.size, _USUAL_KINDS))
+
+    @property
+    def state(self) -> Float64Array:
+        """Weighted root mean square over kinds of deviations, float64[n_channels] ≥ 0."""
+        return self._state.state
 
     @property
     def floor(self) -> Float64Array:
@@ -85,6 +112,7 @@ class StateHead:
         ratios
             float64[n_channels] each, the newest error of the network's forecast over its usual size, a scale.
         """
+        state = self._state
         floor = self.floor
         analogue = self._analogue
         analogue.follow(values, valid)
@@ -94,8 +122,8 @@ class StateHead:
         squares = _READOUT_WEIGHT * np.square(linear)
         for ratio in ratios:
             squares += np.square(ratio)
-        self._swing += (np.sqrt(squares) - self._swing) / _SMOOTH_BLOCKS
-        self._shape += (np.minimum(linear, _SHAPE_CLIP) - self._shape) / _SHAPE_BLOCKS
+        state.swing += (np.sqrt(squares) - state.swing) / _SMOOTH_BLOCKS
+        state.shape += (np.minimum(linear, _SHAPE_CLIP) - state.shape) / _SHAPE_BLOCKS
         unlike = analogue.covered * np.minimum(unlike, _SHAPE_CLIP)
         # An error counts as far as it is one of both forecasts, once there are both.
         both = linear * np.where(np.isnan(analogue.error), linear, analogous)
@@ -104,13 +132,13 @@ class StateHead:
         rough = np.minimum(self._usual.usual[: values.size] / usual_change, 1.0)
         skill = 1.0 - np.square(rough)
         total = (
-            _SWING_WEIGHT * np.square(self._swing)
-            + _SHAPE_WEIGHT * np.square(skill * self._shape)
+            _SWING_WEIGHT * np.square(state.swing)
+            + _SHAPE_WEIGHT * np.square(skill * state.shape)
             + _UNLIKE_WEIGHT * np.square(skill * unlike)
             + _SPIKE_WEIGHT * rough**3 * both
             + _LEVEL_WEIGHT * np.square(self._level.follow(values, valid))
         )
-        self.state = np.sqrt(total / self._all_weights)
+        state.state = np.sqrt(total / self._all_weights)
         self._usual.learn(sizes, np.isfinite(sizes) & np.concatenate((valid, valid, valid)), floors)
 
     def learn(self, values: Float64Array, insight: Float32Array, valid: BoolArray, which: BoolArray) -> None:

@@ -7,7 +7,7 @@ All share one protocol. Errors are signed, so that a channel may be quieter belo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from agent.config import (
     RangeThreshold,
     SpotThreshold,
 )
+from agent.persistent_state import CHANNEL, Part, State, array, below, number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TypeAlias
 
     from agent.config import ThresholdConfig
@@ -62,6 +64,12 @@ class Threshold(Protocol):
 
     def strength(self, error: Float64Array) -> Float64Array:
         """How much errors, float64[n_lanes], speak for an anomaly: 1 at the limit, about 0 where usual or NaN."""
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """Forget these lanes, int64[m]; float64[m] is the smallest error worth an alert of those that come instead."""
 
 
 class _ByRatio(ABC):
@@ -118,6 +126,19 @@ def _make_spot(config: ThresholdConfig, effect: Float64Array, memory: Memory) ->
     raise TypeError(config)
 
 
+class RangeNoveltyState(State):
+    """Fields of a `RangeNovelty` that outlive a restart."""
+
+    count: Float64Array = array("errors learned", CHANNEL)
+    mean: Float64Array = array("unit of the errors", CHANNEL)
+    # The largest error, and the smallest with its sign turned, so that both ends grow alike.
+    ends: Float64Array = array("unit of the errors", 2, CHANNEL)
+    rows: int = number("rows", initial=0)
+    relaxed_at: Float64Array = array("errors learned", CHANNEL)
+    # Whether any lane has learned so few errors that its range grows by the whole of each excess.
+    young: bool = number("flag", initial=True, after_reset=True)
+
+
 class RangeNovelty:
     """Soft range novelty: how far beyond all that was seen, in units of the range seen.
 
@@ -142,67 +163,85 @@ class RangeNovelty:
     True
     """
 
-    _ON_NEW_LANE: ClassVar[dict[str, bool]] = {"_young": True}
-
     def __init__(self, effect: Float64Array, memory: Memory, *, novelty: float) -> None:
         self._half_effect = effect / 2 + _TINY
         self._novelty = novelty
         self._memory = memory
-        self.count = np.zeros(effect.size)
-        self._mean = np.zeros(effect.size)
-        # float64[2, n_lanes]: the largest error, and the smallest with its sign turned, so that both ends grow alike.
-        self._ends = np.zeros((2, effect.size))
+        self._state = RangeNoveltyState(channel=effect.size)
         # Relaxation is far slower than a row: it is done for many rows at once, a thousandth of the shortest memory.
-        self._rows = 0
         self._rows_between = max(1, round(float(np.min(memory)) / 1000.0))
-        self._relaxed_at = np.zeros(effect.size)
-        self._young = True
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """See `Threshold.reset`."""
+        self._state.reset(lanes)
+        self._half_effect[lanes] = effect / 2 + _TINY
+
+    @property
+    def count(self) -> Float64Array:
+        """See `Threshold.count`."""
+        return self._state.count
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """Range seen, widened by the margin; see `Threshold.limits`."""
-        limits = np.maximum(self._ends, 0.0) + self._margin() + self._half_effect
+        limits = np.maximum(self._state.ends, 0.0) + self._margin() + self._half_effect
         return -limits[1], limits[0]
 
     def strength(self, error: Float64Array) -> Float64Array:
         """Excess beyond the range, less half of the smallest effect, over the margin; see `Threshold.strength`."""
-        excess = np.maximum(*(_both_signs(error) - self._ends)) - self._half_effect
+        state = self._state
+        excess = np.maximum(*(_both_signs(error) - state.ends)) - self._half_effect
         strength: Float64Array = np.fmax(excess, 0.0) / (self._margin() + _TINY)
         return strength
 
     def _margin(self) -> Float64Array:
         """A share of the range, the larger the younger it is."""
-        share = self._novelty * (1.0 + _YOUTH / np.maximum(self.count, 1.0))
-        margin: Float64Array = share * (self._ends[0] + self._ends[1])
+        state = self._state
+        share = self._novelty * (1.0 + _YOUTH / np.maximum(state.count, 1.0))
+        margin: Float64Array = share * (state.ends[0] + state.ends[1])
         return margin
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
-        self.count += which
+        state = self._state
+        state.count += which
         # Where nothing is learned the mean stands in, which moves neither the mean nor the ends.
-        error = np.where(which, error, self._mean)
-        self._mean += (error - self._mean) / np.minimum(np.maximum(self.count, 1.0), self._memory)
-        excess = np.maximum(_both_signs(error) - self._ends, 0.0)
-        if self._young:
-            excess *= np.where(self.count <= _WARM_UP, 1.0, 0.5)
-            self._young = bool((self.count <= _WARM_UP).any())
+        error = np.where(which, error, state.mean)
+        state.mean += (error - state.mean) / np.minimum(np.maximum(state.count, 1.0), self._memory)
+        excess = np.maximum(_both_signs(error) - state.ends, 0.0)
+        if state.young:
+            excess *= np.where(state.count <= _WARM_UP, 1.0, 0.5)
+            state.young = bool((state.count <= _WARM_UP).any())
         else:
             excess *= 0.5
-        self._ends += excess
-        self._rows += 1
-        if self._rows % self._rows_between == 0:
+        state.ends += excess
+        state.rows += 1
+        if state.rows % self._rows_between == 0:
             self._relax()
 
     def _relax(self) -> None:
         """Draw the ends towards the mean, by as much as the errors learned since the last time call for."""
-        share = 1.0 - np.exp((self._relaxed_at - self.count) / self._memory)
-        self._relaxed_at = self.count.copy()
-        self._ends -= share * (self._ends - _both_signs(self._mean))
+        state = self._state
+        share = 1.0 - np.exp((state.relaxed_at - state.count) / self._memory)
+        state.relaxed_at = state.count.copy()
+        state.ends -= share * (state.ends - _both_signs(state.mean))
 
 
 def _both_signs(values: Float64Array) -> Float64Array:
     """The values, and below them the same with their signs turned; float64[2, n]."""
     both: Float64Array = values * _SIGNS
     return both
+
+
+class MeanStdState(State):
+    """Fields of a `MeanStd` that outlive a restart."""
+
+    count: Float64Array = array("errors learned", CHANNEL)
+    mean: Float64Array = array("unit of the errors", CHANNEL)
+    variance: Float64Array = array("unit of the errors, squared", CHANNEL)
 
 
 class MeanStd(_ByRatio):
@@ -223,30 +262,57 @@ class MeanStd(_ByRatio):
         self._effect = np.maximum(effect, _TINY)
         self._slowest = 1.0 / memory
         self._k = k
-        self.count = np.zeros(effect.size)
-        self.mean = np.zeros(effect.size)
-        self.variance = np.zeros(effect.size)
+        self._state = MeanStdState(channel=effect.size)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """See `Threshold.reset`."""
+        self._state.reset(lanes)
+        self._effect[lanes] = np.maximum(effect, _TINY)
+
+    @property
+    def count(self) -> Float64Array:
+        """See `Threshold.count`."""
+        return self._state.count
+
+    @property
+    def mean(self) -> Float64Array:
+        """Running mean of the errors, float64[n_lanes]."""
+        return self._state.mean
 
     def spread(self) -> Float64Array:
         """The k standard deviations, float64[n_lanes]."""
-        spread: Float64Array = self._k * np.sqrt(self.variance)
+        spread: Float64Array = self._k * np.sqrt(self._state.variance)
         return spread
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""
+        state = self._state
         spread = self.spread()
         return (
-            np.minimum(self.mean - spread, -self._effect),
-            np.maximum(self.mean + spread, self._effect),
+            np.minimum(state.mean - spread, -self._effect),
+            np.maximum(state.mean + spread, self._effect),
         )
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
-        self.count += which
-        rate = which * np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest)
-        step = np.where(which, error, self.mean) - self.mean
-        self.mean += rate * step
-        self.variance = (1.0 - rate) * (self.variance + rate * step * step)
+        state = self._state
+        state.count += which
+        rate = which * np.maximum(1.0 / np.maximum(state.count, 1.0), self._slowest)
+        step = np.where(which, error, state.mean) - state.mean
+        state.mean += rate * step
+        state.variance = (1.0 - rate) * (state.variance + rate * step * step)
+
+
+class RunningQuantileState(State):
+    """Fields of a `_RunningQuantile` that outlive a restart."""
+
+    estimate: Float64Array = array("unit of the values", CHANNEL)
+    count: Float64Array = array("values learned", CHANNEL)
+    scale: Float64Array = array("unit of the values", CHANNEL)
 
 
 class _RunningQuantile:
@@ -262,19 +328,36 @@ class _RunningQuantile:
         self._down = 1.0 - probability
         self._pace = 1.0 / min(self._up, self._down)
         self._slowest = 1.0 / memory
-        self.estimate = np.zeros(n_lanes)
-        self.count = np.zeros(n_lanes)
-        self._scale = np.zeros(n_lanes)
+        self._state = RunningQuantileState(channel=n_lanes)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, lanes: IntArray) -> None:
+        """Forget these lanes, int64[m]."""
+        self._state.reset(lanes)
+
+    @property
+    def count(self) -> Float64Array:
+        """Values learned so far, float64[n_lanes]."""
+        return self._state.count
+
+    @property
+    def estimate(self) -> Float64Array:
+        """The quantile as far as it is known, float64[n_lanes]."""
+        return self._state.estimate
 
     def learn(self, value: Float64Array, which: BoolArray) -> None:
         """Move towards the quantile of the chosen lanes' values."""
-        self.count += which
-        distance = np.where(which, value - self.estimate, 0.0)
+        state = self._state
+        state.count += which
+        distance = np.where(which, value - state.estimate, 0.0)
         size = np.abs(distance)
-        rate = np.maximum(1.0 / np.maximum(self.count, 1.0), self._slowest) * which
-        self._scale += rate * (size - self._scale)
-        step = self._pace * rate * self._scale * np.where(distance > 0.0, self._up, self._down)
-        self.estimate += np.copysign(np.minimum(step, _OVERSHOOT * size), distance)
+        rate = np.maximum(1.0 / np.maximum(state.count, 1.0), self._slowest) * which
+        state.scale += rate * (size - state.scale)
+        step = self._pace * rate * state.scale * np.where(distance > 0.0, self._up, self._down)
+        state.estimate += np.copysign(np.minimum(step, _OVERSHOOT * size), distance)
 
 
 class Percentile(_ByRatio):
@@ -294,6 +377,17 @@ class Percentile(_ByRatio):
         self._effect = np.maximum(effect, _TINY)
         self._upper = _RunningQuantile(effect.size, percentile / 100.0, memory)
         self._lower = _RunningQuantile(effect.size, 1.0 - percentile / 100.0, memory)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield from below("upper", self._upper)
+        yield from below("lower", self._lower)
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """See `Threshold.reset`."""
+        self._upper.reset(lanes)
+        self._lower.reset(lanes)
+        self._effect[lanes] = np.maximum(effect, _TINY)
 
     @property
     def count(self) -> Float64Array:
@@ -331,6 +425,17 @@ class Mad(_ByRatio):
         self._median = _RunningQuantile(effect.size, 0.5, memory)
         self._deviation = _RunningQuantile(effect.size, 0.5, memory)
 
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield from below("median", self._median)
+        yield from below("deviation", self._deviation)
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """See `Threshold.reset`."""
+        self._median.reset(lanes)
+        self._deviation.reset(lanes)
+        self._effect[lanes] = np.maximum(effect, _TINY)
+
     @property
     def count(self) -> Float64Array:
         """See `Threshold.count`."""
@@ -346,6 +451,12 @@ class Mad(_ByRatio):
         """See `Threshold.learn`."""
         self._median.learn(error, which)
         self._deviation.learn(np.abs(error - self._median.estimate), which)
+
+
+class LikelihoodState(State):
+    """Fields of a `Likelihood` that outlive a restart."""
+
+    short: Float64Array = array("unit of the errors", CHANNEL)
 
 
 class Likelihood(_ByRatio):
@@ -383,7 +494,18 @@ class Likelihood(_ByRatio):
         self._effect = np.maximum(effect, _TINY)
         self._rate = 1.0 / short_rows
         self._usual = MeanStd(effect, memory, k=NormalDist().inv_cdf(1.0 - epsilon))
-        self._short = np.zeros(effect.size)
+        self._state = LikelihoodState(channel=effect.size)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("usual", self._usual)
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """See `Threshold.reset`."""
+        self._state.reset(lanes)
+        self._usual.reset(lanes, effect)
+        self._effect[lanes] = np.maximum(effect, _TINY)
 
     @property
     def count(self) -> Float64Array:
@@ -395,15 +517,32 @@ class Likelihood(_ByRatio):
         spread = self._usual.spread()
         # The error that would bring the short-term mean to the end of what is usual.
         lower, upper = (
-            self._short + (self._usual.mean + side - self._short) / self._rate for side in (-spread, spread)
+            self._state.short + (self._usual.mean + side - self._state.short) / self._rate for side in (-spread, spread)
         )
         return np.minimum(lower, -self._effect), np.maximum(upper, self._effect)
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
         rate = which * np.maximum(1.0 / (self._usual.count + 1.0), self._rate)
-        self._short += rate * (np.where(which, error, self._short) - self._short)
-        self._usual.learn(self._short, which)
+        self._state.short += rate * (np.where(which, error, self._state.short) - self._state.short)
+        self._usual.learn(self._state.short, which)
+
+
+class SpotState(State):
+    """Fields of a `Spot` that outlive a restart; sides are the upper one, and the lower with its sign turned."""
+
+    count: Float64Array = array("errors learned", CHANNEL)
+    average: Float64Array = array("unit of the errors", CHANNEL)
+    # There only while any lane is calibrated.
+    calibration: Float64Array | None = array("unit of the errors", "calibration_row", CHANNEL, optional=True)
+    calibrated: BoolArray = array("flag", CHANNEL, dtype=bool)
+    begin: Float64Array = array("unit of the errors", 2, CHANNEL, initial=np.inf)
+    shape: Float64Array = array("shape of the generalised Pareto distribution", 2, CHANNEL)
+    size: Float64Array = array("unit of the errors", 2, CHANNEL)
+    seen: Float64Array = array("errors, weighted", CHANNEL)
+    passed: Float64Array = array("errors, weighted", 2, CHANNEL)
+    peaks: Float64Array = array("unit of the errors", 2, CHANNEL, _PEAKS)
+    n_peaks: IntArray = array("peaks", 2, CHANNEL, dtype=np.int64)
 
 
 class Spot(_ByRatio):
@@ -443,85 +582,92 @@ class Spot(_ByRatio):
         self._risk = risk
         self._depth = depth_rows
         self._kept = 1.0 - 1.0 / memory
-        self.count = np.zeros(n)
-        self._average = np.zeros(n)
         self._calibration_rows = calibration_rows
-        # float64[calibration_rows, n], there only while it is needed.
-        self._calibration: Float64Array | None = None
-        self._calibrated = np.zeros(n, bool)
-        # All below float64[2, n]: the upper side, and the lower with its sign turned.
-        self._begin = np.full((2, n), np.inf)
-        self._shape = np.zeros((2, n))
-        self._size = np.zeros((2, n))
-        self._seen = np.zeros(n)
-        self._passed = np.zeros((2, n))
-        self._peaks = np.zeros((2, n, _PEAKS))
-        self._n_peaks = np.zeros((2, n), np.int64)
+        self._state = SpotState(channel=n, calibration_row=calibration_rows)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, lanes: IntArray, effect: Float64Array) -> None:
+        """See `Threshold.reset`."""
+        self._state.reset(lanes)
+        self._effect[lanes] = np.maximum(effect, _TINY)
+
+    @property
+    def count(self) -> Float64Array:
+        """See `Threshold.count`."""
+        return self._state.count
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""
+        state = self._state
         # How many times rarer than a peak: q·n/N in the paper, inverted.
-        rarer = np.log(np.maximum(self._passed / np.maximum(self._seen, 1.0) / self._risk, 1.0))
-        flat = np.abs(self._shape) < 1e-6
-        shape = np.where(flat, 1.0, self._shape)
-        level = self._begin + self._size * np.where(flat, rarer, np.expm1(shape * rarer) / shape)
+        rarer = np.log(np.maximum(state.passed / np.maximum(state.seen, 1.0) / self._risk, 1.0))
+        flat = np.abs(state.shape) < 1e-6
+        shape = np.where(flat, 1.0, state.shape)
+        level = state.begin + state.size * np.where(flat, rarer, np.expm1(shape * rarer) / shape)
         return (
-            np.minimum(self._average - level[1], -self._effect),
-            np.maximum(self._average + level[0], self._effect),
+            np.minimum(state.average - level[1], -self._effect),
+            np.maximum(state.average + level[0], self._effect),
         )
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
-        centred = np.where(which, error - self._average, 0.0)
+        state = self._state
+        centred = np.where(which, error - state.average, 0.0)
         if self._depth:
-            self._average += which * centred * np.maximum(1.0 / (self.count + 1.0), 1.0 / self._depth)
-        calibrating = which & ~self._calibrated
+            state.average += which * centred * np.maximum(1.0 / (state.count + 1.0), 1.0 / self._depth)
+        calibrating = which & ~state.calibrated
         if calibrating.any():
             lanes = np.flatnonzero(calibrating)
-            if self._calibration is None:
-                self._calibration = np.zeros((self._calibration_rows, self.count.size))
-            self._calibration[self.count[lanes].astype(np.int64), lanes] = centred[lanes]
-        self.count += which
-        running = which & self._calibrated
-        passed = (_both_signs(centred) > self._begin) & running
+            if state.calibration is None:
+                state.calibration = np.zeros((self._calibration_rows, state.count.size))
+            state.calibration[state.count[lanes].astype(np.int64), lanes] = centred[lanes]
+        state.count += which
+        running = which & state.calibrated
+        passed = (_both_signs(centred) > state.begin) & running
         kept = np.where(running, self._kept, 1.0)
-        self._seen = self._seen * kept + running
-        self._passed = self._passed * kept + passed
+        state.seen = state.seen * kept + running
+        state.passed = state.passed * kept + passed
         if passed.any():
             sides, lanes = np.nonzero(passed)
-            self._add(sides, lanes, (_both_signs(centred) - self._begin)[sides, lanes])
+            self._add(sides, lanes, (_both_signs(centred) - state.begin)[sides, lanes])
             self._fit(sides, lanes)
-        if self._calibration is not None:
-            for lane in np.flatnonzero(calibrating & (self.count >= self._calibration_rows)):
-                self._calibrate(int(lane), self._calibration)
-            if self._calibrated.all():
-                self._calibration = None
+        if state.calibration is not None:
+            for lane in np.flatnonzero(calibrating & (state.count >= self._calibration_rows)):
+                self._calibrate(int(lane), state.calibration)
+            if state.calibrated.all():
+                state.calibration = None
 
     def _add(self, sides: IntArray, lanes: IntArray, excess: Float64Array) -> None:
-        self._peaks[sides, lanes, self._n_peaks[sides, lanes] % _PEAKS] = excess
-        self._n_peaks[sides, lanes] += 1
+        state = self._state
+        state.peaks[sides, lanes, state.n_peaks[sides, lanes] % _PEAKS] = excess
+        state.n_peaks[sides, lanes] += 1
 
     def _fit(self, sides: IntArray, lanes: IntArray) -> None:
         """Fit shape and size to the moments of the peaks of these sides and lanes."""
-        peaks = self._peaks[sides, lanes]
-        count = np.minimum(self._n_peaks[sides, lanes], _PEAKS)
+        state = self._state
+        peaks = state.peaks[sides, lanes]
+        count = np.minimum(state.n_peaks[sides, lanes], _PEAKS)
         mean = peaks.sum(axis=1) / count
         variance = (peaks * peaks).sum(axis=1) / count - mean * mean
         ratio = mean * mean / np.maximum(variance, _TINY * mean * mean + _TINY**2)
         shape = np.clip(0.5 * (1.0 - ratio), -_MOST_SHAPE, _MOST_SHAPE)
-        self._shape[sides, lanes] = shape
+        state.shape[sides, lanes] = shape
         # The size that goes with the shape for this mean.
-        self._size[sides, lanes] = mean * (1.0 - shape)
+        state.size[sides, lanes] = mean * (1.0 - shape)
 
     def _calibrate(self, lane: int, calibration: Float64Array) -> None:
+        state = self._state
         values = _both_signs(calibration[:, lane])
-        self._calibrated[lane] = True
-        self._seen[lane] = len(calibration)
+        state.calibrated[lane] = True
+        state.seen[lane] = len(calibration)
         for side in (0, 1):
             begin = float(np.quantile(values[side], _PEAK_LEVEL))
             excess = values[side][values[side] > begin] - begin
-            self._begin[side, lane] = begin
-            self._passed[side, lane] = excess.size
+            state.begin[side, lane] = begin
+            state.passed[side, lane] = excess.size
             where = np.array([side]), np.array([lane])
             for each in excess:
                 self._add(*where, each)

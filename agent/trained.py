@@ -9,11 +9,12 @@ import numpy as np
 
 from agent.errors import UserError
 from agent.features import TIME_FEATURES, Scale, compress, expand, time_features
+from agent.persistent_state import CHANNEL, Part, State, array, below, number
 from agent.ring import Ring
 from agent.types import Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.bundle import Bundle, FixedScaling, Manifest
     from agent.types import BoolArray, Channel, Float64Array, Frame
@@ -26,6 +27,21 @@ _RESIDUAL_ROWS = 600
 MOST_MISSING = 0.5
 # A sampling interval that is further off than this is another one.
 _INTERVAL_TOLERANCE = 0.05
+
+
+class TrainedDetectorState(State):
+    """Fields of a `TrainedDetector` that outlive a restart."""
+
+    # Median, lower and upper quantile for the next row.
+    outlook: Float64Array = array("channel's scale", 3, CHANNEL, initial=np.nan)
+    usual_residual: Float64Array = array("channel's scale", CHANNEL)
+    centre: Float64Array = array("channel's scale", CHANNEL)
+    # The newest valid readings.
+    scaled: Float64Array = array("channel's scale", CHANNEL)
+    # Forecasts that are still to come true, the next one first.
+    ahead: Float64Array = array("channel's scale", "horizon", 3, CHANNEL, initial=np.nan)
+    rows: int = number("rows", initial=0)
+    invalid: int = number("readings that were there but could not be used", initial=0)
 
 
 class TrainedDetector:
@@ -64,22 +80,17 @@ class TrainedDetector:
         self._wall = 0.0
         self._valid = np.zeros(n, bool)
         self._all_valid = False
-        # float64[3, n]: median, lower and upper quantile for the next row, on the channel's scale.
-        self._outlook = np.full((3, n), np.nan)
         self._residual = np.full(n, np.nan)
         # A tenth of the smallest effect that matters is as good as still.
         self._residual_floor = self.scale.effect / 10.0 + 1e-9
-        self._usual_residual = self._residual_floor.copy()
-        #: Readings that were there but could not be used, so far.
-        self.invalid = 0
-
         spec = manifest.autoencoder
         # Of each of the bundle's channels, where it stands here.
         self._places = np.argsort(order)
-        self._centre = np.array(scaling.centre)[order]
         self._spread = np.array(scaling.spread)[order]
-        # float64[n], the newest valid readings on their scale.
-        self._scaled = self._centre.copy()
+        self._state = TrainedDetectorState(channel=n, horizon=manifest.forecaster.horizon)
+        self._state.usual_residual = self._residual_floor.copy()
+        self._state.centre = np.array(scaling.centre, np.float64)[order]
+        self._state.scaled = self._state.centre.copy()
         self._timed = [name for name in manifest.features if name in TIME_FEATURES]
         self._joint = manifest.layout == "joint"
         self._forecaster = bundle.forecaster(1 if self._joint else n)
@@ -87,10 +98,19 @@ class TrainedDetector:
         self._spec = spec
         self._read = Ring(n, spec.rows)
         self._present = Ring(n, spec.rows)
-        # Forecasts that are still to come true, the next one first.
-        self._ahead = np.full((manifest.forecaster.horizon, 3, n), np.nan)
-        self._rows = 0
         self._begin(manifest)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("forecaster", self._forecaster)
+        yield from below("read", self._read)
+        yield from below("present", self._present)
+
+    @property
+    def invalid(self) -> int:
+        """Readings that were there but could not be used, so far."""
+        return self._state.invalid
 
     def learn(self, allowed: BoolArray) -> None:
         """Take in the row last scored and look ahead.
@@ -100,45 +120,49 @@ class TrainedDetector:
         allowed
             bool[n_channels]; a channel that is not allowed keeps what was learned of the size of its residual.
         """
+        state = self._state
         self._follow_residual(allowed & self._valid, 1.0 / _RESIDUAL_ROWS)
-        z = compress((self._scaled - self._centre) / self._spread)
-        self._ahead[:-1] = self._ahead[1:]
-        self._ahead[-1] = self._centre + self._spread * expand(self._forecast(z))
-        self._outlook = self._ahead[0].copy()
+        z = compress((state.scaled - state.centre) / self._spread)
+        state.ahead[:-1] = state.ahead[1:]
+        state.ahead[-1] = state.centre + self._spread * expand(self._forecast(z))
+        state.outlook = state.ahead[0].copy()
 
     def restart(self, which: BoolArray) -> None:
         """Move the centre of the chosen channels to the middle of their newest window."""
-        newest = self._read.view()[which, -min(self._rows, self._read.capacity) :]
-        self._centre[which] = np.median(newest, axis=1)
+        state = self._state
+        newest = self._read.view()[which, -min(state.rows, self._read.capacity) :]
+        state.centre[which] = np.median(newest, axis=1)
 
     def score(self, frame: Frame) -> Scores:
         """Hold a row against what was expected of it."""
+        state = self._state
         scaled, valid = self.scale.apply(frame.values)
         self._wall = frame.wall
         self._valid = valid
         self._all_valid = np.count_nonzero(valid) == valid.size
         if not self._all_valid:
-            self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
-            scaled = np.where(valid, scaled, self._scaled)
-        self._scaled = scaled
+            state.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
+            scaled = np.where(valid, scaled, state.scaled)
+        state.scaled = scaled
         errors = np.full((2, scaled.size), np.nan)
-        np.subtract(scaled, self._outlook[0], out=errors[0])
+        np.subtract(scaled, state.outlook[0], out=errors[0])
         if not self._all_valid:
             errors[0, ~valid] = np.nan
         self._residual = np.abs(errors[0])
         self._look_back(errors[1])
-        return Scores(self._outlook, errors)
+        return Scores(state.outlook, errors)
 
     def relative_residual(self) -> Float64Array:
         """Forecast error of the row last scored over its usual size, float64[n_channels] ≥ 0; 0 where missing."""
-        relative: Float64Array = np.fmax(self._residual / self._usual_residual, 0.0)
+        relative: Float64Array = np.fmax(self._residual / self._state.usual_residual, 0.0)
         return relative
 
     def _follow_residual(self, learn: BoolArray, rate: Float64Array | float) -> None:
         """Learn the usual size of the forecast error."""
+        state = self._state
         size = np.maximum(self._residual, self._residual_floor)
-        step = rate * (size - self._usual_residual)
-        np.add(self._usual_residual, step, out=self._usual_residual, where=learn & np.isfinite(step))
+        step = rate * (size - state.usual_residual)
+        np.add(state.usual_residual, step, out=state.usual_residual, where=learn & np.isfinite(step))
 
     def in_units(self, scaled: Float64Array) -> Float64Array:
         """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
@@ -151,10 +175,11 @@ class TrainedDetector:
 
     def _begin(self, manifest: Manifest) -> None:
         """Take the usual size of a residual from training."""
+        state = self._state
         start = manifest.start
         if start is not None:
             usual = np.mean(np.abs(np.array(start.forecast_error)), axis=1)
-            self._usual_residual[self._places] = np.maximum(usual, self._residual_floor[self._places])
+            state.usual_residual[self._places] = np.maximum(usual, self._residual_floor[self._places])
 
     def _forecast(self, z: Float64Array) -> Float64Array:
         """Advance by one row; median and quantiles on the compressed scale, float64[3, n_channels]."""
@@ -164,7 +189,7 @@ class TrainedDetector:
             features = np.concatenate((z[self._places], clock), dtype=np.float32)[None]
         else:
             features = np.column_stack((z, np.broadcast_to(clock, (z.size, clock.size)))).astype(np.float32)
-        forecast, network.h, network.c = network.step(features)
+        forecast = network.advance(features)
         offsets = np.empty((3, z.size))
         if self._joint:
             offsets[:, self._places] = forecast.reshape(3, -1)
@@ -175,15 +200,16 @@ class TrainedDetector:
 
     def _look_back(self, error: Float64Array) -> None:
         """Judge with the newest row in the window."""
-        self._read.push(self._scaled)
+        state = self._state
+        self._read.push(state.scaled)
         self._present.push(self._valid.astype(np.float32))
-        self._rows += 1
+        state.rows += 1
         spec = self._spec
-        if self._rows < spec.rows or self._rows % spec.stride:
+        if state.rows < spec.rows or state.rows % spec.stride:
             return
-        n = self._scaled.size
+        n = state.scaled.size
         points = self._read.view().reshape(n, spec.window, spec.block).mean(axis=2, dtype=np.float64)
-        compressed = compress((points - self._centre[:, None]) / self._spread[:, None])
+        compressed = compress((points - state.centre[:, None]) / self._spread[:, None])
         offset = compressed.mean(axis=1, keepdims=True) if spec.centred else np.zeros((n, 1))
         shown = compressed - offset
         if self._joint:

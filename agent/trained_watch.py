@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from agent.persistent_state import CHANNEL, Part, State, array, below, number
 from agent.ratio import node_state
 from agent.threshold import make_threshold
 from agent.trained import TrainedDetector
@@ -13,7 +14,7 @@ from agent.types import Verdict
 from agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.bundle import Bundle, Start
     from agent.config import AlertsConfig, DetectionConfig
@@ -27,6 +28,21 @@ _MIN_RECONSTRUCTIONS = 12
 _UNCONFIRMED = 0.99
 # Errors from training that the thresholds learn at most before the first reading.
 _START_ROWS = 512
+
+
+class TrainedWatchState(State):
+    """Fields of a `TrainedWatch` that outlive a restart."""
+
+    seen: Float64Array = array("readings", CHANNEL)
+    anomalous: BoolArray = array("flag", CHANNEL, dtype=bool)
+    excursion: Float64Array = array("rows", CHANNEL)
+    # Whether any channel is on an excursion, and whether any was looked at too seldom yet to be judged by that.
+    excursions: bool = number("flag", initial=False)
+    few_looks: bool = number("flag", initial=True)
+    last_look: Float64Array = array("limits", CHANNEL)
+    reconstruction_strength: Float64Array = array("limits", CHANNEL)
+    # Of an excursion that the autoencoder confirmed, its first error; NaN otherwise.
+    onset: Float64Array = array("spreads", CHANNEL, initial=np.nan)
 
 
 class TrainedWatch(Watch):
@@ -58,7 +74,7 @@ class TrainedWatch(Watch):
         alerts: AlertsConfig,
         interval_s: float,
     ) -> None:
-        super().__init__(channels, alerts, interval_s)
+        super().__init__(alerts, interval_s)
         n = len(channels)
         self._n = n
         self._sensitivity = np.array([channel.sensitivity for channel in channels])
@@ -68,16 +84,9 @@ class TrainedWatch(Watch):
             detection.threshold, np.concatenate((effect, effect)), max(detection.memory_s / interval_s, 2.0)
         )
         self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
-        self._anomalous = np.zeros(n, bool)
+        self._state = TrainedWatchState(channel=n)
         self._none = np.zeros(n, bool)
         self._all = np.ones(n, bool)
-        self._excursion = np.zeros(n)
-        self._excursions = False
-        self._few_looks = True
-        self._last_look = np.zeros(n)
-        self._reconstruction_strength = np.zeros(n)
-        # Of an excursion that the autoencoder confirmed, its first error; NaN otherwise.
-        self._onset = np.full(n, np.nan)
         if bundle.manifest.start is not None:
             names = list(bundle.manifest.channels)
             self._start_from(bundle.manifest.start, [names.index(channel.name) for channel in channels])
@@ -87,23 +96,30 @@ class TrainedWatch(Watch):
         """Readings that were there but could not be used, so far."""
         return self.detector.invalid
 
+    def states(self) -> Iterator[Part]:
+        """See `Watch.states`."""
+        yield Part("", self._state)
+        yield from below("networks", self.detector)
+        yield from below("threshold", self._threshold)
+
     def step(self, frame: Frame) -> Verdict:
         """See `Watch.step`."""
+        kept = self._state
         n = self._n
         scores = self.detector.score(frame)
         valid = self.detector.valid
-        self._seen = self._seen + valid
+        kept.seen = kept.seen + valid
         errors = scores.errors.reshape(-1)  # one lane a channel and head
         lower, upper = self._threshold.limits()
-        ready = self._seen > self._learning_rows
+        ready = kept.seen > self._learning_rows
         strength = self._strength(errors, lower, upper) * (ready & valid) * self._sensitivity
 
         anomalous = strength >= 1.0
         accepted = self._none
-        if self._excursions or np.count_nonzero(anomalous):
+        if kept.excursions or np.count_nonzero(anomalous):
             accepted = self._accept(anomalous, valid)
             if accepted.any():
-                strength[accepted] = self._last_look[accepted] = self._reconstruction_strength[accepted] = 0.0
+                strength[accepted] = kept.last_look[accepted] = kept.reconstruction_strength[accepted] = 0.0
                 anomalous = anomalous & ~accepted
 
         state = self.detector.relative_residual() * ready
@@ -116,7 +132,7 @@ class TrainedWatch(Watch):
             held=strength,
             anomalous=anomalous,
             accepted=accepted,
-            seen=self._seen,
+            seen=kept.seen,
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
             state=state,
@@ -135,36 +151,38 @@ class TrainedWatch(Watch):
         for _ in range(max(1, min(start.rows, _START_ROWS) // len(outermost))):
             for column in outermost:
                 self._threshold.learn(table[:, column], everywhere)
-        self._seen += start.rows
+        self._state.seen += start.rows
 
     def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
         """Error over limit, the larger of both heads; float64[n_channels]."""
+        state = self._state
         n = self._n
         # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
         ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
         looked = np.isfinite(errors[n:])
-        if self._few_looks:
+        if state.few_looks:
             enough = self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS
             looked &= enough
-            self._few_looks = not enough.all()
+            state.few_looks = not enough.all()
         if np.count_nonzero(looked):
             # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
-            both = np.minimum(ratio[n:], self._last_look)
-            np.copyto(self._reconstruction_strength, both, where=looked)
-            np.copyto(self._last_look, ratio[n:], where=looked)
+            both = np.minimum(ratio[n:], state.last_look)
+            np.copyto(state.reconstruction_strength, both, where=looked)
+            np.copyto(state.last_look, ratio[n:], where=looked)
         # What is yet to be confirmed counts as nearly at the limit, never as beyond it.
-        unconfirmed = np.minimum(self._last_look, _UNCONFIRMED)
-        strength: Float64Array = np.maximum(np.maximum(ratio[:n], self._reconstruction_strength), unconfirmed)
+        unconfirmed = np.minimum(state.last_look, _UNCONFIRMED)
+        strength: Float64Array = np.maximum(np.maximum(ratio[:n], state.reconstruction_strength), unconfirmed)
         return strength
 
     def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
         """Channels that have been anomalous for so long that they start anew from their recent rows."""
-        self._excursion = np.maximum(self._excursion + np.where(anomalous, 1.0, -1.0) * valid, 0.0)
-        accepted = self._excursion >= self._accept_rows
+        state = self._state
+        state.excursion = np.maximum(state.excursion + np.where(anomalous, 1.0, -1.0) * valid, 0.0)
+        accepted = state.excursion >= self._accept_rows
         if accepted.any():
             self.detector.restart(accepted)
-            self._excursion[accepted] = 0.0
-        self._excursions = bool(self._excursion.any())
+            state.excursion[accepted] = 0.0
+        state.excursions = bool(state.excursion.any())
         return accepted
 
     def _learn(self, errors: Float64Array, anomalous: BoolArray, accepted: BoolArray) -> None:
@@ -172,11 +190,11 @@ class TrainedWatch(Watch):
         allowed = self._all
         if np.count_nonzero(anomalous) or accepted is not self._none:
             allowed = ~(anomalous | accepted)
-            lanes &= np.tile(allowed | (anomalous & ~self._anomalous), 2)
+            lanes &= np.tile(allowed | (anomalous & ~self._state.anomalous), 2)
         self._defer(errors, lanes, anomalous)
         self._threshold.learn(errors, lanes)
         self.detector.learn(allowed)
-        self._anomalous = anomalous
+        self._state.anomalous = anomalous
 
     def _defer(self, errors: Float64Array, lanes: BoolArray, anomalous: BoolArray) -> None:
         """Keep limits of the autoencoder's error that come from training until an excursion is over.
@@ -184,12 +202,13 @@ class TrainedWatch(Watch):
         A look that goes beyond them is not learned: it is confirmed by the next, or it was a single odd one. What was
         confirmed widens them when it has ended, by its onset.
         """
+        state = self._state
         n = self._n
-        lanes[n:] &= self._last_look < 1.0
-        began = anomalous & ~self._anomalous
-        np.copyto(self._onset, errors[n:], where=began & (self._reconstruction_strength >= 1.0))
-        ended = self._anomalous & ~anomalous & np.isfinite(self._onset)
+        lanes[n:] &= state.last_look < 1.0
+        began = anomalous & ~state.anomalous
+        np.copyto(state.onset, errors[n:], where=began & (state.reconstruction_strength >= 1.0))
+        ended = state.anomalous & ~anomalous & np.isfinite(state.onset)
         if ended.any():
-            onset = np.concatenate((np.zeros(n), np.nan_to_num(self._onset)))
+            onset = np.concatenate((np.zeros(n), np.nan_to_num(state.onset)))
             self._threshold.learn(onset, np.concatenate((self._none, ended)))
-            self._onset[ended] = np.nan
+            state.onset[ended] = np.nan

@@ -6,7 +6,6 @@ every scale, as the root of the sum of their squares. *Ratio* tells the state: d
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from agent.excursion import LEVEL, PATTERN, READINGS, Excursions
 from agent.features import NORMALISATION_ROWS, Scale
 from agent.flatline import FlatLine
-from agent.lanes import by_kind, put_lanes
+from agent.persistent_state import CHANNEL, Part, State, array, below, lanes, number
 from agent.ratio import Ratio, node_state
 from agent.relation import Estrangement
 from agent.stage import Kind, Stage, blocks_a_day
@@ -24,7 +23,7 @@ from agent.types import Verdict
 from agent.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.config import AlertsConfig, DetectionConfig
     from agent.networks import Networks
@@ -35,6 +34,8 @@ __all__ = ["SCALES", "UniversalWatch", "kinds_at"]
 
 #: Blocks of each scale, in blocks of the finest: at five seconds these are one minute, two and four.
 SCALES = (1, 12, 24, 48)
+# A channel that deviates by less than the smallest effect that matters, divided by this, is as good as still.
+_STILL = 10.0
 _COARSE_MEMORY = NORMALISATION_ROWS // 2
 # Blocks of a coarse scale that have to be seen before it says anything; of the finest the silent time decides.
 _FEWEST_BLOCKS = 8.0
@@ -57,31 +58,72 @@ _THIN = 4
 _LEVEL_SCALE = 24
 
 
+class _ScoredState(State):
+    """Fields of a scored stage that outlive a restart."""
+
+    errors: Float64Array = array("channel's scale", "kind", CHANNEL, initial=np.nan)
+    # Of the newest block.
+    ratio: Float64Array = array("usual sizes", CHANNEL)
+
+
 class _Scored:
     """A stage with its threshold, and how large its forecast errors are against their usual size."""
 
     def __init__(self, stage: Stage, threshold: Threshold, n: int, memory: float) -> None:
         self.stage = stage
         self.threshold = threshold
-        self.errors = np.full((len(stage.kinds), n), np.nan)
         self.usual = Ratio(n, memory)
-        #: float64[n], of the newest block.
-        self.ratio = np.zeros(n)
+        self._state = _ScoredState(kind=len(stage.kinds), channel=n)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+        yield from below("time_scale", self.stage)
+        yield from below("threshold", self.threshold)
+        yield from below("usual", self.usual)
+
+    def reset(self, channels: IntArray, effect: Float64Array) -> None:
+        """Forget these channels, int64[m]; float64[m] is the smallest effect of those that come instead."""
+        kinds = len(self.stage.kinds)
+        self.threshold.reset(lanes(channels, self.ratio.size, kinds), np.tile(effect, kinds))
+        self.stage.reset(channels, effect / _STILL)
+        self._state.reset(channels)
+        self.usual.reset(channels)
+
+    @property
+    def errors(self) -> Float64Array:
+        """Each kind of error of the newest block, float64[kinds, n]; NaN where nothing can be said."""
+        return self._state.errors
+
+    @property
+    def ratio(self) -> Float64Array:
+        """Forecast error of the newest block over its usual size, float64[n]."""
+        return self._state.ratio
 
     def judge(self, floor: Float64Array) -> Float64Array:
         """Strength of each kind of error of the newest block, float64[kinds, n]."""
-        self.errors = self.stage.errors()
-        strength = self.threshold.strength(self.errors.ravel()).reshape(self.errors.shape)
-        self.ratio = self.usual.of(np.abs(self.errors[0]), floor)
-        known = self.threshold.count.reshape(self.errors.shape) >= _FEWEST_BLOCKS
+        state = self._state
+        state.errors = self.stage.errors()
+        strength = self.threshold.strength(state.errors.ravel()).reshape(state.errors.shape)
+        state.ratio = self.usual.of(np.abs(state.errors[0]), floor)
+        known = self.threshold.count.reshape(state.errors.shape) >= _FEWEST_BLOCKS
         return np.minimum(strength, _LOUDEST) * known
 
     def learn(self, allowed: BoolArray, held: BoolArray, floor: Float64Array) -> None:
         """Let limits learn from all channels that are not held, and everything else from those allowed."""
-        self.threshold.learn(self.errors.ravel(), (np.isfinite(self.errors) & ~held).ravel())
-        size = np.abs(self.errors[0])
+        state = self._state
+        self.threshold.learn(state.errors.ravel(), (np.isfinite(state.errors) & ~held).ravel())
+        size = np.abs(state.errors[0])
         self.usual.learn(size, np.isfinite(size) & allowed, floor)
         self.stage.learn(allowed)
+
+
+class _OnsetsState(State):
+    """Fields of `_Onsets` that outlive a restart."""
+
+    beyond: BoolArray = array("flag", CHANNEL, dtype=bool)
+    new: BoolArray = array("flag", CHANNEL, dtype=bool)
+    next_learned: Float64Array = array("rows", CHANNEL)
 
 
 class _Onsets:
@@ -97,21 +139,50 @@ class _Onsets:
 
     def __init__(self, n: int, between_rows: float) -> None:
         self._between_rows = between_rows
-        self._beyond = np.zeros(n, bool)
-        self._new = np.zeros(n, bool)
-        self._next_learned = np.zeros(n)
+        self._state = _OnsetsState(channel=n)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
 
     def see(self, beyond: BoolArray) -> None:
         """Take in where the newest blocks are beyond the limits, bool[n]."""
-        self._new = beyond & ~self._beyond
-        self._beyond = beyond
+        state = self._state
+        state.new = beyond & ~state.beyond
+        state.beyond = beyond
 
     def ignored(self, row: int, passing: BoolArray) -> BoolArray:
         """Of the beginnings those that are not learned, bool[n]; none of these are where one is passing anyway."""
-        new = self._new & ~passing
-        ignored = new & (row < self._next_learned)
-        self._next_learned = np.where(new & ~ignored, row + self._between_rows, self._next_learned)
+        state = self._state
+        new = state.new & ~passing
+        ignored = new & (row < state.next_learned)
+        state.next_learned = np.where(new & ~ignored, row + self._between_rows, state.next_learned)
         return ignored
+
+
+class UniversalWatchState(State):
+    """Fields of a `UniversalWatch` that outlive a restart."""
+
+    seen: Float64Array = array("readings", CHANNEL)
+    row: int = number("rows, those that were skipped included", initial=0)
+    # Rows that were skipped and did not make up a block yet.
+    skipped: int = number("rows", initial=0)
+    # Sum and number of the valid readings of the block that is not complete yet.
+    total: Float64Array = array("channel's scale", CHANNEL)
+    present: Float64Array = array("readings", CHANNEL)
+    node_state: float = number("0..1", initial=0.0)
+    # What kinds of error say of the newest block.
+    told: Float64Array = array("limits", 3, CHANNEL)
+    silent_until: Float64Array = array("rows", CHANNEL)
+    # Strength of the alarm that the silence is due to.
+    alarm: Float64Array = array("limits", CHANNEL)
+    # Limits of the forecast error; of a channel on an excursion, those that it has left.
+    shown: Float64Array = array("channel's scale", 2, CHANNEL)
+    invalid: int = number("readings that were there but could not be used", initial=0)
 
 
 class UniversalWatch(Watch):
@@ -153,19 +224,9 @@ class UniversalWatch(Watch):
         sparing: bool = False,
         related: bool | None = None,
     ) -> None:
-        super().__init__(channels, alerts, interval_s)
+        super().__init__(alerts, interval_s)
         n = len(channels)
         related = (detection.relations and n > 1 and not sparing) if related is None else related
-        self._channels = list(channels)
-        self._alike = partial(
-            UniversalWatch,
-            networks=networks,
-            detection=detection,
-            alerts=alerts,
-            interval_s=interval_s,
-            sparing=sparing,
-            related=related,
-        )
         self.scale = Scale(channels)
         self._minimum = np.array([c.minimum for c in channels])
         self._maximum = np.array([c.maximum for c in channels])
@@ -178,7 +239,7 @@ class UniversalWatch(Watch):
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
             stage = Stage(
                 networks,
-                effect / 10.0,  # a tenth of the smallest effect that matters is as good as still
+                effect / _STILL,
                 scale=scale,
                 block_s=block_s,
                 memory=memory,
@@ -195,15 +256,8 @@ class UniversalWatch(Watch):
         self._head = StateHead(n, networks.manifest.forecaster.units + 1, len(SCALES), sparing=sparing)
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._held_rows = _HELD_S / interval_s
-        self._row = phase
-        # Rows that were skipped and did not make up a block yet.
-        self._skipped = 0
-        # Sum and number of the valid readings of the block that is not complete yet.
-        self._total = np.zeros(n)
-        self._present = np.zeros(n)
-        self._node_state = 0.0
-        # What kinds of error say of this row.
-        self._told = np.zeros((3, n))
+        self._state = UniversalWatchState(channel=n)
+        self._state.row = phase
         self._no, self._nowhere = np.zeros(n), np.zeros(n, bool)
         between_s = _BETWEEN_ONSETS_S if self._rows * interval_s < _MINUTE_S else 0.0
         self._onsets = _Onsets(n, between_s / interval_s)
@@ -215,23 +269,34 @@ class UniversalWatch(Watch):
             confirm_s=alerts.confirm_s,
             accept_after_s=detection.accept_after_s,
         )
-        self._silent_until = np.zeros(n)
-        # Strength of the alarm that the silence is due to.
-        self._alarm = np.zeros(n)
-        # Limits of the forecast error, float64[2, n]; of a channel on an excursion, those that it has left.
-        self._shown = self._limits()
-        #: Readings that were there but could not be used, so far.
-        self.invalid = 0
+        self._state.shown = self._limits()
+
+    @property
+    def invalid(self) -> int:  # type: ignore[override]
+        """Readings that were there but could not be used, so far."""
+        return self._state.invalid
+
+    def states(self) -> Iterator[Part]:
+        """See `Watch.states`."""
+        yield Part("", self._state)
+        for scale, scored in zip(SCALES, self._stages, strict=True):
+            yield from below(f"scale_{scale}", scored)
+        yield from below("state_score", self._head)
+        yield from below("flat_line", self._flat_line)
+        yield from below("onsets", self._onsets)
+        yield from below("estrangement", self._estrangement)
+        yield from below("excursions", self._excursions)
 
     def step(self, frame: Frame) -> Verdict:
         """See `Watch.step`."""
+        state = self._state
         scaled, valid = self.scale.apply(frame.values)
         if np.count_nonzero(valid) < valid.size:
-            self.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
-        self._seen = self._seen + valid
-        self._row += 1
-        ready = self._seen > self._learning_rows
-        finest, limits = self._stages[0], self._shown
+            state.invalid += int(np.count_nonzero(~valid & ~np.isnan(frame.values)))
+        state.seen = state.seen + valid
+        state.row += 1
+        ready = state.seen > self._learning_rows
+        finest, limits = self._stages[0], state.shown
         outlook = finest.stage.outlook
         due = self._gather(scaled, valid)
         strength = self._judge(due, ready) if due else self._no
@@ -241,7 +306,7 @@ class UniversalWatch(Watch):
             stuck = np.minimum(stuck * self._sensitivity, _LOUDEST) * ready
             loud = np.maximum(strength, stuck)
         excursions, values = self._excursions, finest.stage.values
-        began = self._nowhere if loud is self._no else excursions.begin(loud, self._told, values)
+        began = self._nowhere if loud is self._no else excursions.begin(loud, state.told, values)
         before = excursions.strange
         accepted = self._nowhere
         if np.count_nonzero(excursions.on):
@@ -251,8 +316,8 @@ class UniversalWatch(Watch):
             # The onset counts, and what lasts; else a short anomaly would teach its size at every block.
             strange = excursions.strange
             passing = before & strange & (excursions.lasted < self._held_rows)
-            self._learn(due, ~strange, passing | self._onsets.ignored(self._row, passing))
-            self._node_state = node_state(self._head.state[ready])
+            self._learn(due, ~strange, passing | self._onsets.ignored(state.row, passing))
+            state.node_state = node_state(self._head.state[ready])
         return Verdict(
             value=frame.values,
             outlook=outlook,
@@ -262,72 +327,83 @@ class UniversalWatch(Watch):
             held=self._held(),
             anomalous=excursions.anomalous,
             accepted=accepted,
-            seen=self._seen,
+            seen=state.seen,
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
             state=self._head.state * ready,
-            state_score=self._node_state,
+            state_score=state.node_state,
             errors=finest.errors[:2],
             courses=self._excursions.courses(),
         )
 
     def rest(self) -> Verdict:
         """What is so between two rows: an anomaly lasts, and nothing is new."""
+        state = self._state
         n = self._no.size
         return Verdict(
             value=np.full(n, np.nan, np.float32),
             outlook=self._stages[0].stage.outlook,
-            limits=(self._shown[0], self._shown[1]),
+            limits=(state.shown[0], state.shown[1]),
             in_units=self.in_units,
             strength=self._no,
             held=self._held(),
             anomalous=self._excursions.anomalous,
             accepted=self._nowhere,
-            seen=self._seen,
+            seen=state.seen,
             learning_rows=self._learning_rows,
             provisional_rows=self._provisional_rows,
-            state=self._head.state * (self._seen > self._learning_rows),
-            state_score=self._node_state,
+            state=self._head.state * (state.seen > self._learning_rows),
+            state_score=state.node_state,
             errors=np.full((2, n), np.nan),
             courses=self._excursions.courses(),
         )
 
     def skip(self, rows: int) -> None:
         """See `Watch.skip`: days stay days; a block that is not complete waits for the rest of its rows."""
-        blocks, self._skipped = divmod(self._skipped + rows, self._rows)
-        before = self._row // self._rows
-        self._row += blocks * self._rows
+        state = self._state
+        blocks, state.skipped = divmod(state.skipped + rows, self._rows)
+        before = state.row // self._rows
+        state.row += blocks * self._rows
         for scale, scored in zip(SCALES, self._stages, strict=True):
             scored.stage.skip((before + blocks) // scale - before // scale)
 
     def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
-        """See `Watch.replace`: their part becomes that of a watch that has seen nothing."""
-        for kind, those in by_kind(places, channels).items():
-            put_lanes(self, len(self._channels), self._alike([kind]), those)
-        for place, channel in zip(places.tolist(), channels, strict=True):
-            self._channels[place] = channel
+        """See `Watch.replace`."""
+        self.scale.replace(places, channels)
+        self._minimum[places] = [c.minimum for c in channels]
+        self._maximum[places] = [c.maximum for c in channels]
+        self._sensitivity[places] = [c.sensitivity for c in channels]
+        effect = self.scale.effect[places]
+        for scored in self._stages:
+            scored.reset(places, effect)
+        for part in (self._state, self._head, self._flat_line, self._onsets, self._estrangement):
+            part.reset(places)
+        self._excursions.reset(places, effect / 2.0)
+        self._state.shown[:, places] = self._limits()[:, places]
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[_Scored]:
         """Take in a row; the stages that have a block complete with it."""
-        self._total += scaled  # 0 where not valid
-        self._present += valid
-        if self._row % self._rows:
+        state = self._state
+        state.total += scaled  # 0 where not valid
+        state.present += valid
+        if state.row % self._rows:
             return []
-        due = [scored for scored in self._stages if scored.stage.push(self._total, self._present)]
-        self._total[:] = 0.0
-        self._present[:] = 0.0
+        due = [scored for scored in self._stages if scored.stage.push(state.total, state.present)]
+        state.total[:] = 0.0
+        state.present[:] = 0.0
         return due
 
     def _judge(self, due: list[_Scored], ready: BoolArray) -> Float64Array:
         """Strength of all that the blocks completed with this row say; 0 in silent times."""
+        state = self._state
         squares = np.zeros_like(self._no)
-        self._told = np.zeros_like(self._told)
+        state.told = np.zeros_like(state.told)
         for scale, scored in zip(SCALES, self._stages, strict=True):
             if scored in due:
                 found = scored.judge(self._head.floor)
                 squares += np.square(found).sum(axis=0)
                 for kind, error, each in zip(scored.stage.kinds, scored.errors, found, strict=True):
-                    told = self._told[_tells(kind, scale)]
+                    told = state.told[_tells(kind, scale)]
                     np.maximum(told, each, out=told)
                     if kind is Kind.RELATION:
                         self._estrangement.follow(error, each)
@@ -335,11 +411,11 @@ class UniversalWatch(Watch):
         self._head.follow(finest.values, finest.valid, finest.usual_change, (scored.ratio for scored in self._stages))
         strength: Float64Array = np.sqrt(squares) * self._sensitivity
         self._onsets.see((strength >= 1.0) & ready)
-        heard = (self._row >= self._silent_until) | (strength >= _BREAKS_SILENCE * self._alarm)
+        heard = (state.row >= state.silent_until) | (strength >= _BREAKS_SILENCE * state.alarm)
         strength *= ready & heard
         beyond = strength >= 1.0
-        self._alarm = np.where(beyond, strength, self._alarm)
-        self._silent_until = np.where(beyond, self._row + _REFRACTORY_BLOCKS * self._rows, self._silent_until)
+        state.alarm = np.where(beyond, strength, state.alarm)
+        state.silent_until = np.where(beyond, state.row + _REFRACTORY_BLOCKS * self._rows, state.silent_until)
         return strength
 
     def _held(self) -> Float64Array:
@@ -348,13 +424,14 @@ class UniversalWatch(Watch):
         return np.where(excursions.anomalous, excursions.strength, 0.0) if np.count_nonzero(excursions.on) else self._no
 
     def _learn(self, due: list[_Scored], allowed: BoolArray, held: BoolArray) -> None:
+        state = self._state
         finest = self._stages[0].stage
         floor = self._head.floor
         for scored in due:
             scored.learn(allowed, held, floor)
         self._head.learn(finest.values, finest.insight(), finest.valid, allowed & finest.valid)
         self._excursions.push(finest.values)
-        self._shown = np.where(self._excursions.on, self._shown, self._limits())
+        state.shown = np.where(self._excursions.on, state.shown, self._limits())
 
     def _limits(self) -> Float64Array:
         limits = np.empty((2, self._no.size))

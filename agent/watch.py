@@ -6,12 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.config import AlertsConfig
+    from agent.persistent_state import Part
     from agent.types import Channel, Frame, IntArray, Verdict
 
 __all__ = ["Watch"]
@@ -21,12 +20,10 @@ _MIN_LEARNING_ROWS = 100
 
 
 class Watch(ABC):
-    """One bundle at work on a fixed set of channels.
+    """One bundle at work on a fixed number of channels.
 
     Parameters
     ----------
-    channels
-        In the order of the frames' values.
     alerts
         The config's section.
     interval_s
@@ -38,10 +35,13 @@ class Watch(ABC):
     #: Readings that were there but could not be used, so far.
     invalid: int
 
-    def __init__(self, channels: Sequence[Channel], alerts: AlertsConfig, interval_s: float) -> None:
+    def __init__(self, alerts: AlertsConfig, interval_s: float) -> None:
         self._learning_rows = max(_MIN_LEARNING_ROWS, math.ceil(alerts.learning_s / interval_s))
         self._provisional_rows = alerts.provisional_s / interval_s
-        self._seen = np.zeros(len(channels))
+
+    @abstractmethod
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
 
     def skip(self, rows: int) -> None:
         """Go on so many rows later; nothing was read in between."""

@@ -43,7 +43,7 @@ def forecast(bundle: Bundle, features: Float32Array) -> Float32Array:
         (n_series, rows, len(bundle.manifest.forecaster.quantiles) * bundle.manifest.lanes), np.float32
     )
     for t in range(rows):
-        forecasts[:, t], network.h, network.c = network.step(np.ascontiguousarray(features[:, t]))
+        forecasts[:, t] = network.advance(np.ascontiguousarray(features[:, t]))
     return forecasts
 
 

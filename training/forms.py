@@ -116,7 +116,7 @@ class Networks:
         for row in features:
             states_h.append(network.h[0])
             states_c.append(network.c[0])
-            _, network.h, network.c = network.step(row[None])
+            network.advance(row[None])
         return {"features": features, "state_h": np.stack(states_h), "state_c": np.stack(states_c)}
 
 
@@ -170,11 +170,7 @@ def compare(
 
 def _forecast(networks: Networks, content: bytes) -> Float32Array:
     network = networks.step_network(content)
-    rows = []
-    for row in networks.features[0, :_COMPARED]:
-        answer, network.h, network.c = network.step(row[None])
-        rows.append(answer[0])
-    return np.stack(rows)
+    return np.stack([network.advance(row[None])[0] for row in networks.features[0, :_COMPARED]])
 
 
 def _reconstruct(networks: Networks, content: bytes) -> Float32Array:

@@ -21,8 +21,7 @@ rng = np.random.default_rng(0)
 network = loaded.forecaster(4)
 forecasts = []
 for row in rng.normal(0, 1.5, (300, 4, loaded.manifest.width)).astype(np.float32):
-    forecast, network.h, network.c = network.step(row)
-    forecasts.append(forecast.tolist())
+    forecasts.append(network.advance(row).tolist())
 autoencoder = loaded.autoencoder(2)
 windows = rng.normal(0, 1.5, (60, 2, loaded.manifest.autoencoder.window)).astype(np.float32)
 json.dump([runtime_name(), forecasts, [autoencoder.reconstruct(w).tolist() for w in windows]], sys.stdout)

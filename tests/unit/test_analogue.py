@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from agent.analogue import MEMORY, Analogue
-from agent.lanes import put_lanes
 
 if TYPE_CHECKING:
     from agent.types import Float64Array
@@ -92,7 +91,7 @@ def test_a_lane_that_is_new_begins_anew() -> None:
     rng = np.random.default_rng(2)
     several, fresh = Analogue(2), Analogue(1)
     run(several, rng.normal(0, 1, (MEMORY + 77, 2)))
-    put_lanes(several, 2, Analogue(1), np.array([1]))
+    several.reset(np.array([1]))
     rows = rng.normal(50, 1, (400, 1))
     for mine, same in zip(run(several, np.hstack([rows, rows])), run(fresh, rows), strict=True):
         np.testing.assert_array_equal(mine[:, 1], same[:, 0])
@@ -110,7 +109,7 @@ def test_numbers_of_every_size_are_borne() -> None:
 def test_what_stands_still_does_not_fade_into_numbers_that_are_slow_to_reckon_with() -> None:
     analogue = Analogue(1)
     run(analogue, np.concatenate((np.ones(50), np.zeros(4000)))[:, None])
-    assert analogue._squares.min() > np.finfo(np.float32).tiny
+    assert analogue._state.squares.min() > np.finfo(np.float32).tiny
 
 
 def test_unused_it_says_and_keeps_nothing() -> None:

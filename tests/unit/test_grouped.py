@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent import grouped, monitor, snapshot
+from agent import grouped, monitor
 from agent.config import AlertsConfig, DetectionConfig
 from agent.grouped import GroupedWatch
 from agent.monitor import Monitor
 from agent.networks import Networks
 from agent.types import Channel, Frame
 from agent.universal import UniversalWatch
+from tests.support.restart import carry_over
 
 if TYPE_CHECKING:
     from agent.bundle import Bundle
@@ -90,7 +91,7 @@ def test_what_groups_learned_goes_on_after_a_restart(default_bundle: Bundle, sma
     expected = judged(uncut, values)
     first, second = (Monitor(names, default_bundle, DETECTION, ALERTS, 1.0) for _ in range(2))
     judged(first, values[:200])
-    snapshot.put_back(second, snapshot.unpack(snapshot.pack(snapshot.capture(first))))
+    carry_over(first, second)
     for row in range(200, ROWS):
         verdict = second.step(Frame(row, 0, float(row), values[row]))
         np.testing.assert_array_equal(verdict.strength, expected[row].strength)

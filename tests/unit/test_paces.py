@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent import snapshot
 from agent.clock import ManualClock, SystemClock
 from agent.config import AlertsConfig, DerivedConfig, DetectionConfig
 from agent.grouped import GroupedWatch
@@ -19,6 +18,7 @@ from agent.networks import Networks
 from agent.sampler import Sampler
 from agent.types import Channel, Frame
 from agent.universal import UniversalWatch
+from tests.support.restart import carry_over
 from tests.unit.test_incidents import verdict
 from tests.unit.test_sampler import Fake
 
@@ -181,7 +181,7 @@ class TestWatch:
         for frame in frames[:803]:
             first.step(frame)
         second = made()
-        snapshot.put_back(second, snapshot.unpack(snapshot.pack(snapshot.capture(first))))
+        carry_over(first, second)
         for frame, verdict_ in zip(frames[803:], expected[803:], strict=True):
             now = second.step(frame)
             np.testing.assert_array_equal(now.strength, verdict_.strength)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent.config import AlertsConfig, DetectionConfig
-from agent.lanes import put_lanes
 from agent.monitor import Monitor
 from agent.relation import Estrangement, Relation
 from agent.types import Channel, Frame
@@ -129,7 +128,7 @@ def test_a_channel_that_is_new_means_nothing_to_the_others_until_it_is_known() -
     relation = Relation(3)
     for row in rows[:500]:
         relation.learn(row, all_of_them)
-    put_lanes(relation, 3, Relation(1), np.array([2]))
+    relation.reset(np.array([2]))
     one, other = (relation.unexpected(np.array([1.0, 0.5, last])) for last in (0.0, 5.0))
     assert one[:2].tolist() == other[:2].tolist()
     assert np.isnan(one[2])

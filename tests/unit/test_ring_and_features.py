@@ -56,9 +56,11 @@ def test_a_channel_that_does_not_learn_keeps_its_statistics() -> None:
     rng = np.random.default_rng(0)
     for row in rng.normal(5, 1, (50, 2)):
         normaliser.update(row, np.array([True, True]))
-    before = [array.copy() for array in (normaliser.centre, normaliser.deviation, normaliser.change, normaliser.last)]
+    before = [
+        array.copy() for array in (normaliser.centre, normaliser.deviation, normaliser.change, normaliser._state.last)
+    ]
     normaliser.update(np.array([1e6, 1e6]), np.array([True, False]))
-    after = (normaliser.centre, normaliser.deviation, normaliser.change, normaliser.last)
+    after = (normaliser.centre, normaliser.deviation, normaliser.change, normaliser._state.last)
     assert all(old[1] == new[1] and old[0] != new[0] for old, new in zip(before, after, strict=True))
 
 

@@ -20,7 +20,8 @@ from agent.config import (
 from agent.continuity import Continuity, identity
 from agent.incidents import Incidents
 from agent.monitor import Monitor
-from agent.snapshot import FORMAT, Moment, Saved, Unusable
+from agent.persistent_state import Unusable, pack, unpack
+from agent.snapshot import FORMAT, Moment, Saved
 from agent.types import Alert, Channel, Frame
 from tests.conftest import THRESHOLDS
 
@@ -292,7 +293,7 @@ def amid_an_incident(tmp_path_factory: pytest.TempPathFactory, default_bundle: B
         run.step(seq, row)
     run.continuity.take(run.monitor, run.incidents, len(data) - 1, whole=True)
     saved, content = snapshot.read(folder / "whole.snapshot")
-    return saved, snapshot.pack(content)
+    return saved, pack(content)
 
 
 def of_incidents(content: dict[str, Any], change: Any) -> None:
@@ -306,42 +307,53 @@ def of_channel_seven(incident: Any) -> dict[str, Any]:
     return {name: {channel + 7: value for channel, value in incident[name].items()} for name in maps}
 
 
-def of_arrays(content: dict[str, Any], **changes: Any) -> None:
+def of_records(content: dict[str, Any], **changes: Any) -> None:
     def change(state: Any) -> None:
-        state["arrays"] = snapshot.pack(snapshot.unpack(state["arrays"]) | changes)
+        records = unpack(state["arrays"])
+        records["incidents"] |= changes
+        state["arrays"] = pack(records)
 
     of_incidents(content, change)
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda content: content.update(incidents="text"),
-        lambda content: content.update(incidents=5),
-        lambda content: content.update(incidents=b"\x91" * 3000),
-        lambda content: content.update(silences={"a": "long"}),
-        lambda content: content.update(monitor=[]),
-        lambda content: content["monitor"].update(step=None),
-        lambda content: content["monitor"].update(invalid=3),
-        lambda content: content["monitor"].update(interval_s=float("nan")),
-        lambda content: content.pop("kinds"),
-        lambda content: of_incidents(content, lambda state: state["open"][0].update(worst={})),
-        lambda content: of_incidents(content, lambda state: state["open"][0].update(kinds={})),
-        lambda content: of_incidents(content, lambda state: state["open"][0].update(started=float("nan"))),
-        lambda content: of_incidents(content, lambda state: state["open"][0].update(opened_seq=2**63)),
-        lambda content: of_incidents(
-            content, lambda state: state["open"][0].update(of_channel_seven(state["open"][0]))
-        ),
-        lambda content: of_arrays(content, _next_seq=2**63),
-        lambda content: of_arrays(content, _next_seq="1"),
-        lambda content: of_arrays(content, _next_seq=-1),
-    ],
-)
+NONSENSE: list[Any] = [
+    lambda content: content.update(incidents="text"),
+    lambda content: content.update(incidents=5),
+    lambda content: content.update(incidents=b"\x91" * 3000),
+    lambda content: content.update(silences={"a": "long"}),
+    lambda content: content.update(names={"a": 1}),
+    lambda content: content.update(parts=[]),
+    lambda content: content["parts"].update({"detectors.0": None}),
+    lambda content: content["parts"].update({"detectors.0": []}),
+    lambda content: content["parts"]["detectors.0"].update(row=None),
+    lambda content: content["parts"]["detectors.0"].update(row=True),
+    lambda content: content["parts"]["detectors.0"].update(row=2**62),
+    lambda content: content["parts"]["detectors.0"].update(version=-1),
+    lambda content: content["parts"]["detectors.0"].update(version="1"),
+    lambda content: content["parts"]["detectors.0"].update(seen=np.zeros(2)),
+    lambda content: content["parts"]["monitor"].update(extra=3),
+    lambda content: content["parts"].pop("kinds"),
+    lambda content: of_incidents(content, lambda state: state["open"][0].update(worst={})),
+    lambda content: of_incidents(content, lambda state: state["open"][0].update(kinds={})),
+    lambda content: of_incidents(content, lambda state: state["open"][0].update(started=float("nan"))),
+    lambda content: of_incidents(content, lambda state: state["open"][0].update(opened_seq=2**63)),
+    lambda content: of_incidents(content, lambda state: state["open"][0].update(of_channel_seven(state["open"][0]))),
+    lambda content: of_incidents(content, lambda state: state.update(version=99)),
+    lambda content: of_incidents(content, lambda state: state.update(version=1)),
+    lambda content: of_incidents(content, lambda state: state.update(arrays=b"")),
+    lambda content: of_records(content, next_seq=2**63),
+    lambda content: of_records(content, next_seq="1"),
+    lambda content: of_records(content, next_seq=-1),
+    lambda content: of_records(content, history=np.zeros((2, 3, 1), bool)),
+]
+
+
+@pytest.mark.parametrize("spoil", NONSENSE)
 def test_nonsense_in_a_whole_snapshot_is_refused_and_stops_nothing(
     tmp_path: Path, default_bundle: Bundle, amid_an_incident: tuple[Saved, bytes], spoil: Any
 ) -> None:
     saved, packed = amid_an_incident
-    content = snapshot.unpack(packed)
+    content = unpack(packed)
     assert msgspec.msgpack.decode(content["incidents"])["open"]
     spoil(content)
     snapshot.write(tmp_path / "whole.snapshot", saved, content)
@@ -405,47 +417,3 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(tmp_path: Path,
         snapshot.write(tmp_path / "s", SAVED, {"x": 2})
     assert snapshot.read(tmp_path / "s")[1] == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
-
-
-class Thing:
-    __module__ = "agent.test"
-
-    _SCRATCH = ("scratch",)
-    of_class = 1
-
-    def __init__(self, **attributes: Any) -> None:
-        vars(self).update(attributes)
-
-    @property
-    def name(self) -> int:
-        return 1
-
-    def method(self) -> None: ...
-
-
-@pytest.mark.parametrize(
-    "kept",
-    [
-        {"unknown": 1},
-        {"array": np.zeros(4)},
-        {"array": np.zeros(3, np.float32)},
-        {"array": 1.0},
-        {"number": "text"},
-        {"number": True},
-        {"part": 1},
-        {"part": {"number": None, "other": 1}},
-        {"parts": [{}]},
-        {"parts": {}},
-        {"number": None},
-        {"name": 1},
-        {"method": None},
-        {"of_class": 1},
-        {"scratch": 1},
-        {5: 1},
-    ],
-)
-def test_what_does_not_fit_is_refused_and_nothing_is_changed(kept: Any) -> None:
-    thing = Thing(first=1, scratch=1, array=np.zeros(3), number=2.0, part=Thing(number=1), parts=[Thing(), Thing()])
-    with pytest.raises(Unusable):
-        snapshot.put_back(thing, {"first": 5, **kept})
-    assert thing.first == 1  # type: ignore[attr-defined]

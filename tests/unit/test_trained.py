@@ -12,7 +12,6 @@ pytest.importorskip("tensorflow", reason="exporting needs the training extra")
 import keras
 
 from agent import bundle as agent_bundle
-from agent import snapshot
 from agent.bundle import AutoencoderSpec, Bundle, FixedScaling, ForecasterSpec, Golden, Manifest, Start
 from agent.config import AlertsConfig, DetectionConfig
 from agent.errors import UserError
@@ -22,6 +21,7 @@ from agent.monitor import Monitor
 from agent.trained import TrainedDetector
 from agent.trained_watch import TrainedWatch
 from agent.types import Channel, Frame
+from tests.support.restart import carry_over
 from training import bundling, export, models
 from training.models import AutoencoderShape, ForecasterShape
 from training.prepare import Prepared, prepare
@@ -262,7 +262,7 @@ def test_the_order_of_channels_changes_no_threshold(trained: Trained) -> None:
     other = TrainedWatch([CHANNELS[k] for k in order], trained.bundle, *settings)
     for ours, theirs in zip(one._threshold.limits(), other._threshold.limits(), strict=True):
         np.testing.assert_array_equal(theirs.reshape(2, 3), ours.reshape(2, 3)[:, order])
-    np.testing.assert_array_equal(other.detector._usual_residual, one.detector._usual_residual[order])
+    np.testing.assert_array_equal(other.detector._state.usual_residual, one.detector._state.usual_residual[order])
 
 
 def test_the_hour_of_the_day_matters(trained: Trained) -> None:
@@ -272,7 +272,7 @@ def test_the_hour_of_the_day_matters(trained: Trained) -> None:
     for frame in frames(values):
         detector.score(msgspec.structs.replace(frame, wall=frame.wall + 43_200.0))
         detector.learn(everyone)
-    at_noon, at_midnight = detector._outlook, run_on(of(trained), values)._outlook
+    at_noon, at_midnight = detector._state.outlook, run_on(of(trained), values)._state.outlook
     assert (np.abs(at_noon - at_midnight) / SPREAD > 1e-3).any()
 
 
@@ -328,7 +328,7 @@ def test_a_trained_watch_goes_on_from_a_snapshot(trained: Trained) -> None:
     for frame in frames[:45]:
         one.step(frame)
     other = TrainedWatch(CHANNELS, trained.bundle, *settings)
-    snapshot.put_back(other, snapshot.unpack(snapshot.pack(snapshot.capture(one))))
+    carry_over(one, other)
     for frame in frames[45:]:
         expected, same = one.step(frame), other.step(frame)
         for name in ("strength", "state", "errors"):
@@ -365,14 +365,14 @@ class TestRestart:
         detector.restart(self.WHICH)
         spec = trained.bundle.manifest.autoencoder
         newest = on_scale(values)[-spec.window * spec.block :, 1]
-        np.testing.assert_allclose(detector._centre, [CENTRE[0], np.median(newest), CENTRE[2]], rtol=1e-6)
+        np.testing.assert_allclose(detector._state.centre, [CENTRE[0], np.median(newest), CENTRE[2]], rtol=1e-6)
 
     def test_before_a_window_is_full_only_what_was_read_counts(self, trained: Trained) -> None:
         values = readings()[:4]
         values[:, 1] += 20.0
         detector = run_on(of(trained), values)
         detector.restart(self.WHICH)
-        assert detector._centre[1] == pytest.approx(np.median(values[:, 1]), rel=1e-6)
+        assert detector._state.centre[1] == pytest.approx(np.median(values[:, 1]), rel=1e-6)
 
 
 class TestStart:

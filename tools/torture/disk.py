@@ -15,7 +15,8 @@ from agent import outbox as outbox_module
 from agent import snapshot
 from agent.errors import EnvironmentFault
 from agent.outbox import Outbox
-from agent.snapshot import FORMAT, Moment, Saved, Unusable
+from agent.persistent_state import Unusable
+from agent.snapshot import FORMAT, Moment, Saved
 from agent.types import Alert
 from tools.torture.specimens import alert
 

@@ -28,9 +28,10 @@ from agent.config import Config, MqttConfig, parse
 from agent.errors import EnvironmentFault, UserError
 from agent.history import History
 from agent.outbox import Outbox
+from agent.persistent_state import Unusable, capture, pack, restore, unpack
 from agent.publisher import Publisher
 from agent.remote import Remote
-from agent.snapshot import FORMAT, Moment, Saved, Unusable
+from agent.snapshot import FORMAT, Moment, Saved
 from agent.sources.arrivals import Arrivals, ArrivalsConfig
 from agent.sources.csv import CsvReader
 from agent.sources.mqtt import TopicConfig, readings
@@ -379,14 +380,14 @@ def _snapshot(folder: Path) -> Check:
             with contextlib.suppress(Unusable):
                 snapshot.read(path)
         with contextlib.suppress(Unusable):
-            snapshot.unpack(data)
+            unpack(data)
 
     return check
 
 
 def _snapshot_seeds() -> list[bytes]:
     content = {"array": np.arange(6.0).reshape(2, 3), "part": {"list": [{"x": 1}], "text": "t", "none": None}}
-    raw = snapshot.pack(content)
+    raw = pack(content)
     header = msgspec.msgpack.encode(_SAVED)
     body = b"EWSNAP\r\n" + struct.pack("<II", len(header), len(raw)) + header + zlib.compress(raw)
     return [raw, body, body + bytes(32)]
@@ -413,15 +414,15 @@ def _learned(folder: Path) -> Check:
     saved, _ = snapshot.read(path)
     fresh = _watch(folder)
     monitor = fresh.monitor
-    as_new = snapshot.capture(monitor)
+    as_new = capture(monitor)
 
     def check(data: bytes) -> None:
         try:
-            content = snapshot.unpack(data)
+            content = unpack(data)
         except Unusable:
             return
         snapshot.write(path, saved, content)
-        snapshot.put_back(monitor, as_new)
+        restore(monitor, [as_new])
         fresh.monitor, fresh.incidents = monitor, fresh._new_incidents()  # noqa: SLF001 - a fresh assembly takes a hundred times as long
         fresh.resume(1, None)
         _step(fresh, 2)
@@ -435,7 +436,7 @@ def _learned_seeds() -> list[bytes]:
         _step(watch, 3 * _ROWS - 1)
         watch.incidents.silences.add(["*"], 60.0, 0)
         watch.keep_all(0)
-        return [snapshot.pack(snapshot.read(Path(folder) / "whole.snapshot")[1])]
+        return [pack(snapshot.read(Path(folder) / "whole.snapshot")[1])]
 
 
 def _outbox(folder: Path) -> Check:
@@ -611,7 +612,7 @@ TARGETS: dict[str, Target] = {
     "model": Target(_model, _model_seeds),
     "signature": Target(_signature, _signature_seeds),
     "snapshot": Target(_snapshot, _snapshot_seeds),
-    "learned": Target(_learned, _learned_seeds, snapshot.unpack, snapshot.pack),
+    "learned": Target(_learned, _learned_seeds, unpack, pack),
     "outbox": Target(_outbox, _outbox_seeds),
     "queued": Target(_queued, _queued_seeds),
     "history": Target(_history, _history_seeds, _segment_tree, _segment_data),
