@@ -16,6 +16,7 @@ import numpy as np
 from agent.errors import UNREADABLE, UserError
 from agent.features import FEATURES, LEVEL, NORMALISATION_ROWS, SEASON_FEATURES, TIME_FEATURES
 from agent.inference import StepNetwork, WindowNetwork
+from agent.mismatch import mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -359,10 +360,19 @@ def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifes
         manifest = msgspec.json.decode(raw, type=Manifest)
     except UNREADABLE as error:
         raise UserError(
-            f"the manifest is damaged: {error}", place=str(path), remedy="copy or export the bundle again"
+            f"the manifest is damaged: {_damage(raw)}", place=str(path), remedy="copy or export the bundle again"
         ) from error
     _check_meaning(manifest, path)
     return manifest
+
+
+def _damage(raw: bytes) -> str:
+    """Say where a manifest is not as it must be."""
+    try:
+        found = mismatch(msgspec.json.decode(raw), Manifest)
+    except UNREADABLE:
+        return "not JSON"
+    return str(found) if found else "its format is missing"
 
 
 def _check_meaning(manifest: Manifest, path: Path) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 import msgspec
 import msgspec.structs
 
+from agent.mismatch import explained, shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from agent.document import Document
 
-__all__ = ["Checker", "nearest", "shown"]
+__all__ = ["Checker", "nearest"]
 
 
 class Checker:
@@ -79,8 +81,8 @@ class Checker:
         try:
             return msgspec.convert(value, hint)
         except msgspec.ValidationError as error:
-            problem, _, tail = str(error).partition(" - at `")
-            self.report(path + tail.removeprefix("$").rstrip("`"), f"{_lowered(problem)} (the value is {shown(value)})")
+            found = explained(error, value, hint)
+            self.report(path + found.path, f"{found.problem} (the value is {shown(found.value)})")
             return None
 
     def _tagged(self, structs: list[type[msgspec.Struct]], value: Any, path: str) -> Any:
@@ -113,15 +115,3 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
     matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else f"; known are {', '.join(sorted(known))}"
-
-
-def shown(value: Any) -> str:
-    """A value as problems show it: short."""
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]

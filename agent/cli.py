@@ -241,7 +241,7 @@ def _model(options: argparse.Namespace) -> int:
 def _schema(options: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
-    from agent import commands, config, types  # noqa: PLC0415
+    from agent import commands, config, json_schema, types  # noqa: PLC0415
 
     payloads: dict[str, Any] = {
         "alert": types.Alert,
@@ -252,7 +252,7 @@ def _schema(options: argparse.Namespace) -> int:
         "command": commands.Command,
         "answer": commands.Answer,
     }
-    schema = config.json_schema() if options.what == "config" else msgspec.json.schema(payloads[options.what])
+    schema = config.config_schema() if options.what == "config" else json_schema.schema(payloads[options.what])
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     print(msgspec.json.format(msgspec.json.encode(schema), indent=2).decode())  # noqa: T201
     return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 import msgspec
 
 from agent.errors import UNREADABLE, EdgewatchError
+from agent.mismatch import mismatch
 from agent.silence import LONGEST_S
 from agent.wording import plain
 
@@ -185,8 +186,8 @@ class Commands:
             return self._refuse(name, "a retained command is refused: it would be carried out at every connection")
         try:
             command: Command = msgspec.json.decode(message.payload, type=Command)
-        except UNREADABLE as error:
-            return self._refuse(name, str(error))
+        except UNREADABLE:
+            return self._refuse(name, _mistake(message.payload))
         known = self._answered.get(name) if name else None
         if known is not None:
             _LOG.info("command seen before, answered again (id '%s')", plain(name))
@@ -240,6 +241,15 @@ class _Bucket:
             return False
         self._tokens -= 1.0
         return True
+
+
+def _mistake(payload: bytes) -> str:
+    """Say why a payload is no command."""
+    try:
+        found = mismatch(msgspec.json.decode(payload), Command)
+    except UNREADABLE:
+        return "not JSON"
+    return str(found) if found else "not a command"
 
 
 def _id_of(payload: bytes) -> str:

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import msgspec
 
-from agent.checking import Checker, nearest, shown
+from agent.checking import Checker, nearest
 from agent.document import MAX_BYTES, Document
 from agent.errors import UserError
+from agent.mismatch import shown
 from agent.signature import read_key
 from agent.sources import known_sources, source_class
 from agent.sources.base import SourceConfig  # noqa: TC001 - msgspec resolves the hint at run time
@@ -41,7 +42,7 @@ __all__ = [
     "SilenceConfig",
     "SpotThreshold",
     "ThresholdConfig",
-    "json_schema",
+    "config_schema",
     "load",
     "load_as",
     "moment",
@@ -574,14 +575,16 @@ def _source(checker: Checker, value: Any, path: str) -> SourceConfig | None:
     return checker.struct(kind.Config, value, path)  # type: ignore[no-any-return]
 
 
-def json_schema() -> dict[str, Any]:
+def config_schema() -> dict[str, Any]:
     """JSON Schema of the configuration, for editors."""
-    schema = msgspec.json.schema(Config)
+    from agent import json_schema  # noqa: PLC0415 - only where a person asks for it
+
+    schema = json_schema.schema(Config)
     definitions = schema["$defs"]
     alternatives = []
     for name in known_sources():
         config_type = source_class(name).Config
-        (parts,), more = msgspec.json.schema_components((config_type,), ref_template="#/$defs/{name}")
+        (parts,), more = json_schema.components((config_type,), "#/$defs/{name}")
         definitions.update(more)
         definition = definitions[parts["$ref"].rsplit("/", 1)[1]]
         definition["properties"]["type"] = {"const": name}

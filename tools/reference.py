@@ -17,7 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 import yaml
 
-from agent import __version__, commands, types
+from agent import __version__, commands, json_schema, types
 from agent.config import Config
 from agent.sources import source_class
 from agent.sources.base import SourceConfig
@@ -164,7 +164,7 @@ _TOPICS: dict[str, tuple[str, str, Any]] = {
 def asyncapi() -> str:
     """All topics and payloads, as AsyncAPI 3.0 describes them; YAML."""
     kinds = [kind for _, _, kind in _TOPICS.values() if kind is not None]
-    parts, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    parts, schemas = json_schema.components(kinds, "#/components/schemas/{name}")
     payloads = dict(zip((name for name, (_, _, kind) in _TOPICS.items() if kind is not None), parts, strict=True))
     payloads["status"] = {"type": "string", "enum": ["online", "offline"]}
     channels, operations = {}, {}

@@ -66,7 +66,7 @@ def test_every_mistake_is_told_at_once_with_its_line_and_path() -> None:
     ]
     assert "did you mean 'interval_s'?" in told[1]
     assert "did you mean 'host'?" in told[2]
-    assert "expected `int` <= 65535 (the value is 99999)" in told[6]
+    assert "at most 65,535 (the value is 99999)" in told[6]
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_every_mistake_is_told_at_once_with_its_line_and_path() -> None:
         ("- 1", "expected a mapping"),
         ("mqtt: [", "not valid YAML"),
         ("node: !!python/object/apply:os.getcwd []", "tags are not supported"),
-        ("node: a/b", "$.node: expected `str`"),
+        ("node: a/b", "$.node: expected a text that matches"),
         ("mqtt: 3", "$.mqtt: expected a mapping of keys, got 3"),
         ("sources: []", "$.sources: expected a list of sources"),
         ("? [a]\n: 1", "a key must be a plain word"),
-        ("interval_s: .nan", "$.interval_s: expected `float`, got `str`"),
-        ("interval_s: .inf", "$.interval_s: expected `float`, got `str`"),
-        ("interval_s: 1e400", "$.interval_s: expected `float` <= 86400.0"),
+        ("interval_s: .nan", "$.interval_s: expected a number"),
+        ("interval_s: .inf", "$.interval_s: expected a number"),
+        ("interval_s: 1e400", "$.interval_s: expected a number"),
         ("interval_s: " + "9" * 400, "$.interval_s"),
-        ("models: []", "$.models: expected `array`"),
+        ("models: []", "$.models: expected a list of 1 to"),
         ("detection: {threshold: {method: magic}}", "unknown method 'magic'; did you mean"),
         ("x: " + "[" * 60 + "]" * 60, "nested too deeply"),
         ("[" * 5000, "c.yaml"),
@@ -132,7 +132,7 @@ def test_an_unreadable_password_file_is_named(tmp_path: Path, content: bytes | N
 
 
 def test_the_schema_accepts_what_the_agent_accepts_and_refuses_what_it_refuses() -> None:
-    schema = json.loads(json.dumps(config.json_schema()))
+    schema = json.loads(json.dumps(config.config_schema()))
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(yaml.safe_load((ROOT / "config.yaml").read_text()))
     assert validator.is_valid({"sources": [{"type": "csv", "path": "x.csv"}]})

@@ -50,7 +50,7 @@ def test_it_is_a_source_like_any_other(package: Path) -> None:
     (part,) = config.parse(b"sources: [{type: dice, sides: 20}]").sources
     source = source_class("dice")(part, 1.0)
     assert list(source.read()) == [20]
-    assert config.json_schema()["$defs"]["DiceConfig"]["properties"]["type"] == {"const": "dice"}
+    assert config.config_schema()["$defs"]["DiceConfig"]["properties"]["type"] == {"const": "dice"}
     with pytest.raises(UserError, match=r"sources.0..side: unknown key; did you mean 'sides'"):
         config.parse(b"sources: [{type: dice, side: 20}]")
 

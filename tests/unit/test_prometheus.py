@@ -134,7 +134,7 @@ def test_the_page_is_off_unless_asked_for_and_then_on_loopback() -> None:
         ("{address: 0.0.0.0}", "address 0.0.0.0 is not loopback; if it is meant, say allow_remote: true"),
         ("{address: 192.168.1.4}", "is not loopback"),
         ("{address: example.org, allow_remote: true}", "does not appear to be an IPv4 or IPv6 address"),
-        ("{port: 70000}", "expected `int` <= 65535"),
+        ("{port: 70000}", "at most 65,535"),
     ],
 )
 def test_the_page_is_not_shown_to_others_by_mistake(text: str, told: str) -> None:

@@ -256,9 +256,9 @@ def test_every_mistake_in_the_file_is_said_with_its_line(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--noise", "loud"), "--noise: expected `float`"),
-        (("--channels", "0"), "--channels: expected `int` >= 1"),
-        (("--anomalies", "spike,dipp"), "--anomalies: invalid enum value 'dipp'"),
+        (("--noise", "loud"), "--noise: expected a number"),
+        (("--channels", "0"), "--channels: expected a whole number of at least 1"),
+        (("--anomalies", "spike,dipp"), "--anomalies: expected one of "),
         (("--end", "2025-01-01"), "the end two intervals later"),
         (("--start", "soon"), "must be times"),
         (("--count", "3", "--rate", "1"), "not both"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent.errors import UserError
+from agent.mismatch import explained
 from training.commands.data import add_data, recordings
 from training.extras import importing
 from training.plan import PRESETS, FitPlan
@@ -111,9 +112,9 @@ def _plan(options: argparse.Namespace) -> FitPlan:
     try:
         return msgspec.convert(chosen, FitPlan, strict=False)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        flag = "--" + path.rstrip("`").replace("_", "-")
-        raise UserError(text, place=flag, remedy="see `python -m training fit --help`") from error
+        found = explained(error, chosen, FitPlan, lax=True)
+        flag = "--" + found.path.lstrip(".").replace("_", "-")
+        raise UserError(found.problem, place=flag, remedy="see `python -m training fit --help`") from error
 
 
 def _name(options: argparse.Namespace) -> str:

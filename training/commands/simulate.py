@@ -10,6 +10,7 @@ import msgspec
 
 from agent.config import load_as
 from agent.errors import UserError
+from agent.mismatch import Mismatch, explained
 from training.commands.arguments import comma_separated
 from training.extras import importing
 
@@ -56,10 +57,11 @@ def run(options: argparse.Namespace) -> None:
 
     config = load_as(StreamConfig, options.config) if options.config else StreamConfig()
     given = {field: getattr(options, field) for _, field, _, _ in _OPTIONS if getattr(options, field) is not None}
+    values = {**msgspec.to_builtins(config), **given}
     try:
-        config = msgspec.convert({**msgspec.to_builtins(config), **given}, StreamConfig, strict=False)
+        config = msgspec.convert(values, StreamConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise _mistake(error) from error
+        raise _mistake(explained(error, values, StreamConfig, lax=True)) from error
     stream = simulate_stream(config)
     path = options.output if options.output.suffix == ".csv" else options.output / _STREAM
     labels = write(stream, path)
@@ -72,10 +74,9 @@ def _names(text: str) -> tuple[str, ...]:
     return () if text == "none" else comma_separated(text)
 
 
-def _mistake(error: msgspec.ValidationError) -> UserError:
+def _mistake(found: Mismatch) -> UserError:
     """Say which option is wrong."""
-    problem, _, path = str(error).partition(" - at `$")
-    field = path.lstrip(".").partition("[")[0].rstrip("`")
+    field = found.path.lstrip(".").partition("[")[0]
     option = next((option for option, name, _, _ in _OPTIONS if name == field), "")
     place = f"--{option}" if option else "simulate"
-    return UserError(problem[:1].lower() + problem[1:], place=place, remedy="see python -m training simulate --help")
+    return UserError(found.problem, place=place, remedy="see python -m training simulate --help")
