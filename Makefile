@@ -41,10 +41,10 @@ behaviour:
 	@sh tools/setup.sh run
 	$(BIN)/python -m tools.behaviour
 
-# Takes two hours and a half; `python -m tools.torture NAME` runs one of them.
+# Takes two hours and a half; `python -m tools.fault_injection NAME` runs one of them.
 torture:
 	@sh tools/setup.sh test
-	$(BIN)/python -m tools.torture
+	$(BIN)/python -m tools.fault_injection
 
 # The documentation as a site, in site/; a link that leads nowhere fails.
 docs:

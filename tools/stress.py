@@ -28,8 +28,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from agent.errors import EdgewatchError, UserError
-from tools.listener import DEFAULT_ADDRESS
+from agent.core.errors import EdgewatchError, UserError
+from tools.demo.tcp_listener import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.types import Channel, Float32Array
+    from agent.core.arrays import Float32Array
+    from agent.core.channel import Channel
 
 __all__ = ["EndOfInputError", "OpenSource", "Source", "SourceConfig", "named_twice"]
 

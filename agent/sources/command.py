@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta, field
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig
 from agent.sources.payload import NoReading, at_path, decoded, number
-from agent.types import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig, named_twice
-from agent.sources.gauges import Gauge, GaugeFault, Gauges
 from agent.sources.payload import NoReading, at_path, decoded, number
-from agent.types import Channel
+from agent.sources.sysfs import Gauge, GaugeFault, Gauges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

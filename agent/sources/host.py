@@ -17,10 +17,10 @@ from typing import Annotated, ClassVar, NamedTuple, TypeVar
 import psutil
 from msgspec import Meta
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import COLDEST, HOTTEST
-from agent.types import Channel
+from agent.sources.sysfs import COLDEST, HOTTEST
 
 __all__ = ["GROUPS", "HostConfig", "HostSource"]
 

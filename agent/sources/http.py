@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import GaugeFault, read_text
-from agent.sources.payload import NoReading, at_path, decoded, labels_of, number, sample_lines
-from agent.types import Channel
+from agent.sources.payload import NoReading, at_path, decoded, number
+from agent.sources.prometheus_text import labels_of, sample_lines
+from agent.sources.sysfs import GaugeFault, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import msgspec.structs
 from msgspec import Meta
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import COLDEST, HOTTEST, Gauge, Gauges, distinct, label_text, linear, slug
-from agent.types import Channel
+from agent.sources.sysfs import COLDEST, HOTTEST, Gauge, Gauges, distinct, label_text, linear, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

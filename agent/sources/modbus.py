@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from agent.errors import EnvironmentFault, UserError
+from agent.core.channel import Channel
+from agent.core.errors import EnvironmentFault, UserError
 from agent.sources.base import SourceConfig, named_twice
-from agent.types import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -18,11 +18,14 @@ import msgspec
 from msgspec import Meta
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.intake import Intake
-from agent.lean import mqtt
-from agent.sources.arrivals import ArrivalsConfig, Arriving
+from agent.mqtt.bulk_client import BulkClient
+from agent.mqtt.failures import why
+from agent.mqtt.secrets import secret_in
+from agent.mqtt.settings import TlsConfig  # noqa: TC001 - msgspec resolves the hint at run time
+from agent.mqtt.slim_paho import mqtt
+from agent.mqtt.tls import ssl_context
 from agent.sources.payload import NoReading, at_path, decoded, flattened, number
-from agent.transport import TlsConfig, secret_in, ssl_context, why
+from agent.sources.push_buffer import ArrivalsConfig, Arriving
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -213,7 +216,7 @@ class MqttSource(Arriving):
     def _serve(self) -> str:
         """Connect and listen until the connection ends; gives why there was none."""
         config, failure = self._config, ""
-        client = Intake(
+        client = BulkClient(
             self._take,
             _MOST_PACKET,
             lambda: self._arrivals.leave_out("too large"),

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, field
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig
-from agent.sources.gauges import Gauge, GaugeFault, Gauges
-from agent.types import Channel
+from agent.sources.sysfs import Gauge, GaugeFault, Gauges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

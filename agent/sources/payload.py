@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.errors import UNREADABLE
+from agent.core.errors import UNREADABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from typing import Any
 
-__all__ = ["NoReading", "at_path", "decoded", "flattened", "labels_of", "number", "sample_lines"]
+
+__all__ = ["NoReading", "at_path", "decoded", "flattened", "number"]
 
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\s*[^\d\s.,+-][^\d\s]{0,9})?")
 _LONGEST = 64
@@ -23,9 +25,6 @@ _STATES = {
     **dict.fromkeys(("off", "false", "no", "closed", "offline", "not_home", "dry", "clear"), 0.0),
 }
 _DEEPEST = 8
-# A line of the text format: name, labels, value, and a time stamp that nobody needs here.
-_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
-_LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
 
 
 class NoReading(Exception):  # noqa: N818 - counted and survived
@@ -145,42 +144,3 @@ def _flattened(document: Any, path: str, depth: int) -> Iterator[tuple[str, floa
     except NoReading:
         return
     yield path, found
-
-
-def sample_lines(page: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Samples of a page in Prometheus' text format: name, labels, value; lines that are none are passed over.
-
-    Examples
-    --------
-    >>> list(sample_lines('up{job="a"} 1 1700000000'))
-    [('up', {'job': 'a'}, 1.0)]
-    """
-    for line in page.splitlines():
-        match = _SAMPLE.fullmatch(line.strip())
-        if match is None:
-            continue
-        try:
-            value = float(match[3])
-        except ValueError:
-            continue
-        yield match[1], labels_of(match[2] or ""), value
-
-
-def labels_of(text: str) -> Mapping[str, str]:
-    """Labels in braces, as such a page and a query write them.
-
-    Examples
-    --------
-    >>> labels_of('{code="500",path="/"}')
-    {'code': '500', 'path': '/'}
-    """
-    labels, position = {}, 1
-    # One after another from the brace on: what is none ends it, and a long text takes no longer than it is.
-    while match := _LABEL.match(text, position):
-        labels[match[1]] = _unescaped(match[2])
-        position = match.end()
-    return labels
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], text) if "\\" in text else text

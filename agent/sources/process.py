@@ -12,9 +12,9 @@ import msgspec
 import psutil
 from msgspec import Meta
 
-from agent.errors import UserError
+from agent.core.channel import Channel
+from agent.core.errors import UserError
 from agent.sources.base import SourceConfig, named_twice
-from agent.types import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

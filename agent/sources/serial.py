@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from agent.errors import EnvironmentFault
-from agent.sources.arrivals import ArrivalsConfig, Arriving
-from agent.sources.stream import LineFormat, Lines
+from agent.core.errors import EnvironmentFault
+from agent.sources.line_formats import LineFormat  # noqa: TC001 - msgspec resolves the hint at run time
+from agent.sources.push_buffer import ArrivalsConfig, Arriving
+from agent.sources.stream import Lines
 
 if TYPE_CHECKING:
+    from agent.core.arrays import Float32Array
     from agent.sources.base import SourceConfig
-    from agent.types import Float32Array
 
 __all__ = ["SerialConfig", "SerialFault", "SerialSource"]
 

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
+from agent.core.channel import Channel
 from agent.sources.base import EndOfInputError, SourceConfig
-from agent.types import Channel, Float32Array, Float64Array
 
-__all__ = ["AnomalyKind", "PlantedAnomaly", "SimulatedConfig", "SimulatedSource"]
+if TYPE_CHECKING:
+    from agent.core.arrays import Float32Array, Float64Array
 
-AnomalyKind: TypeAlias = Literal["spike", "level_shift", "flat_line"]
+__all__ = ["PlantedAnomaly", "PlantedKind", "SimulatedConfig", "SimulatedSource"]
+
+PlantedKind: TypeAlias = Literal["spike", "level_shift", "flat_line"]
 
 # Rows that an anomaly lasts: at least, at most.
-_DURATION: dict[AnomalyKind, tuple[int, int]] = {"spike": (1, 3), "level_shift": (60, 600), "flat_line": (120, 600)}
+_DURATION: dict[PlantedKind, tuple[int, int]] = {"spike": (1, 3), "level_shift": (60, 600), "flat_line": (120, 600)}
 # Height in standard deviations of the noise: at least, at most.
-_HEIGHT: dict[AnomalyKind, tuple[float, float]] = {"spike": (10.0, 20.0), "level_shift": (6.0, 12.0)}
+_HEIGHT: dict[PlantedKind, tuple[float, float]] = {"spike": (10.0, 20.0), "level_shift": (6.0, 12.0)}
 _LABELS_KEPT = 10_000
 _NEVER = 2**63
 
@@ -33,7 +36,7 @@ class PlantedAnomaly(msgspec.Struct, frozen=True):
     """What was planted where; rows count from 0, the last one is part of it."""
 
     channel: str
-    kind: AnomalyKind
+    kind: PlantedKind
     first_row: int
     last_row: int
 
@@ -68,7 +71,7 @@ class SimulatedConfig(SourceConfig, frozen=True):
         2.0
     )
     quiet_s: Annotated[float, Meta(ge=0, le=1e10, description="Seconds at the beginning without an anomaly.")] = 3600.0
-    kinds: Annotated[tuple[AnomalyKind, ...], Meta(min_length=1, description="What to plant.")] = (
+    kinds: Annotated[tuple[PlantedKind, ...], Meta(min_length=1, description="What to plant.")] = (
         "spike",
         "level_shift",
         "flat_line",

@@ -9,13 +9,13 @@ import sys
 
 import numpy as np
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 SCRIPT = """
 import json, sys
 import numpy as np
-from agent import bundle
-from agent.inference import runtime_name
+from agent.models import bundle
+from agent.models.tflite import runtime_name
 loaded = bundle.load_builtin()
 rng = np.random.default_rng(0)
 network = loaded.forecaster(4)

@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.sources import REGISTRY, source_class
+from agent.core.channel import Channel
 from agent.sources.base import OpenSource, SourceConfig
 from agent.sources.http import PageError
 from agent.sources.modbus import ModbusFault
+from agent.sources.registry import REGISTRY, source_class
 from agent.sources.serial import SerialFault
-from agent.types import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from agent.config import (
+from agent.detection.settings import (
     DspotThreshold,
     LikelihoodThreshold,
     MadThreshold,
@@ -17,7 +17,10 @@ from agent.config import (
     SpotThreshold,
     ThresholdConfig,
 )
-from agent.threshold import Threshold, make_threshold
+from agent.detection.thresholds.registry import make_threshold
+
+if TYPE_CHECKING:
+    from agent.detection.thresholds.base import Threshold
 
 CONFIGS: list[ThresholdConfig] = [
     RangeThreshold(),

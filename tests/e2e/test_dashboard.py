@@ -15,13 +15,15 @@ import msgspec
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from agent.types import Contributor, Metrics, NodeState
-from tests.conftest import ROOT, wait_for
-from tests.unit.test_outbox import alert
-from tests.unit.test_view import metric
-from tools.broker import listens
-from tools.browser import launched
-from tools.torture.mosquitto import free_port
+from agent.messages.alert import Contributor
+from agent.messages.status import Metrics, NodeState
+from tests.support.alerts import alert
+from tests.support.metrics import metric
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
+from tools.demo.embedded_broker import listens
+from tools.testing.browser import launched
+from tools.testing.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-    from tests.conftest import AgentProcess, Subscriber
-    from tools.torture.mosquitto import Mosquitto
+    from tests.support.agent_process import AgentProcess
+    from tests.support.subscriber import Subscriber
+    from tools.testing.mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
 

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import ROOT, wait_for
-from tools.broker import listens
-from tools.torture.mosquitto import free_port
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
+from tools.demo.embedded_broker import listens
+from tools.testing.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ def test_without_a_broker_it_brings_its_own_and_takes_it_away_again(tmp_path: Pa
     wait_for(lambda: listens(page.hostname, page.port), 20, "the dashboard")
     assert demo.interrupt() < 2.0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert f"tools.broker --port {port}" not in left
+    assert f"tools.demo.embedded_broker --port {port}" not in left
     assert "edgewatch-demo-" not in left
 
 

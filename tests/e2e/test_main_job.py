@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from agent.types import Alert, Health, Metrics, NodeState
-from tests.conftest import ROOT, wait_for
+from agent.messages.alert import Alert
+from agent.messages.status import Health, Metrics, NodeState
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 TOOLS = ("sh", "dirname", "cksum", "grep", "rm", "tail", "touch", "printf", "ls")
 

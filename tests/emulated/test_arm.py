@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests import debian
-from tests.conftest import ROOT
+from tests.support import debian
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def armhf(tmp_path: Path) -> Emulated:
 def own_tests() -> list[str]:
     """Tests of the agent alone: training and tools are not there on a device."""
     foreign = re.compile(r"(?m)^\s*(from|import) (training|tools)\b|\"tools\.")
-    paths = [*ROOT.glob("tests/unit/test_*.py"), *ROOT.glob("tests/contract/test_*.py")]
+    paths = [*ROOT.glob("tests/unit/*/test_*.py"), *ROOT.glob("tests/contract/test_*.py")]
     own = [path for path in paths if not foreign.search(path.read_text(encoding="utf-8"))]
     return sorted(str(path.relative_to(ROOT)) for path in own)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tools.behaviour import __main__ as command
 from tools.behaviour import stored as storing
 from tools.behaviour.driving import PACKAGE

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from agent import universal
-from agent.bundle import builtin_directory
+from agent.detection import time_scale, universal
+from agent.models.loader import builtin_directory
 from tools.benchmark import __main__ as command
-from tools.benchmark import parts
+from tools.benchmark.accuracy import ablation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,12 +50,12 @@ def test_obvious_anomalies_are_found_by_processes_side_by_side(
 
 
 def test_parts_are_left_out_one_by_one_and_only_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for part, kind_or_scale in parts.PARTS.items():
-        with parts.without(part):
+    for part, kind_or_scale in ablation.PARTS.items():
+        with ablation.without(part):
             left = universal.kinds_at(60.0)
             assert kind_or_scale not in {*left, *(kind for kinds in left.values() for kind in kinds)}
-    assert set(parts.PARTS.values()) < {*universal.kinds_at(60.0), *parts.Kind}
-    monkeypatch.setattr(parts, "PARTS", {"level": parts.PARTS["level"]})
+    assert set(ablation.PARTS.values()) < {*universal.kinds_at(60.0), *time_scale.ErrorKind}
+    monkeypatch.setattr(ablation, "PARTS", {"level": ablation.PARTS["level"]})
     output = tmp_path / "parts.json"
     arguments = ["parts", "--data", str(nab(tmp_path / "nab")), "--processes", "1", "--output", str(output)]
     assert command.main(arguments) == 0

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent import bundle
-from agent.config import Config, parse
-from agent.errors import EdgewatchError, UserError
-from agent.lastgood import load_bundles, load_or_last_good
-from training.cli import main as training
+from agent.config.loader import parse
+from agent.config.schema import Config
+from agent.core.errors import EdgewatchError, UserError
+from agent.models import loader
+from agent.models.last_good import load_bundles, load_or_last_good
+from training.commands.main import main as training
 
 PEM = "key.pem"
 
@@ -21,7 +22,7 @@ PEM = "key.pem"
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
     """A bundle in a folder, as someone has brought it."""
-    shutil.copytree(bundle.builtin_directory(), tmp_path / "outside")
+    shutil.copytree(loader.builtin_directory(), tmp_path / "outside")
     return tmp_path / "outside"
 
 
@@ -147,7 +148,7 @@ def test_a_model_that_crashes_the_runtime_does_not_crash_the_agent(
 
 def test_a_model_that_never_comes_to_an_end_is_refused(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_if_the_runtime_crashed(outside.parent, monkeypatch, "exec sleep 30")
-    monkeypatch.setattr("agent.trial._PATIENCE_S", 0.2)
+    monkeypatch.setattr("agent.models.sandbox._PATIENCE_S", 0.2)
     with pytest.raises(UserError, match="no end after"):
         load_bundles(config(outside))
 

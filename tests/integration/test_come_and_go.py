@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent.assembly import Assembly
-from agent.clock import ManualClock
-from agent.config import AlertsConfig, Config, DetectionConfig
-from agent.history import History, read, segments
+from agent.alerting.settings import AlertsConfig
+from agent.config.schema import Config
+from agent.core.clock import ManualClock
+from agent.core.frame import Frame
+from agent.detection.settings import DetectionConfig
+from agent.sampling.recorder import Recorder
+from agent.sampling.recording import read, segments
+from agent.service.pipeline import Pipeline
 from agent.sources.simulated import SimulatedConfig
 from agent.sources.stream import StreamConfig
-from agent.types import Alert, Frame
-from tests.conftest import wait_for
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.bundle import Bundle
+    from agent.messages.alert import Alert
+    from agent.models.bundle import Bundle
 
 
 class Writer:
@@ -43,7 +47,7 @@ class Node:
         )
         (folder / "state").mkdir(exist_ok=True)
         self.clock = ManualClock()
-        self.watch = Assembly(config, [bundle], self.clock, Writer(), "7f3a")  # type: ignore[arg-type]
+        self.watch = Pipeline(config, [bundle], self.clock, Writer(), "7f3a")  # type: ignore[arg-type]
         self.watch.resume(1, None)
         self.source: Any = self.watch.sampler._slots[1].source
         self.rng = np.random.default_rng(1)
@@ -153,7 +157,7 @@ def test_a_name_that_another_source_has_is_left_out_and_said(make: Any, caplog: 
 
 def test_a_recording_holds_the_channels_that_there_are(tmp_path: Path, make: Any) -> None:
     node = make()
-    history = History(tmp_path / "history", node.watch.sampler.channels, 1.0, 10_000_000)
+    history = Recorder(tmp_path / "history", node.watch.sampler.channels, 1.0, 10_000_000)
     for count, readings in ((3, {}), (3, {"oven": 1.0}), (2, {"oven": 1.0, "attic": 2.0})):
         for _ in range(count):
             node.step(1, **readings)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from tests.conftest import ROOT, wait_for
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,9 +66,10 @@ def test_the_agent_never_imports_what_only_training_and_tools_need(tmp_path: Pat
         "        if name.split('.')[0] in {'tensorflow', 'keras', 'pandas', 'rich', 'training', 'tools'}:\n"
         "            raise ImportError('refused: ' + name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
-        "from agent.cli import main\n"
+        "from agent.cli.main import main\n"
         f"assert main(['replay', '--input', {str(path)!r}]) == 0\n"
-        "import agent.daemon, agent.check, agent.sources.host, agent.sources.latency, agent.sources.simulated\n"
+        "import agent.service.daemon, agent.cli.check\n"
+        "import agent.sources.host, agent.sources.latency, agent.sources.simulated\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, wait_for
-from tools.torture.mosquitto import free_port
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
+from tools.testing.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Subscriber
-    from tools.torture.mosquitto import Mosquitto
+    from tests.support.subscriber import Subscriber
+    from tools.testing.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.broker
 

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.types import Channel
-from training.cli import main
+from agent.core.channel import Channel
 from training.commands import evaluate as command
-from training.evaluation import Evaluation, Result
-from training.recording import Recording
+from training.commands.main import main
+from training.data.recording import Recording
+from training.evaluation.results import Evaluation, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +225,7 @@ def test_the_same_data_give_the_same_figures(evaluate: Any, tmp_path: Path) -> N
 
 
 def test_a_labelled_csv_is_evaluated_without_tensorflow(tmp_path: Path) -> None:
-    pytest.importorskip("training.readers", reason="the readers are not there")
+    pytest.importorskip("training.data.readers.registry", reason="the readers are not there")
     given = recording()
     lines = [
         f"{time:.0f},{flow},{pressure},{int(label)}"
@@ -235,7 +235,7 @@ def test_a_labelled_csv_is_evaluated_without_tensorflow(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
-from training.cli import main
+from training.commands.main import main
 sys.exit(main(sys.argv[1:]))
 """
     options = ["evaluate", "--data", "pump.csv", "--output", "out", "--train-share", "0.4"]
@@ -250,6 +250,6 @@ def test_nothing_of_evaluation_imports_tensorflow() -> None:
     code = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
-import training.commands.evaluate, training.evaluation_report, training.report.terminal
+import training.commands.evaluate, training.reports.evaluation, training.reports.page.terminal
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True)

@@ -18,18 +18,21 @@ import pytest
 pytest.importorskip("tensorflow", reason="training needs the training extra")
 pytest.importorskip("rich", reason="training needs the training extra")
 
-from agent import bundle as agent_bundle
-from agent import cli as agent_cli
-from agent.errors import EnvironmentFault
-from tests.conftest import ROOT, wait_for
-from training import bundling, cli, export, forms
+from agent.cli import main as agent_cli
+from agent.core.errors import EnvironmentFault
+from agent.models import loader as agent_bundle
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
+from training.bundle import writer
 from training.commands import fit as command
+from training.commands import main
+from training.export import number_formats, tflite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.bundle import Bundle
-    from agent.types import Float32Array
+    from agent.core.arrays import Float32Array
+    from agent.models.bundle import Bundle
 
 pytestmark = pytest.mark.training
 
@@ -92,7 +95,7 @@ class Fitted(NamedTuple):
 def _two_forms() -> Any:
     """Fewer number formats to export and compare; test_forms has all of them."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(forms, "FORMS", ("int8", "float32"))
+    patch.setattr(number_formats, "FORMS", ("int8", "float32"))
     yield
     patch.undo()
 
@@ -106,7 +109,10 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     lines[400] = re.sub(",.*,", ",oops,", lines[400])
     data.write_text("\n".join(lines) + "\n")
     made = Fitted(folder / "bundle", data, "")
-    code = "import sys; from training import cli, forms; forms.FORMS = ('int8', 'float32'); sys.exit(cli.main())"
+    code = (
+        "import sys; from training.commands import main as cli; from training.export import number_formats; "
+        "number_formats.FORMS = ('int8', 'float32'); sys.exit(cli.main())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, "fit", "--output", str(made.directory), *made.options],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -228,7 +234,7 @@ class TestOnTheDevice:
         (tmp_path / "c.yaml").write_text(ALERTS)
         given = ["--bundle", str(fitted.directory), "--data", str(data), "--labels", str(tmp_path / "labels.csv")]
         given += ["--config", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "out"), "--train-share", "0.2"]
-        assert cli.main(["evaluate", *given]) == 0, capsys.readouterr().err
+        assert main.main(["evaluate", *given]) == 0, capsys.readouterr().err
         (result,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]
         assert result["true_intervals"] == 1
         assert result["by_point"]["detectors"]["range"]["events"]["found"] == 1
@@ -274,13 +280,13 @@ class TestInterrupted:
         call = ["fit", "--output", str(target), *fitted.options, "--no-report"]
 
         bars(monkeypatch, stop=("train autoencoder", 13))
-        assert cli.main(call) == 130
+        assert main.main(call) == 130
         assert "interrupted, the same command goes on from the last whole epoch" in capsys.readouterr().err
         assert content(target) == former
         assert {path.name for path in tmp_path.iterdir()} == {"bundle", ".bundle.fit"}
 
         told = bars(monkeypatch)
-        assert cli.main(call) == 0
+        assert main.main(call) == 0
         assert told.steps["train forecaster"] == [20]  # finished before
         assert told.steps["train autoencoder"] == [*range(11, 21), 20]
         assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
@@ -296,7 +302,7 @@ class TestInterrupted:
         for seed in ("3", "4"):
             told = bars(monkeypatch, stop=("train forecaster", 15))
             call = ["fit", "--output", str(tmp_path / "bundle"), *fitted.options, "--seed", seed]
-            assert cli.main(call) == 130
+            assert main.main(call) == 130
             assert told.steps["train forecaster"] == list(range(1, 16))  # from the beginning
             assert {path.name for path in tmp_path.iterdir()} == {".bundle.fit"}
             losses.append(told.remarks["train forecaster"])
@@ -319,7 +325,7 @@ class TestDiskFull:
         self, fitted: Fitted, tiny_disk: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tiny_disk / "ballast").write_bytes(bytes(48 << 10))
-        assert cli.main(["fit", "--output", str(tiny_disk / "bundle"), *fitted.options]) == 3
+        assert main.main(["fit", "--output", str(tiny_disk / "bundle"), *fitted.options]) == 3
         told = capsys.readouterr().err
         assert f"{tiny_disk / '.bundle.fit' / 'forecaster.npz'}: cannot be written: No space left on device" in told
         assert "make room" in told
@@ -327,11 +333,11 @@ class TestDiskFull:
 
     def test_a_bundle_is_written_whole_or_not_at_all(self, fitted: Fitted, tiny_disk: Path) -> None:
         target, bundle = tiny_disk / "bundle", fitted.bundle
-        former = content(bundling.write(bundle, target).directory)
+        former = content(writer.write(bundle, target).directory)
         free = os.statvfs(tiny_disk).f_bavail * os.statvfs(tiny_disk).f_bsize
         (tiny_disk / "ballast").write_bytes(bytes(free - (8 << 10)))
         with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
-            bundling.write(bundle, target)
+            writer.write(bundle, target)
         assert fault.value.place == str(target)
         assert content(target) == former
         assert {path.name for path in tiny_disk.iterdir()} == {"bundle", "ballast"}
@@ -341,7 +347,7 @@ class TestOtherNetworks:
     """Few fits that between them have every head, layout, form and depth."""
 
     def fit(self, fitted: Fitted, target: Path, *options: str) -> Bundle:
-        assert cli.main(["fit", "--data", str(fitted.data), "--output", str(target), "--no-report", *options]) == 0
+        assert main.main(["fit", "--data", str(fitted.data), "--output", str(target), "--no-report", *options]) == 0
         return agent_bundle.load(target)
 
     def replayed(self, fitted: Fitted, bundle: Bundle, folder: Path) -> Float32Array:
@@ -358,8 +364,8 @@ class TestOtherNetworks:
     def test_a_shared_mixture_of_two_layers_three_rows_ahead_over_centred_blocks(
         self, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(forms, "FORMS", ("float32",))
-        monkeypatch.setattr(export, "_BISECTIONS", 8)  # each is exported; test_forms has all of them
+        monkeypatch.setattr(number_formats, "FORMS", ("float32",))
+        monkeypatch.setattr(tflite, "_BISECTIONS", 8)  # each is exported; test_forms has all of them
         chosen = "--head mixture --layout shared --layers 2 --latent 0 --horizon 3 --form float32 --scaling standard"
         look = "--window 24 --block 2 --centred"
         bundle = self.fit(fitted, tmp_path / "bundle", *TINY, *chosen.split(), *look.split())
@@ -378,7 +384,7 @@ class TestOtherNetworks:
     def test_a_joint_point_in_full_integers_by_both_runtimes(
         self, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(forms, "FORMS", ("full-int8", "float32"))
+        monkeypatch.setattr(number_formats, "FORMS", ("full-int8", "float32"))
         chosen = "--head point --form full-int8 --scaling minmax --dropout 0.1"
         bundle = self.fit(fitted, tmp_path / "bundle", *TINY, *chosen.split(), *second_runtime())
         manifest = bundle.manifest

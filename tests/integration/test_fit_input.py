@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("tensorflow", reason="training needs the training extra")
 pytest.importorskip("rich", reason="training needs the training extra")
 
-from training import cli, fit
+from training.commands import main
+from training.recipes import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     def run(*options: str, output: Path = tmp_path / "bundle") -> str:
         before = sorted(tmp_path.rglob("*"))
         try:
-            code: Any = cli.main(["fit", "--output", str(output), "--preset", "tiny", *options])
+            code: Any = main.main(["fit", "--output", str(output), "--preset", "tiny", *options])
         except SystemExit as left:  # from argparse
             code = left.code
         told = capsys.readouterr().err

@@ -15,15 +15,18 @@ import paho.mqtt.publish
 import pytest
 import yaml
 
-from agent import config, types
-from agent.discovery import Discovery
-from tests.conftest import ROOT, wait_for
-from tests.unit.test_outbox import alert
+from agent.integrations.home_assistant import Discovery
+from agent.messages.alert import Alert
+from agent.messages.status import Metrics, NodeState
+from agent.mqtt import settings
+from tests.support.alerts import alert
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.torture.mosquitto import Mosquitto
+    from tools.testing.mosquitto import Mosquitto
 
 FOLDER = ROOT / "docs" / "integrations"
 PAGE = (ROOT / "docs" / "prometheus.md").read_text()
@@ -61,7 +64,7 @@ class TestPrometheus:
 class TestTelegraf:
     def test_every_path_is_in_the_payload_of_its_topic(self) -> None:
         parsed = pytest.importorskip("tomllib").loads((FOLDER / "telegraf.conf").read_text())
-        payloads = {"alert": types.Alert, "state": types.NodeState, "metrics": types.Metrics}
+        payloads = {"alert": Alert, "state": NodeState, "metrics": Metrics}
         seen = set()
         for consumer in parsed["inputs"]["mqtt_consumer"]:
             (topic,) = consumer["topics"]
@@ -87,14 +90,14 @@ class TestNodeRed:
                 assert target in nodes
             assert node.get("z", "ew-tab") == "ew-tab"
         assert nodes["ew-in"]["broker"] in nodes
-        fields = {field.encode_name for field in msgspec.structs.fields(types.Alert)}
+        fields = {field.encode_name for field in msgspec.structs.fields(Alert)}
         for template in (node["template"] for node in nodes.values() if node["type"] == "template"):
             assert set(re.findall(r"\{\{payload\.(\w+)\}\}", template)) <= fields
 
 
 class TestHomeAssistant:
     def test_the_card_shows_entities_that_discovery_announces(self) -> None:
-        announced = json.loads(Discovery(config.MqttConfig(), "pi4").payload)["cmps"].values()
+        announced = json.loads(Discovery(settings.MqttConfig(), "pi4").payload)["cmps"].values()
         names = {
             f"{part['p']}.edgewatch_pi4_{part['name'].lower().replace(' ', '_')}"
             for part in announced

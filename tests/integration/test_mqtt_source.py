@@ -11,11 +11,11 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.errors import UserError
+from agent.core.channel import NOBODY
+from agent.core.errors import UserError
 from agent.sources.mqtt import MqttSource, MqttSourceConfig, TopicConfig, readings
 from agent.sources.payload import NoReading
-from agent.types import NOBODY
-from tests.conftest import wait_for
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from agent import publisher
-from agent.cli import main
-from agent.config import MqttConfig
-from agent.errors import EnvironmentFault, UserError
-from agent.outbox import Outbox
-from agent.publisher import Publisher, probe
-from agent.transport import TlsConfig
-from tests.conftest import ROOT, wait_for
-from tests.unit.test_outbox import alert
-from tools.torture.mosquitto import free_port
+from agent.cli.main import main
+from agent.core.errors import EnvironmentFault, UserError
+from agent.delivery.outbox import Outbox
+from agent.delivery.publisher import Publisher
+from agent.messages import topics
+from agent.mqtt.one_shot import probe
+from agent.mqtt.settings import MqttConfig, TlsConfig
+from tests.support.alerts import alert
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
+from tools.testing.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +102,10 @@ def test_a_broker_that_only_speaks_3_1_1_is_spoken_to_so(
 ) -> None:
     port = free_port()
     with subprocess.Popen(
-        [sys.executable, "-m", "tools.broker", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, stderr=-3
+        [sys.executable, "-m", "tools.demo.embedded_broker", "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=-3,
     ) as broker:
         assert broker.stdout
         broker.stdout.readline()
@@ -120,7 +124,7 @@ def test_a_broker_that_only_speaks_3_1_1_is_spoken_to_so(
 def subscribe_311() -> Iterator[Callable[[int], Any]]:
     from paho.mqtt.enums import MQTTProtocolVersion  # noqa: PLC0415
 
-    from tests.conftest import Subscriber  # noqa: PLC0415
+    from tests.support.subscriber import Subscriber  # noqa: PLC0415
 
     made: list[Subscriber] = []
 
@@ -284,4 +288,4 @@ def test_messages_carry_their_time_and_nothing_but_json(
     wait_for(lambda: one.pump(outbox) or subscriber.on("alert"), what="the alert")
     assert subscriber.json("alert")[0]["ts"] == when
     assert subscriber.json("alert")[0]["score"] is None
-    assert publisher.topic(one.config, "pi4", "alert") == subscriber.on("alert")[0].topic
+    assert topics.topic(one.config.prefix, "pi4", "alert") == subscriber.on("alert")[0].topic

@@ -15,12 +15,13 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.cli import main
-from agent.config import MqttConfig
-from agent.outbox import Outbox
-from agent.publisher import Publisher
-from tests.conftest import ROOT, wait_for
-from tools.torture.mosquitto import free_port
+from agent.cli.main import main
+from agent.delivery.outbox import Outbox
+from agent.delivery.publisher import Publisher
+from agent.mqtt.settings import MqttConfig
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
+from tools.testing.mosquitto import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,7 +215,10 @@ def test_answers_of_an_older_broker_go_to_a_topic_of_their_own(
 ) -> None:
     port = free_port()
     with subprocess.Popen(
-        [sys.executable, "-m", "tools.broker", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, stderr=-3
+        [sys.executable, "-m", "tools.demo.embedded_broker", "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=-3,
     ) as broker:
         assert broker.stdout
         broker.stdout.readline()

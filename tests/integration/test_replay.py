@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent import bundle, config
-from agent.assembly import open_sources
-from agent.cli import main
-from agent.clock import ManualClock
-from agent.errors import UserError
-from agent.incidents import Incidents
-from agent.lastgood import load_bundles
-from agent.monitor import Monitor
-from agent.replay import replay
-from agent.sampler import Sampler
-from agent.sources.csv import CsvReader
+from agent.alerting.incidents import Incidents
+from agent.cli.main import main
+from agent.cli.replay import replay
+from agent.config import loader
+from agent.core.clock import ManualClock
+from agent.core.errors import UserError
+from agent.detection.ensemble import Ensemble
+from agent.models import bundle
+from agent.models.last_good import load_bundles
+from agent.sampling.sampler import Sampler
+from agent.service.pipeline import open_sources
+from agent.sources.csv_reader import CsvReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from agent.types import Frame, Verdict
+    from agent.config.schema import Config
+    from agent.core.frame import Frame
+    from agent.detection.verdict import Verdict
 
 ROWS = 700
 
@@ -47,9 +50,9 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-def live(frames: Iterable[Frame], channels: Any, settings: config.Config) -> list[tuple[Frame, Verdict, list[Any]]]:
+def live(frames: Iterable[Frame], channels: Any, settings: Config) -> list[tuple[Frame, Verdict, list[Any]]]:
     models = load_bundles(settings)
-    monitor = Monitor(channels, models, settings.detection, settings.alerts, 1.0)
+    monitor = Ensemble(channels, models, settings.detection, settings.alerts, 1.0)
     model = bundle.labels(models)
     incidents = Incidents(channels, settings.alerts, 1.0, node=settings.node, model=model, instance="replay")
     steps = []
@@ -60,7 +63,7 @@ def live(frames: Iterable[Frame], channels: Any, settings: config.Config) -> lis
 
 
 def test_replay_gives_the_verdicts_of_the_live_loop_bit_for_bit(recording: Path, tmp_path: Path) -> None:
-    settings = config.parse(
+    settings = loader.parse(
         f"node: n\nsources: [{{type: csv, path: '{recording}'}}]\n"
         "detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}".encode()
     )
@@ -96,7 +99,7 @@ def test_replay_gives_the_verdicts_of_the_live_loop_bit_for_bit(recording: Path,
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 333])
 def test_how_a_recording_is_cut_into_chunks_changes_nothing(recording: Path, chunk: int) -> None:
-    settings = config.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}")
+    settings = loader.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}")
     reader = CsvReader(recording)
     frames = list(reader)
     whole = live(frames, reader.channels, settings)
@@ -113,7 +116,7 @@ def test_how_a_recording_is_cut_into_chunks_changes_nothing(recording: Path, chu
 
 def test_columns_named_like_a_sources_channels_get_its_unit_and_scale(recording: Path, tmp_path: Path) -> None:
     replay(
-        config.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}"),
+        loader.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 1e9}"),
         recording,
         incidents=tmp_path / "i.jsonl",
     )
@@ -126,7 +129,7 @@ def test_columns_named_like_a_sources_channels_get_its_unit_and_scale(recording:
 def test_what_the_budget_holds_back_is_counted_tabulated_and_written_if_asked_for(
     recording: Path, tmp_path: Path
 ) -> None:
-    settings = config.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 0.001}")
+    settings = loader.parse(b"detection: {block_s: 1}\nalerts: {learning_s: 0, budget_per_day: 0.001}")
     sent, both = tmp_path / "sent.jsonl", tmp_path / "both.jsonl"
     told = replay(settings, recording, incidents=sent)
     replay(settings, recording, incidents=both, held=True)
@@ -144,7 +147,7 @@ def test_a_recording_with_text_gaps_and_disorder_is_replayed_and_reported(tmp_pa
     path.write_text("t,a,b\n" + "".join(f"{i},{i % 5},{i % 3}\n" for i in range(120)))
     with path.open("a") as file:
         file.write("130,oops,1e308\n129,1,1\n130,1,1\nsoon,1,1\n131,1\n132,1,2,3\n")
-    told = replay(config.parse(b""), path, output=tmp_path / "out.csv")
+    told = replay(loader.parse(b""), path, output=tmp_path / "out.csv")
     for expected in (
         "1 gap in time (first in line 122)",
         "1 value that is no number",
@@ -160,7 +163,7 @@ def test_a_recording_with_text_gaps_and_disorder_is_replayed_and_reported(tmp_pa
 
 def test_an_output_that_cannot_be_written_is_named_and_no_half_file_stays(recording: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written: No such file or directory"):
-        replay(config.parse(b""), recording, output=tmp_path / "nowhere" / "out.csv")
+        replay(loader.parse(b""), recording, output=tmp_path / "nowhere" / "out.csv")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["recording.csv"]
 
 

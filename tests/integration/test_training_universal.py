@@ -17,20 +17,23 @@ import pytest
 pytest.importorskip("tensorflow", reason="training needs the training extra")
 pytest.importorskip("rich", reason="training needs the training extra")
 
-from agent import bundle as agent_bundle
-from agent.errors import EdgewatchError
-from training import device, models, universal
-from training.simulate import days, simulate
-from training.windows import trace, windows
+from agent.core.errors import EdgewatchError
+from agent.models import loader
+from agent.models.bundle import Bundle
+from training.export import device_run
+from training.networks import architectures
+from training.networks.universal_dataset import trace, windows
+from training.recipes import universal
+from training.synthetic.series import days, simulate
 
 if TYPE_CHECKING:
-    from training.optimise import Advance
+    from training.networks.universal_trainer import Advance
 
 pytestmark = pytest.mark.training
 
 ROOT = Path(__file__).parents[2]
-Tiny: TypeAlias = tuple[agent_bundle.Bundle, dict[str, Any]]
-TINY = universal.Budget(n_series=16, rows=384, forecaster_steps=4, autoencoder_steps=4, held_back=8)
+Tiny: TypeAlias = tuple[Bundle, dict[str, Any]]
+TINY = universal.TrainingBudget(n_series=16, rows=384, forecaster_steps=4, autoencoder_steps=4, held_back=8)
 
 
 def _command(*arguments: str) -> list[str]:
@@ -51,8 +54,8 @@ def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     made: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("forecaster", "autoencoder"):
-            make = getattr(models, name)
-            patch.setattr(models, name, lambda make=make, name=name: made.setdefault(name, make()))
+            make = getattr(architectures, name)
+            patch.setattr(architectures, name, lambda make=make, name=name: made.setdefault(name, make()))
         bundle = universal.build(tmp_path_factory.mktemp("tiny") / "bundle", seed=8, budget=TINY, stage=_no_stage)
     return bundle, made
 
@@ -76,7 +79,7 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_agent_loads_what_the_command_writes(written: tuple[Path, str]) -> None:
     target, stdout = written
-    manifest = agent_bundle.load(target).manifest
+    manifest = loader.load(target).manifest
     assert (manifest.name, manifest.version, manifest.created) == ("default", "1.0.0", "1970-01-02")
     assert (manifest.channels, manifest.interval_s) == ("any", "any")
     assert {p.name for p in target.iterdir()} == {"manifest.json", "forecaster.tflite", "autoencoder.tflite"}
@@ -85,7 +88,7 @@ def test_the_agent_loads_what_the_command_writes(written: tuple[Path, str]) -> N
 
 
 def test_the_manifest_says_how_far_int8_is_from_keras_and_how_large_errors_are(written: tuple[Path, str]) -> None:
-    manifest = agent_bundle.load(written[0]).manifest
+    manifest = loader.load(written[0]).manifest
     assert manifest.verification["forecaster"]["steps"] >= 1000
     assert manifest.verification["autoencoder"]["windows"] >= 1000
     for network in ("forecaster", "autoencoder"):
@@ -127,17 +130,17 @@ def test_the_device_answers_as_the_trained_keras_models_do(tiny: Tiny) -> None:
     bundle, made = tiny
     series = simulate(99, 8, 400)
     traced = trace(series, np.zeros(8), days(99, 8))
-    state = np.zeros((8, models.UNITS), np.float32)
+    state = np.zeros((8, architectures.UNITS), np.float32)
     expected = np.asarray(made["forecaster"]([traced.features, state, state])[0])
-    np.testing.assert_allclose(device.forecast(bundle, traced.features), expected, atol=0.05)
+    np.testing.assert_allclose(device_run.forecast(bundle, traced.features), expected, atol=0.05)
 
-    cut = windows(series, traced, np.arange(8), np.full(8, 200), models.WINDOW)
+    cut = windows(series, traced, np.arange(8), np.full(8, 200), architectures.WINDOW)
     expected = np.asarray(made["autoencoder"](cut[:, :, None]))[:, :, 0]
-    np.testing.assert_allclose(device.reconstruct(bundle, cut), expected, atol=0.05)
+    np.testing.assert_allclose(device_run.reconstruct(bundle, cut), expected, atol=0.05)
 
 
 def test_training_lowers_the_loss(tiny: Tiny, tmp_path: Path) -> None:
-    longer = universal.Budget(n_series=64, rows=384, forecaster_steps=80, autoencoder_steps=80, held_back=8)
+    longer = universal.TrainingBudget(n_series=64, rows=384, forecaster_steps=80, autoencoder_steps=80, held_back=8)
     trained = universal.build(tmp_path / "trained", seed=8, budget=longer, stage=_no_stage)
     quality = [bundle.manifest.verification["quality"] for bundle in (tiny[0], trained)]
     assert quality[1]["forecaster"]["pinball"] < 0.9 * quality[0]["forecaster"]["pinball"]
@@ -164,7 +167,7 @@ def test_a_bundle_that_the_agent_refuses_does_not_replace_the_former(
     with pytest.raises(EdgewatchError, match="answers deviate"):
         universal.build(target, seed=1, budget=TINY, stage=_no_stage)
     assert json.loads((target / "manifest.json").read_text()) == former
-    agent_bundle.load(target)
+    loader.load(target)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 

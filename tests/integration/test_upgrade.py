@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from agent.persistent_state import pack
-from agent.snapshot import read, write
+from agent.core.persistent_state import pack
+from agent.service.snapshot_file import read, write
 from tests.support.state_fixture import CONTINUED, LEARNED, START, run, waiting
 
 if TYPE_CHECKING:
@@ -150,6 +150,11 @@ def test_truncated_snapshots_are_named_and_the_agent_learns_anew(
 
 def test_records_hold_declared_fields_only(present: Path) -> None:
     _, content = read(present / "whole.snapshot")
-    assert content["parts"].keys() >= {"monitor", "kinds", "detectors.0", "detectors.0.scale_1.time_scale.normaliser"}
+    assert content["parts"].keys() >= {
+        "ensemble",
+        "classifier",
+        "detectors.0",
+        "detectors.0.scale_1.time_scale.normaliser",
+    }
     assert all(isinstance(record["version"], int) for record in content["parts"].values())
     assert len(pack(content)) > 0

@@ -11,15 +11,16 @@ import msgspec
 import paho.mqtt.publish
 import pytest
 
-from agent.config import MqttConfig
-from agent.subscriber import Subscriber
-from tests.conftest import ROOT, wait_for
-from tests.unit.test_outbox import alert
+from agent.mqtt.settings import MqttConfig
+from agent.mqtt.subscriber import Subscriber
+from tests.support.alerts import alert
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tools.torture.mosquitto import Mosquitto
+    from tools.testing.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.broker
 
@@ -72,7 +73,7 @@ def test_a_subscriber_comes_back_with_its_broker(make_mosquitto: Any) -> None:
 
 
 def test_what_is_too_large_or_too_much_is_counted(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.subscriber._MOST_WAITING", 2)
+    monkeypatch.setattr("agent.mqtt.subscriber._MOST_WAITING", 2)
     with Subscriber(MqttConfig(host="127.0.0.1", port=broker.port), ["a/+"]) as subscriber:
         wait_for(lambda: subscriber.connected)
         for payload in (b"x" * (1 << 21), b"1", b"2", b"3"):

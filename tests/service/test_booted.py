@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests import debian
-from tests.conftest import ROOT, wait_for
+from tests.support import debian
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

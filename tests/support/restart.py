@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.persistent_state import capture, pack, restore, unpack
+from agent.core.persistent_state import capture, pack, restore, unpack
 
 if TYPE_CHECKING:
-    from agent.persistent_state import Stateful
+    from agent.core.persistent_state import Stateful
 
 
 def carry_over(source: Stateful, target: Stateful) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from agent.clock import ManualClock
-from agent.config import parse
-from agent.daemon import Daemon
-from agent.outbox import Outbox
+from agent.config.loader import parse
+from agent.core.clock import ManualClock
+from agent.delivery.outbox import Outbox
+from agent.service.daemon import Daemon
 
 #: Seconds since 1970 of the first reading.
 START = 1_780_000_000.0

@@ -26,11 +26,11 @@ from unittest.mock import patch
 import msgspec
 
 import agent
-import agent.daemon
-import agent.sources.arrivals
-from agent.cli import main
-from agent.config import parse
-from agent.types import Received
+from agent.cli.main import main
+from agent.config.loader import parse
+from agent.mqtt.received import Received
+from agent.service import daemon
+from agent.sources import push_buffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -316,14 +316,14 @@ class DaemonRun:
 
         _Watched.seconds = lambda: self.now_ns / 1e9
         with (
-            patch.object(agent.daemon, "Publisher", made),
-            patch.object(agent.sources.arrivals, "Arrivals", _Watched),
+            patch.object(daemon, "Publisher", made),
+            patch.object(push_buffer, "PushBuffer", _Watched),
         ):
-            agent.daemon.Daemon(read(), self, reload=read).run()
+            daemon.Daemon(read(), self, reload=read).run()
         gc.unfreeze()
 
 
-class _Watched(agent.sources.arrivals.Arrivals):
+class _Watched(push_buffer.PushBuffer):
     """Readings that come by themselves, on the clock of the run; tells when some have arrived."""
 
     seconds: Callable[[], float] = staticmethod(time.monotonic)

@@ -17,9 +17,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import msgspec
 
 from agent import __version__
-from agent.errors import EdgewatchError
-from training.extras import importing
-from training.machine import processor
+from agent.core.errors import EdgewatchError
+from training.export.processor import processor
+from training.optional_imports import importing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,11 @@ BENCHMARKS = {
 }
 
 
+_COST = ("step", "footprint", "scale", "sources", "dashboard", "growth")
+# Commands whose file has another name.
+_FILES = {"parts": "ablation"}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a benchmark."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -57,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument("--output", type=Path, metavar="JSON", help="where to write the figures")
             if name in given[:1]:  # the libraries of the others may not be there
                 with importing("evaluation"):
-                    import_module(f"tools.benchmark.{name}").add_arguments(command)
+                    _module(name).add_arguments(command)
         options = parser.parse_args(given)
-        figures: dict[str, Any] | Results = import_module(f"tools.benchmark.{options.name}").run(options)
+        figures: dict[str, Any] | Results = _module(options.name).run(options)
     except EdgewatchError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return error.exit_code
@@ -72,10 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _module(name: str) -> Any:
+    return import_module(f"tools.benchmark.{'cost' if name in _COST else 'accuracy'}.{_FILES.get(name, name)}")
+
+
 def _shown(results: Results) -> str:
     """Print the table; give it as Markdown."""
     from tools.benchmark.results import markdown, table  # noqa: PLC0415 - with the libraries of an extra
-    from training.report.terminal import console, show  # noqa: PLC0415 - the same
+    from training.reports.page.terminal import console, show  # noqa: PLC0415 - the same
 
     show(table(results), results.title, console())
     return markdown(results)

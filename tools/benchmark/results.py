@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from training.report.table import Table, cell
+from training.reports.page.table import Table, cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Entry", "Kind", "Results", "markdown", "mean_of", "table"]
+__all__ = ["DetectorKind", "Entry", "Results", "markdown", "mean_of", "table"]
 
 
 #: Ours, a rule that needs no model, what anybody gets who does not look at the data, or somebody else's as published.
-Kind: TypeAlias = Literal["ours", "no model", "blind", "published"]
+DetectorKind: TypeAlias = Literal["ours", "no model", "blind", "published"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
     """
 
     detector: str
-    kind: Kind
+    kind: DetectorKind
     figures: Mapping[str, float | None]
     spread: dict[str, float] = {}
 
@@ -64,7 +64,7 @@ class Results(msgspec.Struct, frozen=True):
     caption: str = ""
 
 
-def mean_of(detector: str, kind: Kind, draws: Sequence[Mapping[str, float]]) -> Entry:
+def mean_of(detector: str, kind: DetectorKind, draws: Sequence[Mapping[str, float]]) -> Entry:
     """Mean and spread over retrained networks, or over draws; NaN stands for what one of them has not defined."""
     values = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
     means = {name: float(each.mean()) for name, each in values.items()}

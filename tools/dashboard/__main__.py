@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import config as agent_config
-from agent.errors import EdgewatchError, EnvironmentFault, UserError
-from agent.transport import secret_in
+from agent.config import loader
+from agent.core.errors import EdgewatchError, EnvironmentFault, UserError
+from agent.mqtt.secrets import secret_in
+from agent.mqtt.settings import MqttConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.config import MqttConfig
 
 __all__ = ["DEFAULT_PORT", "main"]
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    mqtt = agent_config.load(options.config).mqtt
+    mqtt = loader.load(options.config).mqtt
     if options.broker:
         mqtt = _elsewhere(mqtt, options.broker)
     password = None
@@ -80,7 +80,7 @@ def _elsewhere(mqtt: MqttConfig, broker: str) -> MqttConfig:
     host, _, port = broker.rpartition(":") if ":" in broker else (broker, "", "")
     if port and not port.isdigit():
         raise UserError(f"port {port} is no number", place="--broker", remedy="say HOST or HOST:PORT")
-    return agent_config.MqttConfig(host=host.strip("[]"), port=int(port) if port else None, prefix=mqtt.prefix)
+    return MqttConfig(host=host.strip("[]"), port=int(port) if port else None, prefix=mqtt.prefix)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from agent.commands import Answer
-from agent.types import Alert, Digest, Health, Metrics, NodeState
-from agent.wording import plain
+from agent.core.text import plain
+from agent.messages.alert import Alert, Digest
+from agent.messages.command import Answer
+from agent.messages.status import Health, Metrics, NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.types import ChannelMetric, Float32Array, Float64Array, IntArray
+    from agent.core.arrays import Float32Array, Float64Array, IntArray
+    from agent.messages.status import ChannelMetric
 
 __all__ = ["ANSWERS", "FIELDS", "Fleet", "Incident", "Node", "Standing", "Worst"]
 

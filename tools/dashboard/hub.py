@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.publisher import topic
-from agent.subscriber import Subscriber
+from agent.messages.topics import topic
+from agent.mqtt.subscriber import Subscriber
 from tools.dashboard.fleet import ANSWERS, Fleet
 
 if TYPE_CHECKING:
-    from agent.commands import Answer, Command
-    from agent.config import MqttConfig
+    from agent.messages.command import Answer, Command
+    from agent.mqtt.settings import MqttConfig
 
 __all__ = ["Hub"]
 
@@ -81,7 +81,7 @@ class Hub:
     async def order(self, node: str, command: Command) -> Answer | None:
         """Send a command and wait a while for the answer; None where there is none."""
         command = msgspec.structs.replace(command, id=f"dashboard-{secrets.token_hex(8)}")
-        if not self._subscriber.publish(topic(self._config, node, "cmd"), msgspec.json.encode(command)):
+        if not self._subscriber.publish(topic(self._config.prefix, node, "cmd"), msgspec.json.encode(command)):
             return None
         awaited = self._awaited[command.id] = asyncio.get_running_loop().create_future()
         try:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
-from agent.commands import Acknowledge, Silence
-from agent.wording import plain, quantity, range_text
+from agent.core.text import plain, quantity, range_text
+from agent.messages.command import Acknowledge, Silence
 from tools.dashboard.plot import Plot
 from tools.dashboard.shell import LIVE_S, Chip, ago, frame, lasting, repeatedly, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.commands import Command
-    from agent.types import Contributor
+    from agent.messages.alert import Contributor
+    from agent.messages.command import Command
     from tools.dashboard.fleet import Incident, Node
     from tools.dashboard.hub import Hub
 

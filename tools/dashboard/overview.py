@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from agent.wording import plain, quantity, range_text
+from agent.core.text import plain, quantity, range_text
 from tools.dashboard.shell import LIVE_S, Chip, ago, frame, lasting, node_address, repeatedly, say, worst_first
 
 if TYPE_CHECKING:

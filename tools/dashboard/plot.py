@@ -8,14 +8,14 @@ import numpy as np
 from nicegui.element import Element
 from nicegui.elements.echart import EChart
 
-from agent.types import SCORE_THRESHOLD
-from agent.wording import quantity, range_text
+from agent.core.text import quantity, range_text
+from agent.detection.verdict import SCORE_THRESHOLD
 from tools.dashboard.fleet import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.types import Float32Array
+    from agent.core.arrays import Float32Array
     from tools.dashboard.fleet import Node
 
 __all__ = ["Plot", "strength_of"]
@@ -105,7 +105,7 @@ class Plot(Element, component="plot.js"):
 
 
 def strength_of(score: Float32Array) -> Float32Array:
-    """Error over limit from a score, the inverse of `agent.types.bounded_score`.
+    """Error over limit from a score, the inverse of `agent.detection.verdict.bounded_score`.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from tools.dashboard.gate import Gate
 from tools.dashboard.hub import Hub
 
 if TYPE_CHECKING:
-    from agent.config import MqttConfig
+    from agent.mqtt.settings import MqttConfig
 
 __all__ = ["serve"]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from training.recording import Recording
+    from training.data.recording import Recording
 
 __all__ = ["add_data", "add_reading", "recordings"]
 
@@ -34,7 +34,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 def recordings(options: argparse.Namespace) -> Iterator[Recording]:
     """Read what the command line names, one recording at a time."""
-    from training.readers import ReadOptions, read  # noqa: PLC0415 - an extra
+    from training.data.readers.options import ReadOptions  # noqa: PLC0415 - an extra
+    from training.data.readers.registry import read  # noqa: PLC0415 - the same
 
     wanted = ReadOptions(
         format=options.format,

@@ -7,29 +7,30 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from agent import bundle as agent_bundle
-from agent import config as agent_config
-from agent.errors import UserError
+from agent.config import loader
+from agent.config.schema import Config
+from agent.core.errors import UserError
+from agent.detection.settings import ThresholdConfig
+from agent.models import loader as agent_bundle
 from training.commands.arguments import comma_separated, natural, share
 from training.commands.data import add_data, recordings
-from training.extras import importing
-from training.staging import EVALUATION, refuse_foreign_folder, staged
+from training.files.atomic_folder import EVALUATION, refuse_foreign_folder, staged
+from training.optional_imports import importing
 
 if TYPE_CHECKING:
     import argparse
 
-    from agent.bundle import Bundle
-    from agent.config import Config
-    from training.evaluation import Examined, Plan
-    from training.optimise import Advance
-    from training.outcome import Outcome
-    from training.report import Section
+    from agent.models.bundle import Bundle
+    from training.evaluation.evaluate import EvaluationPlan, Examined
+    from training.evaluation.outcome import Outcome
+    from training.networks.universal_trainer import Advance
+    from training.reports.page.document import Section
 
 __all__ = ["add"]
 
 # Recordings that the report shows one by one.
 _SHOWN = 6
-_THRESHOLDS = {str(kind.__struct_config__.tag): kind for kind in get_args(agent_config.ThresholdConfig)}
+_THRESHOLDS = {str(kind.__struct_config__.tag): kind for kind in get_args(ThresholdConfig)}
 
 
 def add(commands: Any) -> None:
@@ -64,19 +65,20 @@ def run(options: argparse.Namespace) -> None:
     with importing("evaluation"):
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 
-        from training import evaluation_report, report  # noqa: PLC0415 - the same
-        from training.evaluation import evaluate  # noqa: PLC0415 - the same
-        from training.report.terminal import COLUMNS, console, show  # noqa: PLC0415 - the same
+        from training.evaluation.evaluate import evaluate  # noqa: PLC0415 - the same
+        from training.reports import evaluation as reports_evaluation  # noqa: PLC0415 - the same
+        from training.reports.page import document  # noqa: PLC0415 - the same
+        from training.reports.page.terminal import COLUMNS, console, show  # noqa: PLC0415 - the same
 
     refuse_foreign_folder(options.output, EVALUATION)
-    config = agent_config.load(options.config) if options.config else agent_config.Config()
+    config = loader.load(options.config) if options.config else Config()
     models, plan = _bundle(options.bundle, config), _plan(options, config)
     out = console()
     sections: list[Section] = []
 
     def seen(examined: Examined, outcome: Outcome) -> None:
         if len(sections) < _SHOWN:
-            sections.append(evaluation_report.details(examined, outcome, folded=bool(sections)))
+            sections.append(reports_evaluation.details(examined, outcome, folded=bool(sections)))
 
     with Progress(*COLUMNS, console=out, transient=True) as progress:
         bar = progress.add_task("reading", total=None)
@@ -90,8 +92,8 @@ def run(options: argparse.Namespace) -> None:
         with staged(options.output, EVALUATION) as folder:
             text = msgspec.json.format(msgspec.json.encode(evaluation), indent=1)
             (folder / "metrics.json").write_bytes(text + b"\n")
-            report.write(evaluation_report.report(evaluation, examined, sections), folder)
-    for title, table in evaluation_report.short(evaluation):
+            document.write(reports_evaluation.report(evaluation, examined, sections), folder)
+    for title, table in reports_evaluation.short(evaluation):
         show(table, title, out)
     for why in evaluation.skipped.values():
         out.print(f"left out: {why}")
@@ -103,9 +105,9 @@ def _bundle(directory: Path | None, config: Config) -> Bundle:
     return agent_bundle.load_builtin() if name == "builtin" else agent_bundle.load(Path(name))
 
 
-def _plan(options: argparse.Namespace, config: Config) -> Plan:
-    from training.combination import RULES  # noqa: PLC0415 - numpy only, but with the rest
-    from training.evaluation import Plan  # noqa: PLC0415 - an extra
+def _plan(options: argparse.Namespace, config: Config) -> EvaluationPlan:
+    from training.evaluation.evaluate import EvaluationPlan  # noqa: PLC0415 - an extra
+    from training.evaluation.threshold_voting import RULES  # noqa: PLC0415 - numpy only, but with the rest
 
     for option, names, known in (
         ("--thresholds", options.thresholds, _THRESHOLDS),
@@ -120,7 +122,7 @@ def _plan(options: argparse.Namespace, config: Config) -> Plan:
     thresholds = [configured if isinstance(configured, kind) else kind() for kind in named] or [configured]
     if options.combine and len(thresholds) == 1:
         raise UserError("there is nothing to combine", place="--combine", remedy="name two or more --thresholds")
-    return Plan(
+    return EvaluationPlan(
         detection=config.detection,
         alerts=config.alerts,
         thresholds=tuple(thresholds),

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.errors import UserError
-from agent.mismatch import explained
+from agent.core.errors import UserError
+from agent.core.mismatch import explained
 from training.commands.data import add_data, recordings
-from training.extras import importing
-from training.plan import PRESETS, FitPlan
-from training.staging import refuse_foreign_folder
+from training.files.atomic_folder import refuse_foreign_folder
+from training.optional_imports import importing
+from training.recipes.fit_options import PRESETS, FitOptions
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from training.fit import Fit
+    from training.recipes.fit import Fit
 
 __all__ = ["add"]
 
@@ -76,9 +76,11 @@ def run(options: argparse.Namespace) -> None:
     with importing("training"):
         from rich.progress import Progress, TextColumn  # noqa: PLC0415 - an extra
 
-        from training import fit, fit_report, report  # noqa: PLC0415 - TensorFlow takes seconds to import
-        from training.readers import same_channels  # noqa: PLC0415 - an extra
-        from training.report.terminal import COLUMNS, console  # noqa: PLC0415 - the same
+        from training.data.readers.channels import same_channels  # noqa: PLC0415 - an extra
+        from training.recipes import fit  # noqa: PLC0415 - TensorFlow takes seconds to import
+        from training.reports import fit as reports_fit  # noqa: PLC0415 - the same
+        from training.reports.page import document  # noqa: PLC0415 - the same
+        from training.reports.page.terminal import COLUMNS, console  # noqa: PLC0415 - the same
 
     out = console()
     with Progress(*COLUMNS, TextColumn("{task.fields[remark]}", markup=False), console=out) as bars:
@@ -87,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
 
         def finish(result: Fit, folder: Path) -> None:
             if not options.no_report:
-                report.write(fit_report.report(result), folder)
+                document.write(reports_fit.report(result), folder)
 
         result = fit.fit(
             everything,
@@ -98,11 +100,11 @@ def run(options: argparse.Namespace) -> None:
             other_python=_second_runtime(options.second_runtime),
             finish=finish,
         )
-    for line in fit_report.lines(result):
+    for line in reports_fit.lines(result):
         out.print(line)
 
 
-def _plan(options: argparse.Namespace) -> FitPlan:
+def _plan(options: argparse.Namespace) -> FitOptions:
     """Read what was chosen; every mistake names its flag."""
     chosen: dict[str, Any] = dict(PRESETS[options.preset]) if options.preset else {}
     for name in (*_CHOICES, "centred"):
@@ -110,9 +112,9 @@ def _plan(options: argparse.Namespace) -> FitPlan:
         if value is not None:
             chosen[name] = value
     try:
-        return msgspec.convert(chosen, FitPlan, strict=False)
+        return msgspec.convert(chosen, FitOptions, strict=False)
     except msgspec.ValidationError as error:
-        found = explained(error, chosen, FitPlan, lax=True)
+        found = explained(error, chosen, FitOptions, lax=True)
         flag = "--" + found.path.lstrip(".").replace("_", "-")
         raise UserError(found.problem, place=flag, remedy="see `python -m training fit --help`") from error
 
@@ -138,6 +140,6 @@ class _Bars:
         self._progress = progress
 
     def stage(self, name: str, total: int) -> Callable[[int, str], None]:
-        """See `training.fit.Progress`."""
+        """See `training.recipes.fit.Progress`."""
         task = self._progress.add_task(name, total=total, remark="")
         return lambda done, remark: self._progress.update(task, completed=done, remark=remark)

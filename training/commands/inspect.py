@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import bundle as agent_bundle
-from agent.errors import UserError
+from agent.core.errors import UserError
+from agent.models import loader as agent_bundle
 from training.commands.data import add_reading, recordings
-from training.extras import importing
+from training.optional_imports import importing
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Read and show."""
     with importing("evaluation"):
-        from training import overview  # noqa: PLC0415 - an extra
+        from training.reports import overview  # noqa: PLC0415 - an extra
 
     bundles = [path for path in options.data if (path / "manifest.json").is_file()]
     if bundles:

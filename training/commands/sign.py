@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import bundle as agent_bundle
-from agent.errors import UserError
-from agent.signature import FILE
-from training.extras import importing
+from agent.core.errors import UserError
+from agent.models import loader as agent_bundle
+from agent.models.signature import FILE
+from training.optional_imports import importing
 
 if TYPE_CHECKING:
     import argparse

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agent.config import load_as
-from agent.errors import UserError
-from agent.mismatch import Mismatch, explained
+from agent.config.loader import load_as
+from agent.core.errors import UserError
+from agent.core.mismatch import Mismatch, explained
 from training.commands.arguments import comma_separated
-from training.extras import importing
+from training.optional_imports import importing
 
 if TYPE_CHECKING:
     import argparse
@@ -53,15 +53,15 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Simulate, write, and say what was planted."""
     with importing("evaluation"):
-        from training.streams import StreamConfig, simulate_stream, write  # noqa: PLC0415 - an extra
+        from training.synthetic.labelled_streams import StreamSpec, simulate_stream, write  # noqa: PLC0415 - an extra
 
-    config = load_as(StreamConfig, options.config) if options.config else StreamConfig()
+    config = load_as(StreamSpec, options.config) if options.config else StreamSpec()
     given = {field: getattr(options, field) for _, field, _, _ in _OPTIONS if getattr(options, field) is not None}
     values = {**msgspec.to_builtins(config), **given}
     try:
-        config = msgspec.convert(values, StreamConfig, strict=False)
+        config = msgspec.convert(values, StreamSpec, strict=False)
     except msgspec.ValidationError as error:
-        raise _mistake(explained(error, values, StreamConfig, lax=True)) from error
+        raise _mistake(explained(error, values, StreamSpec, lax=True)) from error
     stream = simulate_stream(config)
     path = options.output if options.output.suffix == ".csv" else options.output / _STREAM
     labels = write(stream, path)

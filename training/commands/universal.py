@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.commands.arguments import natural
-from training.extras import importing
+from training.optional_imports import importing
 
 if TYPE_CHECKING:
     import argparse
 
-    from training.optimise import Advance
+    from training.networks.universal_trainer import Advance
 
 __all__ = ["add"]
 
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     with importing("training"):
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 
-        from training.universal import FULL, QUICK, build  # noqa: PLC0415 - TensorFlow takes seconds to import
+        from training.recipes.universal import FULL, QUICK, build  # noqa: PLC0415 - TensorFlow takes seconds to import
 
     budget = QUICK if options.quick else FULL
     if options.steps:

@@ -1,0 +1,209 @@
+"""Runs the production step over a recorded file, at full speed, with the verdicts of the live loop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from agent.alerting.budget import AlertBudget
+from agent.alerting.incidents import Incidents
+from agent.cli.replay_plot import Tape, plotter
+from agent.core.errors import EdgewatchError, UserError
+from agent.detection.ensemble import Ensemble
+from agent.models import bundle, loader
+from agent.models.last_good import load_bundles
+from agent.sampling.channel_rules import ChannelRules, Plausible
+from agent.sources.csv_reader import CsvReader
+from agent.sources.registry import source_class
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from agent.config.schema import Config
+    from agent.core.channel import Channel
+    from agent.core.frame import Frame
+    from agent.detection.verdict import Verdict
+    from agent.messages.alert import Alert, HeldBack
+
+__all__ = ["replay"]
+
+_LOG = logging.getLogger(__name__)
+# Alerts a day, beside the config's.
+_BUDGETS = (0.3, 1.0, 3.0, 10.0, 30.0)
+_COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold", "state")
+
+
+def replay(
+    config: Config,
+    source: Path,
+    *,
+    bundle_directory: Path | None = None,
+    output: Path | None = None,
+    incidents: Path | None = None,
+    held: bool = False,
+    plot: Path | None = None,
+) -> str:
+    """Replay a CSV file; gives a summary for a person.
+
+    Parameters
+    ----------
+    config
+        Detection and alerts; its sources only lend unit, scale and smallest effect to columns named like their
+        channels.
+    source
+        See `agent.sources.csv_reader.CsvReader`; its own sampling interval replaces the config's.
+    bundle_directory
+        Models, instead of the config's.
+    output
+        Where to write one row a step.
+    incidents
+        Where to write the alerts, one JSON object a line.
+    held
+        Write what the alert budget held back there, too, in lines whose ``phase`` is ``held``.
+    plot
+        Where to draw it: ``.html``, ``.png`` or ``.gif``.
+
+    Raises
+    ------
+    UserError
+        The file, the bundle or an output cannot be used.
+    """
+    models = [loader.load(bundle_directory)] if bundle_directory else load_bundles(config)
+    draw = plotter() if plot else None
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(CsvReader(source))
+        channels = _described(reader.channels, config)
+        monitor = Ensemble(channels, models, config.detection, config.alerts, reader.interval_s)
+        ledger = Incidents(
+            channels, config.alerts, reader.interval_s, node=config.node, model=bundle.labels(models), instance="replay"
+        )
+        table = stack.enter_context(_writing(output)) if output else None
+        lines = stack.enter_context(_writing(incidents)) if incidents else None
+        if table:
+            table.write(_header(channels))
+        tape = Tape() if plot else None
+        opened = 0
+        trials = [_Trial(per_day) for per_day in _BUDGETS]
+        steps = 0
+        begin = time.perf_counter()
+        plausible = Plausible(channels)
+        for frame in reader:
+            plausible.clean(frame.values)
+            verdict = monitor.step(frame)
+            alerts = ledger.step(frame, verdict)
+            opened += sum(alert.phase == "open" for alert in alerts)
+            steps = frame.seq + 1
+            candidates = ledger.candidates()
+            now_s = frame.seq * reader.interval_s
+            if ledger.learning:
+                begun = int(np.count_nonzero(verdict.progress()))
+                for trial in trials:
+                    trial.hold(now_s, begun)
+            for trial in trials if candidates else ():
+                trial.offer(candidates, now_s)
+            if lines:
+                _write_lines(lines, alerts, ledger.take_held() if held else ())
+            if table:
+                table.write(_row(frame, verdict))
+            if tape:
+                tape.add(frame, verdict, alerts)
+        seconds = time.perf_counter() - begin
+    days = steps * reader.interval_s / 86400.0
+    drawn = ""
+    if plot and tape and draw:
+        drawn = "\n" + draw(tape.replayed(source.name, channels, reader.interval_s, bundle.labels(models)), plot)
+    return (
+        f"{source}: {len(channels)} channels every {reader.interval_s:g} s, {reader.report.summary()}\n"
+        f"{opened} incidents at a budget of {config.alerts.budget_per_day:g} a day in {days:.3g} days, "
+        f"{ledger.count - opened} held back, {len(ledger.open)} still open; {seconds:.1f} s\n"
+        f"{_table(trials, ledger.count)}{drawn}"
+    )
+
+
+class _Trial:
+    """Another budget, run beside the config's over the same incidents."""
+
+    def __init__(self, per_day: float) -> None:
+        self.per_day = per_day
+        self._budget = AlertBudget(per_day)
+        self.sent: set[int] = set()
+
+    def hold(self, now_s: float, channels: int) -> None:
+        """See `AlertBudget.hold`."""
+        self._budget.hold(now_s, channels)
+
+    def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
+        """Send what it admits and what is beyond a hard limit; see `Incidents.candidates`."""
+        for number, strength in candidates:
+            if number not in self.sent and (math.isinf(strength) or self._budget.admits(strength, now_s)):
+                self.sent.add(number)
+
+
+def _table(trials: list[_Trial], count: int) -> str:
+    """What other budgets would have done, two lines with a column each."""
+    columns = [(f"{trial.per_day:g}", str(len(trial.sent))) for trial in trials] + [("unlimited", str(count))]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    lines = zip(("budget a day", "incidents"), zip(*columns, strict=True), strict=True)
+    return "\n".join(
+        f"{head:<12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for head, cells in lines
+    )
+
+
+def _write_lines(file: IO[str], alerts: Sequence[Alert], held: Sequence[HeldBack]) -> None:
+    file.writelines(msgspec.json.encode(line).decode() + "\n" for line in (*alerts, *held))
+
+
+def _described(columns: tuple[Channel, ...], config: Config) -> tuple[Channel, ...]:
+    """Columns named like a channel of the config's sources take over its unit, scale and smallest effect."""
+    known = {}
+    for part in config.sources:
+        try:
+            source = source_class(part.type)(part, config.interval_s)
+        except EdgewatchError as error:
+            # A recording can be replayed where its sources are not.
+            _LOG.warning("source %s lends nothing: %s", part.type, error)
+            continue
+        known.update({channel.name: channel for channel in source.channels})
+        source.close()
+    rules = ChannelRules(config.channels)
+    return tuple(rules.applied(known.get(column.name, column)) for column in columns)
+
+
+def _header(channels: tuple[Channel, ...]) -> str:
+    names = [f"{channel.name}.{column}" for channel in channels for column in _COLUMNS]
+    quoted = ['"' + name.replace('"', '""') + '"' if set(name) & set(',;"') else name for name in names]
+    return ",".join(("timestamp", "score", "state_score", "anomalous", *quoted)) + "\n"
+
+
+def _row(frame: Frame, verdict: Verdict) -> str:
+    """One row a step; numbers so that they read back as they were, missing ones empty."""
+    score = verdict.score()
+    columns = (verdict.value, *verdict.bounds(), score, np.full(score.size, verdict.threshold), verdict.state)
+    cells = np.stack([np.asarray(column, np.float64) for column in columns], axis=1).ravel().tolist()
+    anomalous = int(verdict.anomalous.any())
+    head = f"{frame.wall!r},{float(score.max())!r},{verdict.state_score!r},{anomalous}"
+    return head + "," + ",".join("" if math.isnan(cell) else repr(cell) for cell in cells) + "\n"
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[IO[str]]:
+    """Open a file to write; it takes its name only when it is whole."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot be written: {error.strerror or error}", place=str(path), remedy="check the folder and the disk"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

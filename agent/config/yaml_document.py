@@ -1,0 +1,173 @@
+"""A YAML text as plain values, with the line of each: the core schema of YAML 1.2 and nothing that can surprise.
+
+``NO`` stays a word, ``12:30`` a text and ``1e3`` a number; anchors, aliases, tags and duplicate keys are refused, and
+size, depth and number of values are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from agent.core.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_BYTES", "Document"]
+
+#: What is larger is refused; what lies within is read in about a second, whatever it says.
+MAX_BYTES = 1 << 18
+_MAX_DEPTH = 20
+_MOST_NODES = 15_000
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the core schema's scalars and nothing that can surprise."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
+
+    def __init__(self, raw: bytes, inspect: Callable[[yaml.Event], None]) -> None:
+        super().__init__(raw)
+        self._inspect = inspect
+        self._nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Look at what comes before it is taken in."""
+        self._inspect(self.peek_event())  # type: ignore[no-untyped-call]
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise yaml.scanner.ScannerError(None, None, f"more than {_MOST_NODES:,} values", self.get_mark())
+        return super().compose_node(parent, index)
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Refuse deep nests at once: scanning them takes a time that grows with the square of their depth."""
+        self._refuse_depth(self.flow_level)
+        super().fetch_flow_collection_start(token)
+
+    def add_indent(self, column: int) -> bool:
+        """The same for nests by indentation."""
+        self._refuse_depth(len(self.indents))
+        return super().add_indent(column)
+
+    def _refuse_depth(self, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
+
+
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first] if _tag != "null" else ["", *_first]
+    )
+
+
+class Document:
+    """A YAML text as plain Python values, with the line of every path remembered.
+
+    Parameters
+    ----------
+    name
+        As problems call it.
+    """
+
+    def __init__(self, name: str) -> None:
+        #: As problems call it.
+        self.name = name
+        self._lines: dict[str, int] = {"$": 1}
+
+    def place(self, path: str) -> str:
+        """``file:line: $.path`` of a path, or of its nearest ancestor that stands in the file."""
+        known = path
+        while known not in self._lines:  # down to $, which always is
+            known = known[: max(known.rfind("."), known.rfind("["), 1)]
+        return f"{self.name}:{self._lines[known]}: {path}"
+
+    def read(self, raw: bytes) -> Any:
+        """Parse a text.
+
+        Raises
+        ------
+        UserError
+            It is too large, or no YAML of ours.
+        """
+        if len(raw) > MAX_BYTES:
+            raise UserError("larger than 256 KiB", place=self.name, remedy="a configuration is a few hundred lines")
+        try:
+            loader = _Loader(raw, self._refuse_surprises)
+            node = loader.get_single_node()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = getattr(mark, "line", 0) + 1
+            raise UserError(
+                f"not valid YAML: {error.problem or error.context}",
+                place=f"{self.name}:{line}",
+                remedy="check the indentation, and quote texts with special characters",
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"not valid YAML: {' '.join(str(error).split())}", place=self.name, remedy="save the file as UTF-8 text"
+            ) from error
+        return None if node is None else self._value(node, "$", 0)
+
+    def _refuse_surprises(self, event: yaml.Event) -> None:
+        what = None
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            what = "anchors and aliases are not supported"
+        elif getattr(event, "tag", None):
+            what = "tags are not supported"
+        if what:
+            raise UserError(
+                what, place=f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}", remedy="write the value out"
+            )
+
+    def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
+        line = node.start_mark.line + 1
+        self._lines.setdefault(path, line)
+        if depth > _MAX_DEPTH:
+            raise UserError("nested too deeply", place=f"{self.name}:{line}", remedy="a configuration is flat")
+        self._refuse_no_text(node)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(node.value)]
+        return _scalar(node)
+
+    def _refuse_no_text(self, node: yaml.Node) -> None:
+        """Refuse what no file, topic or message can hold."""
+        if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
+            place = f"{self.name}:{node.start_mark.line + 1}"
+            raise UserError("a text with \\0 or half a character", place=place, remedy="leave it out")
+
+    def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = str(key_node.value)
+            self._refuse_no_text(key_node)
+            if not isinstance(key_node, yaml.ScalarNode) or key in mapping:
+                what = f"key {key!r} stands twice" if key in mapping else "a key must be a plain word"
+                raise UserError(what, place=f"{self.name}:{line}: {path}", remedy="keep one of them")
+            self._lines[f"{path}.{key}"] = line
+            mapping[key] = self._value(value_node, f"{path}.{key}", depth + 1)
+        return mapping
+
+
+def _scalar(node: yaml.Node) -> Any:
+    kind = node.tag.rsplit(":", 1)[1]
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return node.value.lower() == "true"
+    if kind == "int" and len(node.value) <= 30:
+        return int(node.value)
+    if kind == "float":
+        return float(node.value)
+    return node.value

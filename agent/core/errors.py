@@ -1,0 +1,49 @@
+"""The errors that a person at the device can mend, and the exit codes they lead to."""
+
+from __future__ import annotations
+
+from agent.core.slim_imports import msgspec
+
+__all__ = ["UNREADABLE", "EdgewatchError", "EnvironmentFault", "UserError"]
+
+
+#: What decoding bytes from outside can raise.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class EdgewatchError(Exception):
+    """A failure with a place and a remedy, shown without a traceback.
+
+    Parameters
+    ----------
+    message
+        What is wrong and what was expected.
+    place
+        Where: ``file:line``, ``$.path``, a topic or an address.
+    remedy
+        What to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, place: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.place = place
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{text} – {self.remedy}" if self.remedy else text
+
+
+class UserError(EdgewatchError):
+    """A mistake in the configuration, the arguments or the data (exit code 2)."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(EdgewatchError):  # noqa: N818 - EnvironmentError is Python's own
+    """Something outside that has to be there and is not: a broker, a runtime (exit code 3)."""
+
+    exit_code = 3

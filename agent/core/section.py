@@ -1,0 +1,20 @@
+"""Base and bounded numbers of all sections of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+__all__ = ["NamePattern", "NamePatterns", "NotNegative", "Positive", "Section"]
+
+# Three hundred years: in nanoseconds and in rows it is still a number.
+_LONGEST = 1e10
+Positive = Annotated[float, msgspec.Meta(gt=0, le=_LONGEST)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=_LONGEST)]
+NamePattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+NamePatterns = Annotated[tuple[NamePattern, ...], msgspec.Meta(min_length=1, max_length=64)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: unknown keys are errors."""

@@ -1,0 +1,217 @@
+"""Watches the channels that a bundle was trained for, all together, from errors that training calibrated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from agent.core.persistent_state import CHANNEL, Part, State, array, below, number
+from agent.detection.detector import Detector
+from agent.detection.fitted_networks import FittedNetworks
+from agent.detection.relative_error import node_state
+from agent.detection.thresholds.registry import make_threshold
+from agent.detection.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.core.arrays import BoolArray, Float64Array
+    from agent.core.channel import Channel
+    from agent.core.frame import Frame
+    from agent.detection.settings import AlertTimes, DetectionConfig
+    from agent.models.bundle import Bundle
+    from agent.models.manifest import Start
+
+__all__ = ["FittedDetector"]
+
+# The autoencoder looks at a channel only now and then; its range needs this many looks.
+_MIN_RECONSTRUCTIONS = 12
+# Most that one look alone can make of it, in limits.
+_UNCONFIRMED = 0.99
+# Errors from training that the thresholds learn at most before the first reading.
+_START_ROWS = 512
+
+
+class FittedDetectorState(State):
+    """Fields of a `FittedDetector` that outlive a restart."""
+
+    seen: Float64Array = array("readings", CHANNEL)
+    anomalous: BoolArray = array("flag", CHANNEL, dtype=bool)
+    excursion: Float64Array = array("rows", CHANNEL)
+    # Whether any channel is on an excursion, and whether any was looked at too seldom yet to be judged by that.
+    excursions: bool = number("flag", initial=False)
+    few_looks: bool = number("flag", initial=True)
+    last_look: Float64Array = array("limits", CHANNEL)
+    reconstruction_strength: Float64Array = array("limits", CHANNEL)
+    # Of an excursion that the autoencoder confirmed, its first error; NaN otherwise.
+    onset: Float64Array = array("spreads", CHANNEL, initial=np.nan)
+
+
+class FittedDetector(Detector):
+    """Runs a bundle that `training fit` made for certain channels.
+
+    The limits of a channel stay as they were while it is anomalous; the first anomalous row still widens them by half,
+    so that what recurs becomes usual. An excursion is over when a reading is within limits again; what lasts longer
+    than ``accept_after_s`` is taken as the new normal.
+
+    Parameters
+    ----------
+    channels
+        In the order of the frames' values.
+    bundle
+        The verified models.
+    detection, alerts
+        The config's sections.
+    interval_s
+        Seconds between frames, to which all times are rounded.
+    """
+
+    weight: ClassVar[float] = 1.0
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        bundle: Bundle,
+        detection: DetectionConfig,
+        alerts: AlertTimes,
+        interval_s: float,
+    ) -> None:
+        super().__init__(alerts, interval_s)
+        n = len(channels)
+        self._n = n
+        self._sensitivity = np.array([channel.sensitivity for channel in channels])
+        self.detector = FittedNetworks(channels, bundle, interval_s)
+        effect = self.detector.scale.effect
+        self._threshold = make_threshold(
+            detection.threshold, np.concatenate((effect, effect)), max(detection.memory_s / interval_s, 2.0)
+        )
+        self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
+        self._state = FittedDetectorState(channel=n)
+        self._none = np.zeros(n, bool)
+        self._all = np.ones(n, bool)
+        if bundle.manifest.start is not None:
+            names = list(bundle.manifest.channels)
+            self._start_from(bundle.manifest.start, [names.index(channel.name) for channel in channels])
+
+    @property
+    def invalid(self) -> int:  # type: ignore[override] # counted by the detector
+        """Readings that were there but could not be used, so far."""
+        return self.detector.invalid
+
+    def states(self) -> Iterator[Part]:
+        """See `Detector.states`."""
+        yield Part("", self._state)
+        yield from below("networks", self.detector)
+        yield from below("threshold", self._threshold)
+
+    def step(self, frame: Frame) -> Verdict:
+        """See `Detector.step`."""
+        kept = self._state
+        n = self._n
+        scores = self.detector.score(frame)
+        valid = self.detector.valid
+        kept.seen = kept.seen + valid
+        errors = scores.errors.reshape(-1)  # one lane a channel and head
+        lower, upper = self._threshold.limits()
+        ready = kept.seen > self._learning_rows
+        strength = self._strength(errors, lower, upper) * (ready & valid) * self._sensitivity
+
+        anomalous = strength >= 1.0
+        accepted = self._none
+        if kept.excursions or np.count_nonzero(anomalous):
+            accepted = self._accept(anomalous, valid)
+            if accepted.any():
+                strength[accepted] = kept.last_look[accepted] = kept.reconstruction_strength[accepted] = 0.0
+                anomalous = anomalous & ~accepted
+
+        state = self.detector.relative_residual() * ready
+        verdict = Verdict(
+            value=frame.values,
+            outlook=scores.outlook,
+            limits=(lower[:n], upper[:n]),
+            in_units=self.detector.in_units,
+            strength=strength,
+            held=strength,
+            anomalous=anomalous,
+            accepted=accepted,
+            seen=kept.seen,
+            learning_rows=self._learning_rows,
+            provisional_rows=self._provisional_rows,
+            state=state,
+            state_score=node_state(state[ready]),
+            errors=scores.errors,
+        )
+        self._learn(errors, anomalous, accepted)
+        return verdict
+
+    def _start_from(self, start: Start, order: list[int]) -> None:
+        """Learn the errors that training saw on held-back normal data, as if they had occurred here."""
+        table = np.concatenate((np.array(start.forecast_error)[order], np.array(start.reconstruction_error)[order]))
+        everywhere = np.ones(len(table), bool)
+        # From the outermost inwards: what comes late and lies beyond all before would count as an outlier.
+        outermost = np.argsort(-np.abs(np.array(start.levels) - 0.5), kind="stable")
+        for _ in range(max(1, min(start.rows, _START_ROWS) // len(outermost))):
+            for column in outermost:
+                self._threshold.learn(table[:, column], everywhere)
+        self._state.seen += start.rows
+
+    def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
+        """Error over limit, the larger of both heads; float64[n_channels]."""
+        state = self._state
+        n = self._n
+        # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
+        ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
+        looked = np.isfinite(errors[n:])
+        if state.few_looks:
+            enough = self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS
+            looked &= enough
+            state.few_looks = not enough.all()
+        if np.count_nonzero(looked):
+            # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
+            both = np.minimum(ratio[n:], state.last_look)
+            np.copyto(state.reconstruction_strength, both, where=looked)
+            np.copyto(state.last_look, ratio[n:], where=looked)
+        # What is yet to be confirmed counts as nearly at the limit, never as beyond it.
+        unconfirmed = np.minimum(state.last_look, _UNCONFIRMED)
+        strength: Float64Array = np.maximum(np.maximum(ratio[:n], state.reconstruction_strength), unconfirmed)
+        return strength
+
+    def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
+        """Channels that have been anomalous for so long that they start anew from their recent rows."""
+        state = self._state
+        state.excursion = np.maximum(state.excursion + np.where(anomalous, 1.0, -1.0) * valid, 0.0)
+        accepted = state.excursion >= self._accept_rows
+        if accepted.any():
+            self.detector.restart(accepted)
+            state.excursion[accepted] = 0.0
+        state.excursions = bool(state.excursion.any())
+        return accepted
+
+    def _learn(self, errors: Float64Array, anomalous: BoolArray, accepted: BoolArray) -> None:
+        lanes = np.isfinite(errors)
+        allowed = self._all
+        if np.count_nonzero(anomalous) or accepted is not self._none:
+            allowed = ~(anomalous | accepted)
+            lanes &= np.tile(allowed | (anomalous & ~self._state.anomalous), 2)
+        self._defer(errors, lanes, anomalous)
+        self._threshold.learn(errors, lanes)
+        self.detector.learn(allowed)
+        self._state.anomalous = anomalous
+
+    def _defer(self, errors: Float64Array, lanes: BoolArray, anomalous: BoolArray) -> None:
+        """Keep limits of the autoencoder's error that come from training until an excursion is over.
+
+        A look that goes beyond them is not learned: it is confirmed by the next, or it was a single odd one. What was
+        confirmed widens them when it has ended, by its onset.
+        """
+        state = self._state
+        n = self._n
+        lanes[n:] &= state.last_look < 1.0
+        began = anomalous & ~state.anomalous
+        np.copyto(state.onset, errors[n:], where=began & (state.reconstruction_strength >= 1.0))
+        ended = state.anomalous & ~anomalous & np.isfinite(state.onset)
+        if ended.any():
+            onset = np.concatenate((np.zeros(n), np.nan_to_num(state.onset)))
+            self._threshold.learn(onset, np.concatenate((self._none, ended)))
+            state.onset[ended] = np.nan

@@ -1,0 +1,156 @@
+"""Values of a day and a week ago, and the time of day as inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.core.persistent_state import CHANNEL, Part, State, array, number
+from agent.detection.scaling import squash
+from agent.models.features import SEASON_FEATURES, TIME_FEATURES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
+
+
+__all__ = ["Seasons", "time_features"]
+
+_A_MONDAY = 345_600.0  # 5 January 1970
+
+
+class SeasonsState(State):
+    """Fields of `Seasons` that outlive a restart."""
+
+    values: Float32Array = array("channel's scale", "day_row", CHANNEL, initial=np.nan, dtype=np.float32)
+    rows: int = number("rows pushed or skipped", initial=0)
+
+
+class Seasons:
+    """What each channel was a day and a week before the row that is to come, where that is known.
+
+    Parameters
+    ----------
+    day
+        int64[n_channels], rows a day; 0 for a channel whose days are not told apart, and then all its features are 0.
+    thin
+        Of so many rows one is remembered, where a day has a multiple of them: a day before is then that day's nearest
+        remembered row.
+
+    Examples
+    --------
+    >>> seasons = Seasons(np.array([2]))
+    >>> for value in (-1.0, 1.0, -1.0):
+    ...     seasons.push(np.array([value]))
+    >>> seasons.features(np.array([0.0]), np.array([1.0]), np.array([2.0])).astype(float).round(2).tolist()
+    [[0.88, 0.88, 1.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, day: IntArray, thin: int = 1) -> None:
+        self._thin = thin = 1 if (day % thin).any() else thin
+        day = day // thin
+        self._lags = np.stack((day, day + 1, 7 * day))
+        self._capacity = int(self._lags.max()) + 1
+        self._none = not day.any()
+        self._state = SeasonsState(day_row=self._capacity, channel=day.size)
+        self._columns = np.arange(day.size)
+
+    def states(self) -> Iterator[Part]:
+        """See `Stateful.states`."""
+        yield Part("", self._state, large=True)
+
+    def reset(self, channels: IntArray) -> None:
+        """Forget these channels, int64[m]."""
+        self._state.reset(channels)
+
+    @property
+    def rows(self) -> int:
+        """Rows so far, pushed or skipped."""
+        return self._state.rows
+
+    def skip_to(self, row: int) -> None:
+        """Go on with the row of that number, from 0; what was between is not known."""
+        if not self._none:
+            begin, end = -(-self._state.rows // self._thin), row // self._thin
+            missed = np.arange(max(begin, end - self._capacity), end)
+            self._state.values[missed % self._capacity] = np.nan
+        self._state.rows = row
+
+    def push(self, scaled: Float64Array) -> None:
+        """Take in a row, float64[n_channels] on the channels' scale."""
+        if not self._none:
+            self._state.values[self._state.rows // self._thin % self._capacity] = scaled
+        self._state.rows += 1
+
+    def departure(self, scaled: Float64Array) -> Float64Array:
+        """How far the row to come departs from both a day and a week before it: the smaller of the two, with its sign.
+
+        Parameters
+        ----------
+        scaled
+            float64[n_channels], the row.
+
+        Returns
+        -------
+        float64[n_channels]; NaN where not even the day before is known.
+        """
+        known, then = self._then()
+        day, week = (np.where(k, scaled - value, np.nan) for k, value in zip(known, then[[0, 2]], strict=True))
+        departure: Float64Array = np.where(np.abs(week) < np.abs(day), week, day)
+        return departure
+
+    def features(self, centre: Float64Array, spread: Float64Array, change: Float64Array) -> Float32Array:
+        """Give the features for the next row, float32[n_channels, 5], see `SEASON_FEATURES`.
+
+        Parameters
+        ----------
+        centre, spread, change
+            float64[n_channels], the running statistics.
+        """
+        found = np.zeros((len(SEASON_FEATURES), centre.size))
+        if not self._none:
+            known, then = self._then()
+            found[0] = squash((then[0] - centre) / spread) * known[0]
+            found[1] = squash((then[0] - then[1]) / change) * known[0]
+            found[2] = known[0]
+            found[3] = squash((then[2] - centre) / spread) * known[1]
+            found[4] = known[1]
+        return np.ascontiguousarray(found.T, np.float32)
+
+    def _then(self) -> tuple[BoolArray, Float64Array]:
+        """Whether day and week are known, bool[2, n]; values a day, a day and a row, a week before, float64[3, n]."""
+        then = self._state.values[(self._state.rows // self._thin - self._lags) % self._capacity, self._columns].astype(
+            np.float64
+        )
+        there = np.isfinite(then)
+        known = (self._lags[0] > 0) & np.stack((there[0] & there[1], there[2]))
+        return known, np.where(there, then, 0.0)
+
+
+def time_features(wall: Float64Array | float, names: Sequence[str]) -> Float32Array:
+    """Hour of the day and day of the week as points on a circle, so that midnight is beside midnight.
+
+    Parameters
+    ----------
+    wall
+        Seconds since 1970, any shape.
+    names
+        Of `TIME_FEATURES`.
+
+    Returns
+    -------
+    float32[..., len(names)], within -1 and 1.
+
+    Examples
+    --------
+    >>> time_features(6 * 3600.0, ["hour_sin", "hour_cos"]).round(6).tolist()
+    [1.0, 0.0]
+    """
+    since = np.asarray(wall, np.float64) - _A_MONDAY
+    columns = []
+    for name in names:
+        angle = since % TIME_FEATURES[name] * (2.0 * np.pi / TIME_FEATURES[name])
+        columns.append(np.sin(angle) if name.endswith("sin") else np.cos(angle))
+    return np.stack(columns, axis=-1).astype(np.float32) if columns else np.zeros((*since.shape, 0), np.float32)

@@ -1,0 +1,145 @@
+"""Reads a bundle from its folder and verifies it before the first inference.
+
+A TFLite file with a flipped byte usually still loads and runs, so everything is checked: hashes, sizes, tensor names,
+shapes and types, and the networks' answers on recorded golden inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agent.core.errors import UNREADABLE, UserError
+from agent.core.mismatch import mismatch
+from agent.models.bundle import Bundle
+from agent.models.manifest import FORMAT, Manifest
+from agent.models.verification import check_golden, check_meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.models.manifest import FileEntry
+
+
+__all__ = ["builtin_directory", "load", "load_builtin"]
+
+_MANIFEST = "manifest.json"
+_MAX_MANIFEST_BYTES = 16 << 20
+_MAX_MODEL_BYTES = 64 << 20
+
+
+def builtin_directory() -> Path:
+    """Where the bundle that ships lies."""
+    return Path(__file__).parent / "default"
+
+
+def load_builtin(known: Sequence[Bundle] = ()) -> Bundle:
+    """Load the bundle that ships; see `load`."""
+    return load(builtin_directory(), known=known)
+
+
+def load(directory: Path, trust: Callable[[bytes], None] | None = None, known: Sequence[Bundle] = ()) -> Bundle:
+    """Read a bundle and verify it.
+
+    Parameters
+    ----------
+    directory
+        Where it lies.
+    trust
+        Raises where the manifest, which it is given as it was read, is not to be trusted.
+    known
+        Bundles that were verified before: one that is still the same is given again.
+
+    Raises
+    ------
+    UserError
+        Anything is missing, altered, of another format or answers wrongly; says which file and what to do.
+    EnvironmentFault
+        No TFLite runtime is installed.
+    """
+    path = directory / _MANIFEST
+    manifest = _read_manifest(path, trust)
+    forecaster = _read(directory, manifest.forecaster)
+    autoencoder = _read(directory, manifest.autoencoder)
+    for one in known:
+        if (one.directory, one.manifest, one.forecaster_file, one.autoencoder_file) == (
+            directory,
+            manifest,
+            forecaster,
+            autoencoder,
+        ):
+            return one
+    bundle = Bundle(directory, manifest, forecaster, autoencoder)
+    check_golden(bundle)
+    return bundle
+
+
+def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifest:
+    try:
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise UserError("the manifest is larger than 16 MiB", place=str(path), remedy="this is no bundle of ours")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the bundle's manifest: {error.strerror or error}",
+            place=str(path),
+            remedy="name a folder that holds manifest.json, or `builtin`",
+        ) from error
+    if trust is not None:
+        trust(raw)
+    try:
+        version = msgspec.json.decode(raw, type=dict[str, Any]).get("format")
+        if version != FORMAT:
+            raise UserError(
+                f"bundle format {version!r}, this agent reads {FORMAT}",
+                place=str(path),
+                remedy="export the bundle with a matching version of edgewatch",
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except UNREADABLE as error:
+        raise UserError(
+            f"the manifest is damaged: {_damage(raw)}", place=str(path), remedy="copy or export the bundle again"
+        ) from error
+    check_meaning(manifest, path)
+    return manifest
+
+
+def _damage(raw: bytes) -> str:
+    """Say where a manifest is not as it must be."""
+    try:
+        found = mismatch(msgspec.json.decode(raw), Manifest)
+    except UNREADABLE:
+        return "not JSON"
+    return str(found) if found else "its format is missing"
+
+
+def _read(directory: Path, entry: FileEntry) -> bytes:
+    path = directory / entry.file
+    if Path(entry.file).name != entry.file or not entry.file.isprintable() or entry.size > _MAX_MODEL_BYTES:
+        raise UserError(
+            f"refused file entry {entry.file!r} of {entry.size} bytes",
+            place=str(directory / _MANIFEST),
+            remedy="model files lie beside the manifest and stay under 64 MiB",
+        )
+    try:
+        if path.stat().st_size != entry.size:
+            raise UserError(
+                f"{path.stat().st_size} bytes, the manifest says {entry.size}: the file is truncated or altered",
+                place=str(path),
+                remedy="copy the bundle again",
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"cannot read the model: {error.strerror or error}", place=str(path), remedy="copy the bundle again"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise UserError(
+            "SHA-256 differs from the manifest's: the file is damaged or altered",
+            place=str(path),
+            remedy="copy the bundle again",
+        )
+    return content

@@ -1,0 +1,141 @@
+"""An MQTT client for thousands of small messages a second: it cuts what arrives into packets, and reads most by itself.
+
+Of each message the library asks the kernel four times – whether there is one, for its first byte, its length, and the
+rest – and makes an object with a lock. Here a large piece is read at once. Messages of quality of service 0 under MQTT
+3.1.1, of which there may be thousands a second, are handed on as they lie there; all other packets are the library's.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any
+
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+
+from agent.mqtt.slim_paho import mqtt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BulkClient"]
+
+_PIECE = 1 << 16
+_TURN_S = 0.5
+_LENGTH_BYTES = 4
+_INCOMPLETE, _MALFORMED = -1, -2
+# PUBLISH of quality of service 0, retained or not, as its first byte has it; and without that bit.
+_PLAIN_PUBLISH, _BUT_RETAINED = 0x30, 0xFE
+
+
+class BulkClient(mqtt.Client):
+    """The library's client with a loop of its own, for one connection.
+
+    Parameters
+    ----------
+    take
+        Called with topic and payload of each message that the library does not see.
+    most
+        Bytes of the largest packet; of larger ones nothing is kept.
+    too_large
+        Called for each of these.
+    more
+        As the library's client has it.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[bytes, bytes], None],
+        most: int,
+        too_large: Callable[[], None],
+        *,
+        protocol: MQTTProtocolVersion,
+        **more: Any,
+    ) -> None:
+        super().__init__(protocol=protocol, **more)
+        self._take = take
+        self._most = most
+        self._too_large = too_large
+        self._plain = protocol is not MQTTProtocolVersion.MQTTv5  # which puts properties before the payload
+        # What the library may read: one packet, or nothing.
+        self._packet = b""
+        self._ended = False
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if not self._packet and not self._ended:
+            raise BlockingIOError
+        part, self._packet = self._packet[:bufsize], self._packet[bufsize:]
+        return part
+
+    def listen(self) -> None:
+        """Take in what comes until the connection ends."""
+        if not hasattr(mqtt.Client, "_sock_recv"):  # a library that reads in another way
+            self.loop_forever()
+            return
+        fault, left, skip = mqtt.MQTT_ERR_SUCCESS, b"", 0
+        while fault == mqtt.MQTT_ERR_SUCCESS and (link := self.socket()) is not None:
+            # What TLS has deciphered already is nothing that the kernel knows of.
+            here = hasattr(link, "pending") and link.pending() > 0
+            try:
+                ready, able, _ = select.select([link], [link] * self.want_write(), [], 0.0 if here else _TURN_S)
+                piece = super()._sock_recv(_PIECE) if ready or here else None
+            except BlockingIOError:
+                piece = None
+            except (OSError, ValueError):  # closed meanwhile
+                piece = b""
+            if able:
+                fault = self.loop_write()
+            if piece is not None:
+                self._ended = not piece
+                skipped = min(skip, len(piece))
+                skip -= skipped
+                left, skip, fault = self._cut(left + piece[skipped:], skip)
+            self.loop_misc()
+
+    def _cut(self, data: bytes, skip: int) -> tuple[bytes, int, MQTTErrorCode]:
+        """Take in all whole packets; gives what is left of the data, what is to be skipped, and what went wrong."""
+        at, end, fault = 0, len(data), mqtt.MQTT_ERR_SUCCESS
+        plain, take = self._plain, self._take
+        while at < end and fault == mqtt.MQTT_ERR_SUCCESS:
+            size, begin = _length(data, at + 1)
+            if begin == _INCOMPLETE:
+                break
+            if begin == _MALFORMED:
+                self.disconnect()
+                return b"", 0, mqtt.MQTT_ERR_PROTOCOL
+            if size > self._most:
+                self._too_large()
+                skip = max(0, begin + size - end)
+                at = begin + size
+                continue
+            if begin + size > end:
+                break
+            whole = begin + size
+            body = begin + 2 + (data[begin] << 8 | data[begin + 1]) if size >= 2 else whole + 1
+            if plain and data[at] & _BUT_RETAINED == _PLAIN_PUBLISH and body <= whole:
+                take(data[begin + 2 : body], data[body:whole])
+            else:
+                self._packet = data[at:whole]
+                fault = self.loop_read()
+            at = whole
+        if self._ended and fault == mqtt.MQTT_ERR_SUCCESS:
+            fault = self.loop_read()  # it finds the end, and says so
+        return data[at:], skip, fault
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    r"""A number in groups of seven bits, the lowest first, and where it ends, if it does.
+
+    Examples
+    --------
+    >>> _length(b"\x30\x05", 1), _length(b"\x30\x80\x01", 1), _length(b"\x30\x80", 1)
+    ((5, 2), (128, 3), (0, -1))
+    """
+    size = 0
+    for group in range(_LENGTH_BYTES):
+        if at + group >= len(data):
+            return 0, _INCOMPLETE
+        byte = data[at + group]
+        size |= (byte & 0x7F) << 7 * group
+        if byte < 0x80:
+            return size, at + group + 1
+    return 0, _MALFORMED

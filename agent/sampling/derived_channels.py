@@ -1,0 +1,133 @@
+"""Channels that are worked out from others: rates, differences, ratios and sums; the section ``derived``."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.core.channel import NOBODY, Channel
+from agent.core.name_patterns import glob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.core.arrays import Float32Array, Float64Array, IntArray
+    from agent.sampling.settings import DerivedConfig
+
+__all__ = ["DerivedChannels"]
+
+
+class DerivedChannels:
+    """Works out channels behind those that sources give, in the order of the configuration; one may rest on another.
+
+    A number is missing where one that it needs is, with one exception: a sum is that of what there is.
+
+    Parameters
+    ----------
+    parts
+        Of the configuration.
+    interval_s
+        Seconds between frames.
+
+    Examples
+    --------
+    >>> from agent.sampling.settings import DerivedConfig
+    >>> parts = (DerivedConfig(name="spread", how="difference", of=("flow", "back")),)
+    >>> derivations = DerivedChannels(parts, interval_s=1.0)
+    >>> derivations.find([Channel("flow"), Channel("back"), *derivations.channels])
+    >>> row = np.array([60.0, 45.0, np.nan], np.float32)
+    >>> derivations.fill(row, seq=0)
+    >>> row.tolist()
+    [60.0, 45.0, 15.0]
+    """
+
+    def __init__(self, parts: Sequence[DerivedConfig], interval_s: float) -> None:
+        self._parts = parts
+        self._interval_s = interval_s
+        self._inputs: list[list[int]] = [[] for _ in parts]
+        self._courses = [_Course(part, interval_s) for part in parts]
+        #: In their order.
+        self.channels = tuple(Channel(part.name, part.unit) for part in parts)
+
+    def find(self, channels: Sequence[Channel]) -> None:
+        """Look where in the frames the inputs are: with these channels, whose last are the derived ones."""
+        if not self._parts:
+            return
+        places = {channel.name: place for place, channel in enumerate(channels) if channel is not NOBODY}
+        first = len(channels) - len(self._parts)
+        for index, part in enumerate(self._parts):
+            before = {name: place for name, place in places.items() if place < first + index}
+            if part.how == "sum":
+                pattern = glob(part.of)
+                self._inputs[index] = [place for name, place in before.items() if pattern.match(name)]
+            else:
+                self._inputs[index] = [before[name] for name in part.of if name in before]
+
+    def pace(self, every: IntArray) -> IntArray:
+        """Ticks between numbers of each derived channel, int64[m]: those of its slowest input.
+
+        Parameters
+        ----------
+        every
+            int64[n], of the channels before them.
+        """
+        known = every.tolist()
+        for inputs in self._inputs:
+            # What has not come yet comes as fast as any.
+            known.append(max((known[place] for place in inputs), default=min(known, default=1)))
+        return np.array(known[every.size :], np.int64)
+
+    def fill(self, row: Float32Array, seq: int) -> None:
+        """Put the derived numbers into a row, float32[n], in which they are missing.
+
+        Parameters
+        ----------
+        seq
+            Number of the frame.
+        """
+        first = row.size - len(self._parts)
+        for index, (part, inputs, course) in enumerate(zip(self._parts, self._inputs, self._courses, strict=True)):
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number then is an invalid reading
+                row[first + index] = _worked_out(part, row[inputs].astype(np.float64), course, seq)
+
+
+def _worked_out(part: DerivedConfig, inputs: Float64Array, course: _Course, seq: int) -> float:
+    if part.how == "sum":
+        given = inputs[~np.isnan(inputs)]
+        return float(given.sum()) if given.size else np.nan
+    if inputs.size < len(part.of):  # not there yet
+        return np.nan
+    if part.how == "rate":
+        return course.rate(float(inputs[0]), seq)
+    first, second = inputs.tolist()
+    if part.how == "difference":
+        return float(first - second)
+    return float(first / second) if second else np.nan
+
+
+class _Course:
+    """What a channel was, for its rate."""
+
+    def __init__(self, part: DerivedConfig, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._counter = part.counter
+        self._over = max(1, round(part.over_s / interval_s))
+        self._kept: deque[tuple[int, float]] = deque()
+
+    def rate(self, value: float, seq: int) -> float:
+        """Change a second since the newest reading that is old enough; NaN before there is one."""
+        if np.isnan(value):
+            return np.nan
+        kept = self._kept
+        if self._counter and kept and value < kept[-1][1]:
+            kept.clear()  # begun anew
+        while len(kept) > 1 and kept[1][0] <= seq - self._over:
+            kept.popleft()
+        rate = np.nan
+        if kept and kept[0][0] <= seq - self._over:
+            then, before = kept[0]
+            rate = (value - before) / ((seq - then) * self._interval_s)
+        kept.append((seq, value))
+        return rate

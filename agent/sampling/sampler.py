@@ -1,0 +1,321 @@
+"""Turns sources into frames, one a tick, on absolute deadlines that nothing delays."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.core.channel import NOBODY, owned
+from agent.core.errors import UserError
+from agent.core.frame import Frame
+from agent.sampling.channel_rules import ChannelRules, Plausible
+from agent.sampling.derived_channels import DerivedChannels
+from agent.sources.base import EndOfInputError, OpenSource, named_twice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from agent.core.arrays import BoolArray, Float32Array
+    from agent.core.channel import Channel
+    from agent.core.clock import Clock
+    from agent.sampling.settings import DerivedConfig
+    from agent.sources.base import Source
+
+__all__ = ["Sampler"]
+
+_LOG = logging.getLogger(__name__)
+# How long a tick waits for its sources before it goes on without the slow ones.
+_GRACE_S = 0.25
+_GRACE_SHARE = 0.25
+# A source that is read less often than every tick is asked so long before its turn: it may take its time.
+_LEAD_S = 10.0
+# A gap that is worth a word.
+_SUSPENDED_NS = 30 * 10**9
+
+
+class _Slot:
+    """A source, its place in the frame, and its turns."""
+
+    def __init__(self, name: str, source: Source, start: int, every: int, lead: int) -> None:
+        self.name = name
+        self.source = source
+        self.place = slice(start, start + len(source.channels))
+        self.every = every
+        self._lead = min(lead, every - 1)
+        # Numbers of the turns that it was asked for, and whose reading was taken.
+        self._asked: int | None = None
+        self._taken: int | None = None
+        self.failures = 0
+        self._failing = False
+
+    def is_asked(self, seq: int) -> bool:
+        """Whether a reading has to begin at this tick."""
+        before, self._asked = self._asked, seq // self.every
+        return before != self._asked if before is not None else seq % self.every == 0
+
+    def is_due(self, seq: int) -> bool:
+        """Whether this tick's frame has its reading."""
+        before, self._taken = self._taken, (seq - self._lead) // self.every
+        return before != self._taken if before is not None else (seq - self._lead) % self.every == 0
+
+    def read(self) -> Float32Array | None:
+        """One reading, None when the source failed; said once, counted always."""
+        try:
+            with np.errstate(over="ignore"):  # 1e308 becomes infinite, and is then an invalid reading
+                row = np.asarray(self.source.read(), np.float32)
+            if row.shape != (len(self.source.channels),):
+                self._failed(f"gave {row.shape} values for {len(self.source.channels)} channels")
+                return None
+        except EndOfInputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a source is foreign code; whatever it raises, the daemon runs on
+            self._failed(f"{type(error).__name__}: {error}")
+            return None
+        if self._failing:
+            self._failing = False
+            _LOG.info("source %s: reads again", self.name)
+        return row
+
+    def late(self) -> None:
+        """Count a tick that went on without this source."""
+        self._failed("no answer in time")
+
+    def _failed(self, why: str) -> None:
+        self.failures += 1
+        if not self._failing:
+            self._failing = True
+            _LOG.warning("source %s: %s", self.name, why)
+
+
+class _Worker:
+    """Reads a source that may block in a thread of its own, so that it delivers late instead of making a tick late."""
+
+    def __init__(self, slot: _Slot) -> None:
+        self.slot = slot
+        self._asked = threading.Event()
+        self._answered = threading.Event()
+        self._row: Float32Array | None = None
+        self._busy = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"source-{slot.name}", daemon=True)
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Start a read, unless the last one is still going on."""
+        if not self._busy:
+            self._busy = True
+            self._answered.clear()
+            self._asked.set()
+
+    def answer(self, timeout_s: float) -> Float32Array | None:
+        """Wait for the row; None when it failed or is not there yet (then it comes with a later tick)."""
+        if not self._busy:  # begun between its being asked and its turn
+            return None
+        if not self._answered.wait(timeout_s):
+            self.slot.late()
+            return None
+        self._busy = False
+        if self._ended:
+            raise EndOfInputError
+        return self._row
+
+    def stop(self) -> None:
+        """Let the thread end after the read it is in; a hanging one ends with the process."""
+        self._ended = True
+        self._asked.set()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            if self._ended:
+                return
+            try:
+                self._row = self.slot.read()
+            except EndOfInputError:
+                self._ended = True
+            self._answered.set()
+
+
+class Sampler:
+    """Reads all sources once a tick.
+
+    Deadlines are absolute: tick k is due at start + k · interval. A tick that could not be held is missed and counted,
+    and ``seq`` jumps over it; a slow source delivers late or NaN.
+
+    Parameters
+    ----------
+    sources
+        Name and source, in the order of the frames' values.
+    interval_s
+        Seconds between ticks.
+    clock
+        Where time comes from.
+    every
+        Ticks between the readings of each source; one by default.
+    rules
+        What the configuration says of channels.
+    derived
+        Channels that are worked out from others; they stand behind those of the sources.
+
+    Raises
+    ------
+    UserError
+        Two sources have a channel of the same name, or there is none at all.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, Source]],
+        interval_s: float,
+        clock: Clock,
+        *,
+        every: Sequence[int] | None = None,
+        rules: ChannelRules | None = None,
+        derived: Sequence[DerivedConfig] = (),
+    ) -> None:
+        self._clock = clock
+        self._interval_ns = max(1, round(interval_s * 1e9))
+        self._grace_s = min(_GRACE_S, _GRACE_SHARE * interval_s)
+        self._rules = rules or ChannelRules(())
+        self._slots: list[_Slot] = []
+        channels: list[Channel] = []
+        for (name, source), ticks in zip(sources, every or [1] * len(sources), strict=True):
+            self._slots.append(_Slot(name, source, len(channels), ticks, math.ceil(_LEAD_S / interval_s)))
+            # Who has the places of an open one, `changes` tells.
+            channels += [NOBODY] * len(source.channels) if isinstance(source, OpenSource) else source.channels
+        paces = np.array([slot.every for slot in self._slots for _ in slot.source.channels], np.int64)
+        self._derived = DerivedChannels(derived, interval_s)
+        channels += self._derived.channels
+        self._take(self._rules.applied(channel) if channel is not NOBODY else NOBODY for channel in channels)
+        #: int64[n], ticks between readings of each place.
+        self.every = np.concatenate((paces, self._derived.pace(paces)))
+        self._paces = {slot.every for slot in self._slots}
+        twice = named_twice([channel.name for channel in channels if channel is not NOBODY])
+        if twice is not None or not channels:
+            raise UserError(
+                f"channel {twice!r} comes from two sources" if channels else "the sources have no channels",
+                place="$.sources",
+                remedy="give each channel one source" if channels else "name at least one source with a channel",
+            )
+        self._open = [(slot.place.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
+        self._inline = [slot for slot in self._slots if slot.source.inline]
+        self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
+        #: Ticks that could not be held.
+        self.missed = 0
+        #: Readings beyond what the channel allows.
+        self.invalid = 0
+        #: Number of the first frame: where another run of the agent stopped.
+        self.first_seq = 0
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Failed or late readings of each source."""
+        return {slot.name: slot.failures for slot in self._slots}
+
+    @property
+    def left_out(self) -> dict[str, dict[str, int]]:
+        """What each source that takes what comes could not use, by why."""
+        told = {slot.name: getattr(slot.source, "left_out", None) for slot in self._slots}
+        return {name: dict(counts) for name, counts in told.items() if counts}
+
+    def changes(self) -> list[tuple[int, Channel]]:
+        """Places in the frames that belong to another channel since the last call, and to which.
+
+        A name that another source has already is left out, and said.
+        """
+        found = [(start + place, channel) for start, source in self._open for place, channel in source.changes()]
+        if found:
+            channels = list(self.channels)
+            taken = {channel.name for channel in channels}
+            for index, (place, channel) in enumerate(found):
+                if channel is NOBODY:
+                    pass
+                elif channel.name in taken and channel.name != channels[place].name:
+                    _LOG.warning("channel %r comes from two sources; the later one is left out", channel.name)
+                    found[index] = place, NOBODY
+                else:
+                    taken.add(channel.name)
+                    found[index] = place, self._rules.applied(channel)
+                channels[place] = found[index][1]
+            self._take(channels)
+        return found
+
+    def _take(self, channels: Iterable[Channel]) -> None:
+        #: In the order of the frames' values; `NOBODY` where a place is free.
+        self.channels = tuple(channels)
+        #: Places that belong to a channel.
+        self.places = owned(self.channels)
+        self._derived.find(self.channels)
+        self._plausible = Plausible(self.channels)
+
+    def restore(self, names: Mapping[int, str]) -> None:
+        """Give channels the places in the frames that they had in an earlier run."""
+        for start, source in self._open:
+            own = range(start, start + len(source.channels))
+            source.restore([(place - start, name) for place, name in names.items() if place in own])
+
+    def open_places(self) -> dict[int, str]:
+        """Names of the channels that have the places of open sources, by place."""
+        places = set(self.places)
+        return {
+            place: self.channels[place].name
+            for start, source in self._open
+            for place in places.intersection(range(start, start + len(source.channels)))
+        }
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames until the clock is stopped or a finite source ends."""
+        start_ns = self._clock.monotonic_ns()
+        seq = 0
+        while self._clock.sleep_until(deadline_ns := start_ns + seq * self._interval_ns):
+            number = self.first_seq + seq
+            try:
+                values, due = self._read(number)
+            except EndOfInputError:
+                return
+            yield Frame(number, deadline_ns, self._clock.wall(), values, due)
+            behind = (self._clock.monotonic_ns() - start_ns) // self._interval_ns
+            if behind > seq + 1:
+                self.missed += behind - seq - 1
+                gap_ns = (behind - seq) * self._interval_ns
+                if gap_ns > _SUSPENDED_NS:
+                    _LOG.warning("nothing was read for %.0f s: suspended, or held up", gap_ns / 1e9)
+                seq = behind
+            else:
+                seq += 1
+
+    def close(self) -> None:
+        """Stop the threads and close the sources."""
+        for worker in self._workers:
+            worker.stop()
+        for slot in self._slots:
+            slot.source.close()
+
+    def _read(self, seq: int) -> tuple[Float32Array, BoolArray | None]:
+        """Values of a frame, and whose turn it was; None where it was everybody's."""
+        values = np.full(len(self.channels), np.nan, np.float32)
+        for worker in self._workers:
+            if worker.slot.is_asked(seq):
+                worker.ask()
+        due = {slot.every for slot in self._slots if slot.is_due(seq)}
+        for slot in self._inline:
+            if slot.every in due:
+                self._put(values, slot, slot.read())
+        until_ns = self._clock.monotonic_ns() + round(self._grace_s * 1e9)
+        for worker in self._workers:
+            if worker.slot.every in due:
+                row = worker.answer(max(0.0, (until_ns - self._clock.monotonic_ns()) / 1e9))
+                self._put(values, worker.slot, row)
+        self.invalid += self._plausible.clean(values)
+        self._derived.fill(values, seq)
+        return values, None if len(due) == len(self._paces) else np.isin(self.every, list(due))
+
+    @staticmethod
+    def _put(values: Float32Array, slot: _Slot, row: Float32Array | None) -> None:
+        if row is not None:
+            values[slot.place] = row

@@ -1,0 +1,111 @@
+"""Log lines: one a line of text, ``key=value``, without control characters, and none so often that it fills a disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from agent.core.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["JsonLines", "KeyValues", "RateLimit", "configure"]
+
+# Lines of one kind that pass at once, and seconds for one more: of a broker that refuses every second, one a minute.
+_BURST = 10
+_REFILL_S = 60.0
+_MOST_KINDS = 1000
+_MOST_LENGTH = 4000
+
+
+def configure(level: int, *, as_json: bool = False) -> None:
+    """Log to the standard error stream from now on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if as_json else KeyValues())
+    handler.addFilter(RateLimit())
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class RateLimit(logging.Filter):
+    """Lets ten lines of a kind pass, then one a minute, which says how many were left out.
+
+    Lines are of one kind when they come from the same place in the code with the same text before its values are
+    filled in.
+
+    Parameters
+    ----------
+    now_s
+        Monotonic seconds.
+
+    Examples
+    --------
+    >>> limit = RateLimit(now_s=lambda: 0.0)
+    >>> record = logging.LogRecord("agent", logging.WARNING, "x.py", 1, "refused", None, None)
+    >>> [limit.filter(record) for _ in range(12)].count(True)
+    10
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now_s = now_s
+        # Of each kind: lines that may pass, when that was true, and lines left out since the last that did.
+        self._kinds: dict[tuple[str, int, str], tuple[float, float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter.filter`."""
+        kind = (record.pathname, record.lineno, str(record.msg)[:_MOST_LENGTH])
+        now_s = self._now_s()
+        left, at_s, missing = self._kinds.pop(kind, (float(_BURST), now_s, 0))
+        left = min(left + (now_s - at_s) / _REFILL_S, _BURST)
+        passes = left >= 1.0
+        # Taken out and put back: the kind that was longest quiet is the first.
+        self._kinds[kind] = (left - 1.0, now_s, 0) if passes else (left, now_s, missing + 1)
+        if len(self._kinds) > _MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        if passes and missing:
+            record.left_out = missing
+        return passes
+
+
+class KeyValues(logging.Formatter):
+    """``time=… level=… from=… message="…"``, and ``left_out=`` and ``trace=`` where there is something to say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        return " ".join(f"{key}={_quoted(value)}" for key, value in _fields(self, record).items())
+
+
+class JsonLines(logging.Formatter):
+    """The same as one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        return json.dumps(_fields(self, record))
+
+
+def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, str | int]:
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    fields: dict[str, str | int] = {
+        "time": f"{when}.{int(record.msecs):03d}Z",
+        "level": record.levelname.lower(),
+        "from": record.name.removeprefix("agent."),
+        "message": record.getMessage()[:_MOST_LENGTH],
+    }
+    left_out = getattr(record, "left_out", 0)
+    if left_out:
+        fields["left_out"] = left_out
+    if record.exc_info:
+        fields["trace"] = formatter.formatException(record.exc_info)
+    return fields
+
+
+def _quoted(value: str | int) -> str:
+    text = str(value)
+    if text.isprintable() and text and not set(text) & set(" \"'=\\"):
+        return text
+    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
+        text = text.replace(character, escaped)
+    return f'"{plain(text, 2 * _MOST_LENGTH)}"'

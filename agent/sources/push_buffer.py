@@ -1,0 +1,226 @@
+"""Readings that come when they come, brought into rows: each name is a channel, up to so many.
+
+What arrives is taken in any thread; a row is made at each tick. A name that was not heard of for long gives its place
+to another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from msgspec import Meta
+
+from agent.core.channel import NOBODY, Channel
+from agent.sources.base import SourceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from agent.core.arrays import Float32Array
+
+__all__ = ["ArrivalsConfig", "Arriving", "PushBuffer"]
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_NAME = 200
+_How = Literal["last", "mean", "count"]
+
+
+class ArrivalsConfig(SourceConfig, frozen=True):
+    """Keys of all sources whose readings come by themselves.
+
+    Parameters
+    ----------
+    max_channels
+        Names beyond so many are counted and left out.
+    how
+        What a tick takes of the readings since the one before: the newest, their mean, or how many there were.
+    stale_s
+        So long a reading stands for what is now; then it is missing.
+    forget_s
+        A channel that was silent for so long gives its place to another one, and what was learned of it is forgotten.
+    """
+
+    max_channels: Annotated[int, Meta(ge=1, le=100_000, description="Names beyond so many are left out.")] = 200
+    how: Annotated[
+        _How,
+        Meta(description="What a tick takes of the readings since the last: `last`, their `mean`, or their `count`."),
+    ] = "last"
+    stale_s: Annotated[float, Meta(gt=0, description="So long a reading stands for what is now.")] = 60.0
+    forget_s: Annotated[
+        float, Meta(gt=0, description="A channel that was silent for so long gives its place to another one.")
+    ] = 7 * 86400.0
+
+
+class PushBuffer:
+    """A place for each name, in the order of their first readings.
+
+    Parameters
+    ----------
+    config
+        The source's part of the configuration.
+    clock
+        Seconds that only go on.
+
+    Examples
+    --------
+    >>> arrivals = PushBuffer(ArrivalsConfig(type="stream", max_channels=2))
+    >>> arrivals.take([("oven", 180.0), ("room", 21.0), ("attic", 9.0)])
+    >>> arrivals.row().tolist()
+    [180.0, 21.0]
+    >>> [(place, channel.name) for place, channel in arrivals.changes()]
+    [(0, 'oven'), (1, 'room')]
+    >>> arrivals.left_out
+    Counter({'too many names': 1})
+    """
+
+    def __init__(
+        self,
+        config: ArrivalsConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._lock = threading.Lock()
+        n = config.max_channels
+        #: Who has which place; `NOBODY` where it is free.
+        self.channels: list[Channel] = [NOBODY] * n
+        self._places: dict[str, int] = {}
+        self._free = list(range(n - 1, -1, -1))
+        # Lists: a reading costs a fraction of what it would in arrays.
+        self._newest = [float("nan")] * n
+        self._sum = [0.0] * n
+        self._count = [0] * n
+        self._at = [float("-inf")] * n
+        self._changed: dict[int, Channel] = {}
+        self._looked_at = clock()
+        #: Readings that were left out, by why.
+        self.left_out: Counter[str] = Counter()
+
+    @property
+    def capacity(self) -> int:
+        """How many places there are."""
+        return self._config.max_channels
+
+    def take(self, readings: Iterable[tuple[str, float]]) -> None:
+        """Take in readings, by name; finite ones."""
+        now = self._clock()
+        with self._lock:
+            places = self._places
+            for name, value in readings:
+                place = places.get(name, -1)
+                if place < 0:
+                    place = self._claim(name)
+                    if place < 0:
+                        continue
+                self._newest[place] = value
+                self._sum[place] += value
+                self._count[place] += 1
+                self._at[place] = now
+
+    def leave_out(self, why: str) -> None:
+        """Count something that held no reading; said the first time."""
+        with self._lock:
+            self._leave_out(why)
+
+    def row(self) -> Float32Array:
+        """Readings since the last row as the configuration has it, float32[max_channels], NaN where there is none."""
+        now = self._clock()
+        with self._lock:
+            count = np.array(self._count, np.float64)
+            at = np.array(self._at)
+            how = self._config.how
+            if how == "count":
+                row = np.where(np.isfinite(at), count, np.nan)
+            else:
+                newest = np.array(self._newest)
+                if how == "mean":
+                    newest = np.where(count > 0, np.array(self._sum) / np.maximum(count, 1.0), newest)
+                row = np.where(now - at <= self._config.stale_s, newest, np.nan)
+            n = len(self._count)
+            self._count = [0] * n
+            self._sum = [0.0] * n
+            if now - self._looked_at > min(self._config.forget_s, 60.0):
+                self._looked_at = now
+                for place in np.flatnonzero(np.isfinite(at) & (now - at > self._config.forget_s)).tolist():
+                    self._release(place)
+        with np.errstate(over="ignore"):
+            return row.astype(np.float32)
+
+    def changes(self) -> list[tuple[int, Channel]]:
+        """Places that belong to somebody else since the last call, and to whom."""
+        with self._lock:
+            changed, self._changed = self._changed, {}
+        return sorted(changed.items())
+
+    def restore(self, channels: Sequence[tuple[int, str]]) -> None:
+        """Give names the places that they had in an earlier run, before the first reading."""
+        now = self._clock()
+        with self._lock:
+            for place, name in channels:
+                free = place < len(self.channels) and self.channels[place] is NOBODY
+                if free and name not in self._places:
+                    self._settle(name, place)
+                    self._at[place] = now  # from now on it is waited for
+            self._free = [place for place in self._free if self.channels[place] is NOBODY]
+
+    def _claim(self, name: str) -> int:
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            self._leave_out("name that cannot be shown")
+            return -1
+        if not self._free:
+            self._leave_out("too many names")
+            return -1
+        place = self._free.pop()
+        self._settle(name, place)
+        return place
+
+    def _settle(self, name: str, place: int) -> None:
+        self._places[name] = place
+        self.channels[place] = self._changed[place] = Channel(name)
+
+    def _release(self, place: int) -> None:
+        name = self.channels[place].name
+        _LOG.info("nothing was heard of %s for long: it is forgotten", name)
+        del self._places[name]
+        self._free.append(place)
+        self.channels[place] = self._changed[place] = NOBODY
+        self._newest[place], self._at[place] = float("nan"), float("-inf")
+
+    def _leave_out(self, why: str) -> None:
+        if not self.left_out[why]:
+            _LOG.warning("readings are left out: %s", why)
+        self.left_out[why] += 1
+
+
+class Arriving:
+    """What sources have in common whose readings come by themselves; see `OpenSource`."""
+
+    def __init__(self, config: ArrivalsConfig) -> None:
+        self._arrivals = PushBuffer(config)
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """See `OpenSource`."""
+        return self._arrivals.channels
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Lines and readings that were left out, by why."""
+        return dict(self._arrivals.left_out)
+
+    def read(self) -> Float32Array:
+        """See `Source.read`."""
+        return self._arrivals.row()
+
+    def changes(self) -> Sequence[tuple[int, Channel]]:
+        """See `OpenSource.changes`."""
+        return self._arrivals.changes()
+
+    def restore(self, names: Sequence[tuple[int, str]]) -> None:
+        """See `OpenSource.restore`."""
+        self._arrivals.restore(names)

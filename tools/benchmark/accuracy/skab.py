@@ -1,0 +1,187 @@
+"""The Skoltech Anomaly Benchmark, both valves: F1, false and missed alarms over the rows of all files together.
+
+The first 400 rows of a file are normal and there to learn from. The agent learns in silence from the first quarter of
+them; from its state score over the others follows the threshold, by the same rule for all files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from agent.core.errors import UserError
+from tools.benchmark.accuracy import runner
+from tools.benchmark.results import Entry, Results, mean_of
+from training.data.readers.options import ReadOptions
+from training.data.readers.registry import read
+from training.evaluation.baselines import frozen_z
+from training.evaluation.metrics.points import count_points
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from agent.core.arrays import BoolArray, Float64Array
+    from training.data.recording import Recording
+    from training.evaluation.metrics.points import Points
+
+__all__ = ["add_arguments", "flags", "run", "running_mean"]
+
+_PARTS = ("valve1", "valve2")
+_LEARNING_ROWS = 100
+# Of the rule for the state score: rows over which it is averaged, and the quantile over the rows to learn from that,
+# times the factor, is the threshold.
+STATE_ROWS = 30
+STATE_QUANTILE = 0.99
+STATE_FACTOR = 1.1
+# The same of the rule without a model: a mean over 30 s against the first 400 rows.
+_Z_ROWS = 30
+_Z_QUANTILE = 1.0
+_Z_FACTOR = 1.0
+_COLUMNS = {"F1": 2, "false alarms %": 1, "missed alarms %": 1}
+_PUBLISHED = {
+    "convolutional autoencoder": (0.78, 13.6, 28.0),
+    "T² + Q": (0.76, 26.6, 24.9),
+    "LSTM autoencoder": (0.74, 30.0, 25.9),
+    "vanilla LSTM": (0.54, None, None),
+    "isolation forest": (0.29, None, None),
+}
+_CAPTION = (
+    "Over all rows of all files together, the first 400 of each included. False alarms are flagged normal rows, missed "
+    "alarms anomalous rows that are not flagged. Thresholds follow from a file's first 400 rows, by one rule for all. "
+    "Published figures are those of the set's own leaderboard, which may count further files."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare this benchmark's arguments."""
+    runner.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Judge all files, score ours and what to hold it against."""
+    how = runner.setting(options)
+    folders = [options.data / part for part in _PARTS]
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing:
+        raise UserError("no such folder", place=str(missing[0]), remedy="give the benchmark's data folder")
+    recordings = [
+        replace(one, name=f"{folder.name}/{one.name}") for folder in folders
+        for one in read([folder], ReadOptions(format="skab"))
+    ]  # fmt: skip
+    # A file has no more normal rows than 400: what a host learns in ten minutes is learned in a quarter of these.
+    learning_s = min(how.alerts.learning_s, _LEARNING_ROWS * recordings[0].interval_s)
+    how = replace(how, alerts=msgspec.structs.replace(how.alerts, learning_s=learning_s))
+    draws: dict[str, list[list[Points]]] = {"state head": [], "alert head, as flagged": []}
+    for bundle in how.bundles:
+        judged = runner.judge_all(recordings, bundle, how)
+        state = [
+            flags(
+                np.where(_read(one), each.state_score, np.nan),
+                one.train_rows or 0,
+                STATE_ROWS,
+                STATE_QUANTILE,
+                STATE_FACTOR,
+            )
+            for one, each in zip(recordings, judged, strict=True)
+        ]
+        draws["state head"].append(_each(recordings, state))
+        draws["alert head, as flagged"].append(_each(recordings, [each.flagged for each in judged]))
+    entries = [mean_of(name, "ours", [_figures(points) for points in each]) for name, each in draws.items()]
+    draws["z"] = [_each(recordings, list(map(_z_flags, recordings)))]
+    entries += [
+        Entry("z of 30-s means by the first 400 rows", "no model", _figures(draws["z"][0])),
+        Entry("every row", "blind", _figures(_each(recordings, [np.ones(one.rows, bool) for one in recordings]))),
+        *(Entry(name, "published", dict(zip(_COLUMNS, figures, strict=True))) for name, figures in _PUBLISHED.items()),
+    ]
+    series = {
+        name: {one.name: _figures([points]) for one, points in zip(recordings, each[0], strict=True)}
+        for name, each in draws.items()
+    }
+    title = f"Skoltech Anomaly Benchmark, {' and '.join(_PARTS)}, {len(recordings)} files"
+    return Results(title, _COLUMNS, tuple(entries), series, _CAPTION)
+
+
+def flags(score: Float64Array, first: int, rows: int, quantile: float, factor: float) -> BoolArray:
+    """Flag rows whose running mean is beyond what it was in the rows to learn from.
+
+    Parameters
+    ----------
+    score
+        float64[rows], ≥ 0, NaN where there was nothing to judge; rows before the first above 0 say nothing.
+    first
+        How many rows are there to learn from.
+    rows
+        Over which the mean runs.
+    quantile, factor
+        The threshold is this quantile of the mean over the rows to learn from, times this.
+    """
+    mean = running_mean(score, rows)
+    spoken = np.maximum.accumulate(np.nan_to_num(score)) > 0.0
+    learned = mean[:first][spoken[:first]]
+    threshold = factor * float(np.quantile(learned, quantile)) if learned.size else np.inf
+    return np.logical_and(spoken, mean > threshold)
+
+
+def running_mean(values: Float64Array, rows: int) -> Float64Array:
+    """Mean of so many rows up to each; of those there are at the begin.
+
+    Parameters
+    ----------
+    values
+        float64[n] or float64[n, n_channels]; NaN where missing, which does not count.
+
+    Returns
+    -------
+    Of the same shape; 0 where all are missing.
+
+    Examples
+    --------
+    >>> running_mean(np.array([1.0, 3.0, np.nan, 5.0]), 2).tolist()
+    [1.0, 2.0, 3.0, 5.0]
+    """
+    present = np.isfinite(values)
+    total, count = (
+        np.cumsum(np.concatenate((np.zeros((rows, *values.shape[1:])), each)), axis=0)
+        for each in (np.where(present, values, 0.0), present)
+    )
+    mean: Float64Array = (total[rows:] - total[:-rows]) / np.maximum(count[rows:] - count[:-rows], 1.0)
+    return mean
+
+
+def _z_flags(one: Recording) -> BoolArray:
+    first = one.train_rows or 0
+    means = running_mean(one.values.astype(np.float64), _Z_ROWS).astype(np.float32)
+    score = frozen_z(means, first).mean(axis=1)
+    return flags(score, first, 1, _Z_QUANTILE, _Z_FACTOR)
+
+
+def _each(recordings: Sequence[Recording], flagged: Sequence[BoolArray]) -> list[Points]:
+    """Count each file's rows; a row of the grid on which no reading lies is none."""
+    return [
+        count_points(np.asarray(one.labels)[_read(one)], each[_read(one)])
+        for one, each in zip(recordings, flagged, strict=True)
+    ]
+
+
+def _read(one: Recording) -> BoolArray:
+    """Rows in which there is a reading, bool[rows]."""
+    there: BoolArray = np.isfinite(one.values).sum(axis=1) > 0
+    return there
+
+
+def _figures(points: Sequence[Points]) -> dict[str, float]:
+    """F1, false and missed alarms of all rows together."""
+    names = ("true_positive", "false_positive", "true_negative", "false_negative")
+    right, false, quiet, missed = (sum(getattr(each, name) for each in points) for name in names)
+    return dict(
+        zip(
+            _COLUMNS,
+            (2 * right / max(2 * right + false + missed, 1), 100 * false / max(false + quiet, 1),
+             100 * missed / max(missed + right, 1)),
+            strict=True,
+        )
+    )  # fmt: skip

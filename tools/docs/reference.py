@@ -1,0 +1,226 @@
+"""Writes from the types what the guides say of keys and topics.
+
+Run ``python -m tools.docs.reference`` after a change to these types.
+
+A guide has ``<!-- keys: NAME -->`` and ``<!-- end -->`` where a table of keys goes: of a source, of the entries in one
+of its keys (``mqtt.topics``), or of a section of the configuration (``config.alerts.silences``). The description of all
+topics, as AsyncAPI has it, is a file of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+import yaml
+
+from agent import __version__
+from agent.config.schema import Config
+from agent.core import json_schema
+from agent.messages import command
+from agent.messages.alert import Alert, Digest
+from agent.messages.status import Health, Metrics, NodeState
+from agent.sources.base import SourceConfig
+from agent.sources.registry import source_class
+
+__all__ = ["ASYNCAPI", "GUIDES", "asyncapi", "main", "updated"]
+
+_ROOT = Path(__file__).parents[2]
+GUIDES = (_ROOT / "docs" / "sources.md", _ROOT / "docs" / "configuration.md")
+ASYNCAPI = _ROOT / "docs" / "integrations" / "asyncapi.yaml"
+_BLOCK = re.compile(r"(<!-- keys: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def updated(text: str) -> str:
+    """Fill a guide's tables.
+
+    Raises
+    ------
+    KeyError
+        A table is of something that there is not.
+    """
+    return _BLOCK.sub(lambda match: f"{match[1]}{''.join(map(_table, _structs(match[2])))}{match[3]}", text)
+
+
+def _structs(name: str) -> list[type[msgspec.Struct]]:
+    """What has the keys of that name; several where one of several is chosen."""
+    first, *path = name.split(".")
+    found: list[type[msgspec.Struct]] = [Config if first == "config" else source_class(first).Config]
+    for key in path:
+        hints = [field.type for field in msgspec.structs.fields(found[0]) if field.name == key]
+        if not hints:
+            raise KeyError(name)
+        found = [part for part in _parts(hints[0]) if isinstance(part, type) and issubclass(part, msgspec.Struct)]
+    return found
+
+
+def _parts(hint: Any) -> list[Any]:
+    return [hint, *(part for each in get_args(hint) for part in _parts(each))]
+
+
+def _table(struct: type[msgspec.Struct]) -> str:
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    tag = struct.__struct_config__.tag
+    if tag is not None:
+        summary = (inspect.getdoc(struct) or "").splitlines()[0].rstrip(".")
+        lines.append(f"| `{struct.__struct_config__.tag_field}: {tag}` | | {_lowered(summary)} |")
+    # What all sources have is told once, for all.
+    fields = [field for field in msgspec.structs.fields(struct) if field.name not in {"type", "interval_s"}]
+    if not issubclass(struct, SourceConfig):
+        fields = list(msgspec.structs.fields(struct))
+    fields.sort(key=lambda field: field.name not in struct.__annotations__)  # its own first
+    told = _documented(struct)
+    for field in fields:
+        meaning = _meaning(field.type, told.get(field.name, ""))
+        lines.append(f"| `{field.encode_name}` | {_default(field)} | {meaning} |")
+    return "\n".join(lines) + "\n" + "\n" * (tag is not None)
+
+
+def _documented(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """What a docstring says of the parameters."""
+    told: dict[str, str] = {}
+    names: list[str] = []
+    _, _, section = (inspect.getdoc(struct) or "").partition("Parameters\n----------\n")
+    for line in section.splitlines():
+        if not line.startswith(" "):
+            names = [name.strip() for name in line.split(",")]
+        else:
+            told.update({name: f"{told.get(name, '')} {line.strip()}".strip() for name in names})
+    return {name: text.replace("``", "`") for name, text in told.items()}
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "*required*"
+    if getattr(field.default_factory, "__name__", "").startswith("_default_"):
+        return ""  # differs from machine to machine; the text says what it is
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if isinstance(value, msgspec.Struct):
+        return "see below"
+    if isinstance(value, tuple) and len(value) > 2:
+        return "all"
+    return "" if value in ("", (), {}, None) else f"`{_shown(value)}`"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, SourceConfig):
+        return f"{{type: {value.type}}}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _notes(hint: Any) -> list[msgspec.Meta]:
+    """What is said of a value, not of what is in it."""
+    if get_origin(hint) is Annotated:
+        inner, *notes = get_args(hint)
+        return [note for note in notes if isinstance(note, msgspec.Meta)] + _notes(inner)
+    alternatives = get_args(hint) if get_origin(hint) in {Union, UnionType} else ()
+    return [note for part in alternatives for note in _notes(part)]
+
+
+def _meaning(hint: Any, told: str) -> str:
+    notes = _notes(hint)
+    text = next((note.description for note in notes if note.description), told).rstrip(".")
+    ends = [
+        f"{word} {_shown(getattr(note, name))}"
+        for note in notes
+        for name, word in _ENDS.items()
+        # What is so large is a bound for arithmetic's sake.
+        if getattr(note, name) is not None and abs(getattr(note, name)) < _NO_BOUND
+    ]
+    bounds = f" ({', '.join(ends)})" if ends else ""
+    return f"{_lowered(text)}{bounds}".strip().replace("|", "\\|")
+
+
+def _lowered(text: str) -> str:
+    """A sentence as part of a table: names that are written large stay so."""
+    return text if text[1:2].isupper() or text.startswith(("MQTT", "Ed25519", "Home")) else text[:1].lower() + text[1:]
+
+
+_NO_BOUND = 1e9
+_ENDS = {
+    "gt": "above",
+    "ge": "at least",
+    "lt": "below",
+    "le": "at most",
+    "max_length": "at most",
+}
+
+
+_TOPICS: dict[str, tuple[str, str, Any]] = {
+    "status": ("send", "`online` or `offline`: birth, farewell and last will; retained.", None),
+    "state": ("send", "How the node is; retained.", NodeState),
+    "alert": ("send", "A message of an incident.", Alert),
+    "metrics": ("send", "Every channel as it is, at the pace of mqtt.metrics_interval_s.", Metrics),
+    "health": ("send", "How the agent itself is; retained.", Health),
+    "digest": ("send", "What the alert budget and silences held back; retained.", Digest),
+    "cmd": ("receive", "A command, where mqtt.commands allows it.", command.Command),
+    "cmd/answer": ("send", "The answer to a command that names no response topic.", command.Answer),
+}
+
+
+def asyncapi() -> str:
+    """All topics and payloads, as AsyncAPI 3.0 describes them; YAML."""
+    kinds = [kind for _, _, kind in _TOPICS.values() if kind is not None]
+    parts, schemas = json_schema.components(kinds, "#/components/schemas/{name}")
+    payloads = dict(zip((name for name, (_, _, kind) in _TOPICS.items() if kind is not None), parts, strict=True))
+    payloads["status"] = {"type": "string", "enum": ["online", "offline"]}
+    channels, operations = {}, {}
+    for name, (action, text, _) in _TOPICS.items():
+        word = name.replace("/", "_")
+        channels[word] = {
+            "address": f"{{prefix}}/{{node}}/{name}",
+            "description": text,
+            "parameters": {
+                "prefix": {"description": "First levels of all topics.", "default": "edgewatch"},
+                "node": {"description": "Name of the machine."},
+            },
+            "messages": {
+                word: {
+                    "contentType": "text/plain" if name == "status" else "application/json",
+                    "payload": payloads[name],
+                }
+            },
+        }
+        operations[f"{action}_{word}"] = {"action": action, "channel": {"$ref": f"#/channels/{word}"}}
+    document = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Edgewatch",
+            "version": __version__,
+            "description": "What an agent says over MQTT, and what it listens to.",
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"schemas": msgspec.to_builtins(schemas)},
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _wanted() -> dict[Path, str]:
+    return {path: updated(path.read_text("utf-8")) for path in GUIDES} | {ASYNCAPI: asyncapi()}
+
+
+def main() -> int:
+    """Rewrite the guides; 1 if that changed anything."""
+    changed = False
+    for path, text in _wanted().items():
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+            print(f"{path.relative_to(_ROOT)} is up to date now")
+            changed = True
+    return int(changed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

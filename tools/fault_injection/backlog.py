@@ -1,0 +1,96 @@
+"""A broker that was away for a week: what waited is delivered in order, fast, and nothing else suffers."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.delivery.outbox import Outbox
+from tools.fault_injection.receiver import Receiver
+from tools.testing.alerts import alert
+from tools.testing.mosquitto import Mosquitto
+
+if TYPE_CHECKING:
+    from tools.testing.findings import Findings
+
+__all__ = ["torture"]
+
+_ROOT = Path(__file__).parents[2]
+_FASTEST_A_SECOND = 1000.0
+_MOST_MIB = 100.0
+_AT_ONCE = 50
+_PATIENCE_S = 600.0
+_CONFIG = """\
+node: pi4
+interval_s: 0.5
+state_dir: {folder}/state
+sources: [{{type: driven, path: {folder}/drive}}]
+mqtt: {{port: {port}, health_interval_s: 1}}
+"""
+
+
+def torture(findings: Findings, folder: Path, *, alerts: int) -> None:
+    """Let so many alerts wait, start the agent with a broker, and watch them arrive."""
+    broker = Mosquitto(folder / "broker")
+    receiver = Receiver(broker.port)
+    _fill(findings, folder, alerts)
+    config = folder / "config.yaml"
+    config.write_text(_CONFIG.format(folder=folder, port=broker.port), encoding="utf-8")
+    with (folder / "agent.log").open("wb") as log:
+        command = [sys.executable, "-m", "tools.fault_injection.driven_source", "run", "--config", str(config)]
+        process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
+    try:
+        begin = end = 0.0
+        most_mib = 0.0
+        until = time.monotonic() + _PATIENCE_S
+        while len(receiver.alerts) < alerts and time.monotonic() < until:
+            time.sleep(0.01)
+            begin = begin or (time.monotonic() if receiver.alerts else 0.0)
+            most_mib = max(most_mib, _rss_mib(process.pid))
+            findings.progress(len(receiver.alerts), alerts)
+        end = time.monotonic()
+        time.sleep(2.0)  # for a health message that has seen it all
+    finally:
+        process.terminate()
+        process.wait(10)
+        receiver.close()
+        broker.stop()
+    rate = len(receiver.alerts) / max(end - begin, 1e-9)
+    findings.figure("delivered a second", rate)
+    findings.figure("largest resident memory, MiB", most_mib)
+    numbers = [one.seq for one in receiver.alerts]
+    findings.promise("all are delivered, in order, once", numbers == list(range(1, alerts + 1)))
+    findings.promise("all say that they are late", all(one.replayed for one in receiver.alerts))
+    findings.promise(f"at {_FASTEST_A_SECOND:g} a second at least", rate >= _FASTEST_A_SECOND)
+    findings.promise(f"within {_MOST_MIB:g} MiB of memory", most_mib <= _MOST_MIB)
+    health = receiver.health[-1]
+    findings.promise("no tick was missed meanwhile", health["missed_ticks"] == 0)
+    findings.promise("nothing waits any more", health["outbox_depth"] == 0)
+
+
+def _fill(findings: Findings, folder: Path, alerts: int) -> None:
+    """Raise alerts as an agent without a broker does, some at once so that it does not take a week."""
+    outbox = Outbox(folder / "state")
+    begin = time.monotonic()
+    for first in range(1, alerts + 1, _AT_ONCE):
+        outbox.append([alert(seq) for seq in range(first, min(first + _AT_ONCE, alerts + 1))])
+        findings.progress(first, alerts)
+    seconds = time.monotonic() - begin
+    outbox.close()
+    size = sum(path.stat().st_size for path in (folder / "state").iterdir())
+    findings.figure("alerts waiting", alerts)
+    findings.figure("committed a second", alerts / seconds)
+    findings.figure("MiB on disk", size / 2**20)
+    findings.promise("none was dropped", outbox.dropped == 0)
+
+
+def _rss_mib(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return pages * resource.getpagesize() / 2**20

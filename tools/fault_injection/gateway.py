@@ -1,0 +1,423 @@
+"""A gateway's day: thousands of sensors over a real broker; loss, duplicates, disorder, garbage, and some faults.
+
+Time is simulated; every reading goes through mosquitto. The agent runs in a process of its own, which is also who
+publishes, so that a tick begins when all that was published before it has come:
+``python -m tools.fault_injection.gateway FOLDER PORT SENSORS HOURS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+import numpy as np
+
+from agent.alerting.budget import AlertBudget
+from agent.alerting.settings import AlertsConfig
+from agent.config import loader as configuration
+from agent.core.clock import ManualClock
+from agent.service import log_format
+from agent.service.daemon import Daemon
+from agent.service.process_memory import rss_mib
+from tools.fault_injection.receiver import Receiver
+from tools.testing.mosquitto import Mosquitto
+from tools.testing.mqtt_flood import MqttFlood, packet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.messages.alert import Alert
+    from agent.sources.push_buffer import PushBuffer
+    from tools.testing.findings import Findings
+
+__all__ = ["torture"]
+
+_ROOT = Path(__file__).parents[2]
+_INTERVAL_S = 10.0
+_HOUR_S, _DAY_S = 3600.0, 86400.0
+# Simulated seconds since 1970 at the begin.
+_BEGIN = 1_750_000_000.0
+_CLOCK = "clock/tick"
+_CONFIG = """\
+node: gateway
+interval_s: {interval}
+state_dir: {folder}/state
+sources:
+  - type: mqtt
+    port: {port}
+    max_channels: {places}
+    topics:
+      - {{filter: "zigbee2mqtt/+", strip: 1, ignore: [linkquality]}}
+      - {{filter: "tele/+/SENSOR", strip: 1, values: [CO2.value, ENERGY.Power]}}
+      - {{filter: "#"}}
+alerts: {{budget_per_day: 1e9}}
+mqtt: {{port: {port}, health_interval_s: 600}}
+"""
+# Shares of the messages.
+_LOST, _DOUBLED, _LATE, _GARBAGE = 0.02, 0.01, 0.01, 0.005
+_JUNK_TOPICS = 3
+# Every sensor has its place by then.
+_QUIET_TICKS = 6
+_REPEAT_S = 0.5
+_GARBAGE_PAYLOADS = (
+    b"",
+    b"unavailable",
+    b"nan",
+    b"1e999",
+    b"12,5",
+    b"\xff\xfe\x00",
+    b'{"temperature": ',
+    b'{"temperature": {"temperature": {"temperature": null}}}',
+    b"[" * 2000,
+    b"<html>",
+    b"9" * 100_000,
+)
+# Of all sensors, those that have a fault; and when, as shares of the time.
+_FAULTY = 0.04
+_FIRST, _LAST = 0.4, 0.93
+_FAULT_S = {"spike": 10.0, "shift": 1800.0, "noise": 1800.0, "stuck": 2700.0}
+# An incident that opens so long after the end of a fault is still of it.
+_GRACE_S = 300.0
+_PATIENCE_S = 60.0
+_GROWTH_MIB = 2.0
+
+
+class _SensorKind(NamedTuple):
+    """Sensors of one kind.
+
+    Parameters
+    ----------
+    topic, payload
+        With a place for the sensor's number, and for its reading.
+    channel
+        Which channel a reading becomes.
+    usual
+        Readings at a time in seconds, of sensors with phases between 0 and 1.
+    size
+        Of a fault: many times the noise.
+    faults
+        Those that such a sensor can have.
+    """
+
+    topic: str
+    payload: str
+    channel: str
+    usual: Callable[[float, Any, Any], Any]
+    size: float
+    faults: tuple[str, ...] = ("spike", "shift", "noise", "stuck")
+
+
+def _daily(now: float, phase: Any) -> Any:
+    return np.sin(2 * np.pi * (now / _DAY_S + phase))
+
+
+_KINDS = {
+    "temperature": _SensorKind(
+        "zigbee2mqtt/temperature{}",
+        '{{"temperature": {:.2f}, "linkquality": 80}}',
+        "temperature{}.temperature",
+        lambda now, phase, noise: 20 + 2 * _daily(now, phase) + 0.05 * noise,
+        6.0,
+    ),
+    "humidity": _SensorKind(
+        "site/humidity{}",
+        "{:.1f} %",
+        "site/humidity{}",
+        lambda now, phase, noise: 50 + 5 * _daily(now, phase) + 0.3 * noise,
+        25.0,
+    ),
+    "co2": _SensorKind(
+        "tele/co2{}/SENSOR",
+        '{{"Time": "2025-06-15T15:06:40", "CO2": {{"value": {:.0f}}}}}',
+        "co2{}/SENSOR.CO2.value",
+        lambda now, phase, noise: 600 + 80 * _daily(now, phase) + 8 * noise,
+        700.0,
+    ),
+    "power": _SensorKind(
+        "tele/plug{}/SENSOR",
+        '{{"ENERGY": {{"Power": {:.1f}, "Voltage": 230}}}}',
+        "plug{}/SENSOR.ENERGY.Power",
+        lambda now, phase, noise: np.where((now / 2400 + phase) % 1 < 0.4, 90.0, 3.0) + noise,
+        400.0,
+        ("spike", "shift", "noise"),
+    ),
+    "pressure": _SensorKind(
+        "site/pressure{}",
+        "{:.2f}",
+        "site/pressure{}",
+        lambda now, phase, noise: 1013 + 3 * np.sin(2 * np.pi * (now / 7200 + phase)) + 0.1 * noise,
+        30.0,
+    ),
+    "vibration": _SensorKind(
+        "site/vibration{}",
+        "{:.3f}",
+        "site/vibration{}",
+        lambda now, phase, noise: 2 + phase + 0.2 * noise + 0 * now,
+        6.0,
+    ),
+    "battery": _SensorKind(
+        "site/battery{}",
+        "{:.2f}",
+        "site/battery{}",
+        lambda now, phase, noise: 90 - 5 * phase - (now - _BEGIN) / _DAY_S + 0.05 * noise,
+        20.0,
+    ),
+    "level": _SensorKind(
+        "site/level{}",
+        "{:.3f}",
+        "site/level{}",
+        lambda now, phase, noise: 1 + ((now / 3600 + phase) % 1) + 0.01 * noise,
+        3.0,
+        ("spike", "shift", "noise"),
+    ),
+}
+
+
+class _Fault(msgspec.Struct):
+    """Something wrong with one sensor, simulated seconds since 1970."""
+
+    channel: str
+    kind: str
+    begin: float
+    end: float
+
+
+class _World:
+    """Thousands of sensors and what becomes of their messages.
+
+    Parameters
+    ----------
+    sensors
+        How many, in equal parts of each kind.
+    hours
+        How long.
+    """
+
+    def __init__(self, sensors: int, hours: float) -> None:
+        self._n = n = max(1, sensors // len(_KINDS))
+        self._rng = np.random.default_rng(0)
+        self._choice = random.Random(0)
+        self._phase = self._rng.random((len(_KINDS), n))
+        self._topics = [[kind.topic.format(i).encode() for i in range(n)] for kind in _KINDS.values()]
+        self._before: dict[tuple[int, int], bytes] = {}
+        self._stuck: dict[tuple[int, int], float] = {}
+        self._junk = 0
+        #: By place among the sensors: what is wrong, and when.
+        self.faults = dict(self._planned(hours * _HOUR_S))
+
+    def _planned(self, seconds: float) -> Iterator[tuple[tuple[int, int], _Fault]]:
+        for index, kind in enumerate(_KINDS.values()):
+            count = max(len(kind.faults), round(_FAULTY * self._n))
+            for number, sensor in enumerate(self._choice.sample(range(self._n), min(count, self._n))):
+                what = kind.faults[number % len(kind.faults)]
+                begin = _BEGIN + seconds * self._choice.uniform(_FIRST, _LAST)
+                fault = _Fault(kind.channel.format(sensor), what, begin, begin + _FAULT_S[what])
+                yield (index, sensor), fault
+
+    def messages(self, now: float, *, junk: bool) -> list[bytes]:
+        """Packets of a tick, in the order in which they are sent; with topics without end, or not yet."""
+        packets: list[bytes] = []
+        for index, kind in enumerate(_KINDS.values()):
+            values = kind.usual(now, self._phase[index], self._rng.normal(0, 1, self._n))
+            for (where, sensor), fault in self.faults.items():
+                if where == index and fault.begin <= now < fault.end:
+                    values[sensor] = self._wrong((index, sensor), kind, fault, float(values[sensor]))
+            fate = self._rng.random(self._n)
+            for sensor, (topic, value, chance) in enumerate(
+                zip(self._topics[index], values.tolist(), fate.tolist(), strict=True)
+            ):
+                packets += self._sent(
+                    (index, sensor), packet(topic, kind.payload.format(value).encode()), topic, chance
+                )
+        for _ in range(_JUNK_TOPICS * junk):
+            self._junk += 1
+            packets.append(packet(f"junk/{self._junk}".encode(), b"1"))
+        return packets
+
+    def _wrong(self, place: tuple[int, int], kind: _SensorKind, fault: _Fault, value: float) -> float:
+        if fault.kind == "stuck":
+            return self._stuck.setdefault(place, value)
+        if fault.kind == "noise":
+            return value + 0.5 * kind.size * float(self._rng.normal())
+        return value + kind.size
+
+    def _sent(self, place: tuple[int, int], message: bytes, topic: bytes, chance: float) -> list[bytes]:
+        """What arrives of a message: nothing, it, twice it, something old behind it, or garbage instead."""
+        before, self._before[place] = self._before.get(place, message), message
+        if chance < _LOST:
+            return []
+        if chance < (bound := _LOST + _DOUBLED):
+            return [message, message]
+        if chance < (bound := bound + _LATE):
+            return [message, before, message]
+        if chance < bound + _GARBAGE:
+            return [packet(topic, self._choice.choice(_GARBAGE_PAYLOADS))]
+        return [message]
+
+
+class _Time(ManualClock):
+    """Simulated time; a tick begins when all messages before it have been taken in."""
+
+    def __init__(self, world: _World, wire: MqttFlood, folder: Path, hours: float) -> None:
+        super().__init__(_BEGIN)
+        self._world, self._wire = world, wire
+        self._end_s = hours * _HOUR_S
+        self._samples = (folder / "samples.jsonl").open("ab", buffering=0)
+        self._ticks = 0
+        self.daemon: Daemon | None = None
+
+    def sleep_until(self, deadline_ns: int) -> bool:
+        """See `Clock.sleep_until`; between ticks is when the sensors speak."""
+        going = super().sleep_until(deadline_ns)
+        if self.daemon is None or not going:
+            return going
+        self._ticks += 1
+        self._wire.send(self._world.messages(self.wall(), junk=self._ticks > _QUIET_TICKS))
+        self._wait()
+        if self._ticks % round(600 / _INTERVAL_S) == 0:
+            self._samples.write(msgspec.json.encode([self.now_ns / 1e9, rss_mib()]) + b"\n")
+        if self.now_ns >= self._end_s * 1e9:
+            self.stop()
+        return going
+
+    def _wait(self) -> None:
+        """Until the agent has all that was sent: it has the time that was sent last."""
+        (slot,) = cast("Daemon", self.daemon)._watch.sampler._slots  # noqa: SLF001 - nobody else knows
+        arrivals: PushBuffer = cast("Any", slot.source)._arrivals  # noqa: SLF001 - the same
+        arrivals._clock = lambda: self.now_ns / 1e9  # noqa: SLF001 - readings grow stale by simulated time
+        until = time.monotonic() + _PATIENCE_S
+        told = 0.0
+        while arrivals._newest[arrivals._places.get(_CLOCK, -1)] != self._ticks:  # noqa: SLF001 - as above
+            if time.monotonic() > until:
+                raise TimeoutError("what was published does not arrive")
+            if time.monotonic() - told > _REPEAT_S:  # at first nobody listens yet
+                told = time.monotonic()
+                self._wire.send([packet(_CLOCK.encode(), str(self._ticks).encode())])
+            time.sleep(5e-4)
+
+
+def torture(findings: Findings, folder: Path, *, sensors: int, hours: float) -> None:
+    """Let so many sensors speak for so long, and see what was found and what else was said."""
+    broker = Mosquitto(folder / "broker")
+    receiver = Receiver(broker.port)
+    command = [
+        sys.executable,
+        "-m",
+        "tools.fault_injection.gateway",
+        str(folder),
+        str(broker.port),
+        str(sensors),
+        str(hours),
+    ]
+    (folder / "samples.jsonl").touch()
+    with (folder / "agent.log").open("wb") as errors:
+        process = subprocess.Popen(command, cwd=_ROOT, stdout=errors, stderr=errors)
+    try:
+        while process.poll() is None:
+            time.sleep(0.5)
+            done = (folder / "samples.jsonl").read_bytes().count(b"\n") * 600
+            findings.progress(done, round(hours * _HOUR_S))
+        time.sleep(2.0)
+    finally:
+        process.kill()
+        process.wait()
+        receiver.close()
+        broker.stop()
+    findings.promise("it ended when and as it should", process.returncode == 0)
+    if process.returncode == 0:
+        _judge(findings, folder, receiver, sensors, hours)
+
+
+def _judge(findings: Findings, folder: Path, receiver: Receiver, sensors: int, hours: float) -> None:
+    faults = msgspec.json.decode((folder / "faults.json").read_bytes(), type=list[_Fault])
+    blamed = _blamed(receiver.unique())
+    found = {
+        index
+        for index, fault in enumerate(faults)
+        if any(fault.begin <= at <= fault.end + _GRACE_S for at in blamed.get(fault.channel, ()))
+    }
+    budget, false, sent = AlertBudget(AlertsConfig().budget_per_day), 0, 0
+    budget.hold(AlertsConfig().learning_s, sensors)
+    for at, channels, strength in _incidents(receiver.unique()):
+        concerned = [fault for fault in faults if fault.channel in channels]
+        if not any(fault.begin <= at <= fault.end + _GRACE_S for fault in concerned):
+            false += 1
+            sent += budget.admits(strength, at - _BEGIN)
+    health = receiver.health[-1]
+    findings.figure("sensors", sensors)
+    findings.figure("faults", len(faults))
+    findings.figure("of them found, %", round(100 * len(found) / len(faults), 1))
+    for kind in _FAULT_S:
+        of_kind = [index for index, fault in enumerate(faults) if fault.kind == kind]
+        if of_kind:
+            findings.figure(f"{kind}: found of {len(of_kind)}", len(found.intersection(of_kind)))
+    for index in sorted(set(range(len(faults))) - found):
+        findings.say(f"   missed: {faults[index].kind} of {faults[index].channel}")
+    allowed = 2 * AlertsConfig().budget_per_day * max(hours * _HOUR_S / _DAY_S, 1 / 3)
+    findings.figure("other incidents", false)
+    findings.figure("of them within the default budget", sent)
+    left_out = health["left_out"].get("mqtt", {})
+    for why, count in sorted(left_out.items()):
+        findings.figure(f"left out: {why}", count)
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_bytes().splitlines()]
+    half = [rss for at, rss in samples if at >= hours * _HOUR_S / 2]
+    findings.figure("resident memory at the end, MiB", round(samples[-1][1], 1))
+    findings.promise("all places are taken, by every sensor first", receiver.states[-1]["channels"] >= sensors + 1)
+    findings.promise("nine faults of ten are found", len(found) >= 0.9 * len(faults))
+    findings.promise(f"of the rest at most {allowed:.3g} would be sent", sent <= allowed)
+    findings.promise("what is no reading is counted by kind", len(left_out) >= 3)
+    findings.promise("no tick was missed", health["missed_ticks"] == 0)
+    findings.promise(f"in its second half it grows by {_GROWTH_MIB:g} MiB at most", half[-1] - half[0] <= _GROWTH_MIB)
+    findings.promise("no exception is in the log", "Traceback" not in (folder / "agent.log").read_text("utf-8"))
+
+
+def _blamed(alerts: list[Alert]) -> dict[str, list[float]]:
+    """When each channel was first named in an incident, whether that opened with it or it joined."""
+    named: set[tuple[str, str]] = set()
+    times: dict[str, list[float]] = {}
+    for alert in alerts:
+        for part in alert.contributors:
+            if (alert.incident, part.channel) not in named:
+                named.add((alert.incident, part.channel))
+                times.setdefault(part.channel, []).append(alert.ts)
+    return times
+
+
+def _incidents(alerts: list[Alert]) -> list[tuple[float, set[str], float]]:
+    """When each incident opened, what it was ever said to concern, and how strong it became."""
+    found: dict[str, tuple[float, set[str], float]] = {}
+    for alert in alerts:
+        at, channels, strength = found.get(alert.incident, (alert.ts, set(), 0.0))
+        channels |= {part.channel for part in alert.contributors}
+        found[alert.incident] = at, channels, max(strength, alert.strength)
+    return list(found.values())
+
+
+def main() -> None:
+    """Run the agent of the torture, and its sensors."""
+    parser = argparse.ArgumentParser(prog="python -m tools.fault_injection.gateway")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("port", type=int)
+    parser.add_argument("sensors", type=int)
+    parser.add_argument("hours", type=float)
+    options = parser.parse_args()
+    log_format.configure(20)
+    world = _World(options.sensors, options.hours)
+    (options.folder / "faults.json").write_bytes(msgspec.json.encode(list(world.faults.values())))
+    # Room for the sensors and the clock, and for a few of those without end.
+    places = len(_KINDS) * max(1, options.sensors // len(_KINDS)) + 8
+    text = _CONFIG.format(interval=_INTERVAL_S, folder=options.folder, port=options.port, places=places)
+    clock = _Time(world, MqttFlood(options.port), options.folder, options.hours)
+    clock.daemon = Daemon(configuration.parse(text.encode()), clock)
+    clock.daemon.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A real broker as a process of its own, that can be killed and comes back with what it had."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from agent.core.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["PERSISTENT", "Mosquitto", "free_port", "program"]
+
+_START_S = 10.0
+#: With its defaults the broker itself loses what it has acknowledged when it is killed.
+PERSISTENT = ("allow_anonymous true", "persistence true", "autosave_on_changes true", "autosave_interval 1")
+
+
+def program() -> str | None:
+    """Where mosquitto is, None where it is not."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """Listens on a free loopback port until stopped.
+
+    Parameters
+    ----------
+    folder
+        For its configuration, its log and what it keeps.
+    lines
+        Of the configuration.
+
+    Raises
+    ------
+    EnvironmentFault
+        It is not installed, or does not start.
+    """
+
+    def __init__(self, folder: Path, lines: tuple[str, ...] = ("allow_anonymous true",)) -> None:
+        found = program()
+        if found is None:
+            raise EnvironmentFault("mosquitto is not installed", remedy="apt install mosquitto")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self._program = found
+        self._config = folder / "mosquitto.conf"
+        self._log = folder / "mosquitto.log"
+        if "persistence true" in lines:
+            # As root it would give its rights away, and then find that it may not write here.
+            lines = (*lines, f"persistence_location {folder}/", "user root")
+        # An outage of hours leaves a queue longer than its default of a thousand messages.
+        lines = (f"listener {self.port} 127.0.0.1", "max_queued_messages 0", *lines)
+        self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again; returns when it listens."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
+        until = time.monotonic() + _START_S
+        while not self._listens():
+            if time.monotonic() > until or self._process.poll() is not None:
+                raise EnvironmentFault(f"mosquitto does not start: {self._log.read_text(encoding='utf-8')[-500:]}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._process.terminate()
+        self._process.wait(10)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False

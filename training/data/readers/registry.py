@@ -1,0 +1,100 @@
+"""Where data comes from: one file a format, found here by its name or by the look of a path.
+
+A new format is a module with ``recognises`` and ``read``, and a line in `REGISTRY`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from agent.core.errors import UserError
+from training.data import labels
+from training.data.readers import csv, directory, history, nab, parquet, skab, smd, ucr
+from training.data.readers.channels import nearest, same_channels
+from training.data.readers.options import ReadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from training.data.recording import Recording
+
+__all__ = ["REGISTRY", "ReadOptions", "Reader", "read", "same_channels"]
+
+
+class Reader(Protocol):
+    """What a format's module has."""
+
+    def recognises(self, path: Path) -> bool:
+        """Whether an existing path looks like this format."""
+
+    def read(self, path: Path, options: ReadOptions) -> Iterator[Recording]:
+        """Give its recordings, each read when it is asked for."""
+
+
+#: Name of a format → its module; of those that recognise a path, the first reads it.
+REGISTRY: dict[str, Reader] = {
+    "ucr": ucr,
+    "smd": smd,
+    "nab": nab,
+    "skab": skab,
+    "history": history,
+    "csv": csv,
+    "parquet": parquet,
+    "directory": directory,
+}
+
+
+def read(paths: Sequence[Path], options: ReadOptions) -> Iterator[Recording]:
+    """Read recordings, one at a time.
+
+    Parameters
+    ----------
+    paths
+        Files and folders of any format.
+    options
+        How to read; labels from a file go before those in the data.
+
+    Raises
+    ------
+    UserError
+        A path does not exist, is of no known format, or what it holds cannot be used.
+    EnvironmentFault
+        The temporary folder has no room for data larger than memory.
+    """
+    for path in paths:
+        try:
+            yield from _recordings(path, options)
+        except OSError as error:
+            raise UserError(
+                f"cannot be read: {error.strerror or error}",
+                place=str(error.filename or path),
+                remedy="check its permissions",
+            ) from error
+
+
+def _recordings(path: Path, options: ReadOptions) -> Iterator[Recording]:
+    empty = True
+    for recording in _reader(path, options.format).read(path, options):
+        empty = False
+        if options.labels is None:
+            yield recording
+        else:
+            yield labels.apply(recording, options.labels, whole=options.rows is None)
+    if empty:
+        raise UserError("nothing of this format in it", place=str(path), remedy="check the path and --format")
+
+
+def _reader(path: Path, name: str | None) -> Reader:
+    if not path.exists():
+        raise UserError("no such file or folder", place=str(path), remedy="check the path")
+    if name is not None:
+        if name not in REGISTRY:
+            raise UserError(f"unknown format {name!r}", remedy=nearest(name, list(REGISTRY)))
+        return REGISTRY[name]
+    for reader in REGISTRY.values():
+        if reader.recognises(path):
+            return reader
+    raise UserError(
+        "its name tells no format", place=str(path), remedy=f"name one with --format: {', '.join(REGISTRY)}"
+    )

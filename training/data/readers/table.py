@@ -1,0 +1,325 @@
+"""A table with a column of time – CSV, Parquet – as a recording, block by block.
+
+A wide table has a column a channel; a long one the columns ``channel`` and ``value`` behind the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from agent.core.channel import Channel
+from agent.core.errors import UserError
+from training.data.read_report import ReadReport
+from training.data.readers.cells import LOCAL, PROBLEMS, ZONED, marks, numbers, times
+from training.data.readers.channels import nearest, selected, selects
+from training.data.recording import Recording
+from training.data.resampling import Forward, Rows, by_channel, resample
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from agent.core.arrays import BoolArray, Float64Array, IntArray
+    from training.data.readers.options import ReadOptions
+
+__all__ = ["LABEL_COLUMNS", "RowBlock", "Table", "leading_rows", "recording"]
+
+#: Taken as labels without being asked.
+LABEL_COLUMNS = ("anomaly", "label", "is_anomaly")
+
+_LONG = ["channel", "value"]
+_MAX_CHANNELS = 10_000
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Some rows of a table.
+
+    Parameters
+    ----------
+    places
+        Line or row of each, int64[n].
+    time
+        The cells of the time column.
+    columns
+        Those of the columns asked for.
+    """
+
+    places: IntArray
+    time: pa.Array
+    columns: tuple[pa.Array, ...]
+
+    def only(self, rows: IntArray) -> RowBlock:
+        """Some of the rows."""
+        which = pa.array(rows)
+        return RowBlock(self.places[rows], self.time.take(which), tuple(cells.take(which) for cells in self.columns))
+
+
+class Table(Protocol):
+    """What a format gives."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def unit(self) -> str:
+        """What its places are counted in: ``line`` or ``row``."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns, without that of time."""
+
+    def blocks(self, columns: Sequence[str], findings: ReadReport) -> Iterator[RowBlock]:
+        """Give the rows in order."""
+
+
+def recording(table: Table, options: ReadOptions, name: str, *, ignored: Collection[str] = ()) -> Recording:
+    """Read a table.
+
+    Parameters
+    ----------
+    table
+        The open table.
+    options
+        Which channels, which label column, which interval.
+    name
+        Of the recording.
+    ignored
+        Columns that are neither channel nor label.
+
+    Raises
+    ------
+    UserError
+        There is nothing to read, a column asked for is not there, a label is neither 0 nor 1, time stamps with and
+        without offset are mixed, or most rows do not go forward in time.
+    """
+    label = _label_column(table, options)
+    names = [column for column in table.names if column != label and column not in ignored]
+    kind = _Long if [column.lower() for column in names] == _LONG else _Wide
+    reading = kind(table, options, names, label)
+    channels, rows = reading.read()
+    grid = resample(rows, len(channels), options.interval_s, reading.findings, str(table.path))
+    notes = reading.findings.sentences()
+    if label is not None and options.label_column is None:
+        notes = (f"Column {label!r} is taken as labels.", *notes)
+    return Recording(
+        name, tuple(map(Channel, channels)), grid.interval_s, grid.time, grid.values, grid.labels, notes=notes
+    )
+
+
+def leading_rows(read: Recording, readings: int) -> int:
+    """How many rows of the grid the first so many rows with a reading take up."""
+    filled = np.flatnonzero(~np.isnan(read.values).all(axis=1))
+    return int(filled[readings - 1]) + 1 if 0 < readings <= filled.size else min(readings, read.rows)
+
+
+def _label_column(table: Table, options: ReadOptions) -> str | None:
+    wanted = options.label_column
+    if wanted is None:
+        return next((name for name in LABEL_COLUMNS if name in table.names), None)
+    if wanted not in table.names:
+        raise UserError(
+            f"no column {wanted!r} to take labels from", place=str(table.path), remedy=nearest(wanted, table.names)
+        )
+    return wanted
+
+
+class _Reading:
+    """One pass over a table.
+
+    Parameters
+    ----------
+    table, options
+        See `recording`.
+    names
+        Columns but time and labels.
+    label
+        The column of labels.
+    """
+
+    def __init__(self, table: Table, options: ReadOptions, names: list[str], label: str | None) -> None:
+        self.findings = ReadReport(table.unit)
+        self._table = table
+        self._options = options
+        self._names = names
+        self._label = label
+        self._seen = 0
+        self._first_of_zone: dict[int, int] = {}
+
+    def _blocks(self, columns: list[str]) -> Iterator[RowBlock]:
+        """Give blocks of these columns, and of the labels behind them, as far as is asked for."""
+        limit = self._options.rows
+        if self._label is not None:
+            columns = [*columns, self._label]
+        for whole in self._table.blocks(columns, self.findings):
+            block = whole
+            if limit is not None and self._seen + len(whole.places) > limit:
+                block = whole.only(np.arange(limit - self._seen))
+            self._seen += len(block.places)
+            if len(block.places):
+                yield block
+            if self._seen == limit:
+                return
+
+    def _time(self, block: RowBlock) -> Float64Array:
+        try:
+            time, zones = times(block.time)
+        except TypeError as error:
+            raise UserError(
+                f"the time column is of type {error}",
+                place=str(self._table.path),
+                remedy="time stamps, ISO 8601 texts or seconds since 1970 are expected",
+            ) from error
+        for zone in (LOCAL, ZONED):
+            if (zones == zone).any():
+                self._first_of_zone.setdefault(zone, int(block.places[np.argmax(zones == zone)]))
+        if len(self._first_of_zone) == 2:
+            unit = self.findings.unit
+            raise UserError(
+                f"some time stamps have an offset (first in {unit} {self._first_of_zone[ZONED]}), others have none "
+                f"(first in {unit} {self._first_of_zone[LOCAL]})",
+                place=f"{self._table.path}:{max(self._first_of_zone.values())}",
+                remedy="write all of them with an offset such as Z or +02:00, or none",
+            )
+        return time
+
+    def _count_skipped(self, block: RowBlock, time: Float64Array, skipped: BoolArray) -> None:
+        unreadable = np.isnan(time)
+        self.findings.add_rows("time", skipped & unreadable, block.places)
+        self.findings.add_rows("unordered", skipped & ~unreadable, block.places)
+
+    def _values(self, channel: str, cells: pa.Array, places: IntArray) -> Float64Array:
+        try:
+            values, problems = numbers(cells)
+        except TypeError as error:
+            raise UserError(
+                f"column {channel!r} is of type {error}, which is no number",
+                place=str(self._table.path),
+                remedy="choose other channels with --channels",
+            ) from error
+        if problems.any():
+            for code, problem in enumerate(PROBLEMS[1:], 1):
+                self.findings.add_rows(problem, problems == code, places)
+        return values
+
+    def _marks(self, block: RowBlock) -> BoolArray | None:
+        if self._label is None:
+            return None
+        labels, problems = marks(block.columns[-1])
+        wrong = problems > PROBLEMS.index("missing")
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise UserError(
+                f"label {block.columns[-1][at].as_py()!r} in column {self._label!r} is neither 0 nor 1",
+                place=f"{self._table.path}:{block.places[at]}",
+                remedy="name the right column with --label-column, or rename this one",
+            )
+        self.findings.add_rows("unlabelled", problems > 0, block.places)
+        return labels
+
+    def _check(self, rows: Rows) -> None:
+        """Refuse what is hardly a series."""
+        if not len(rows):
+            raise UserError(
+                "no row has a readable time stamp in its first column" if self._seen else "no rows",
+                place=str(self._table.path),
+                remedy="ISO 8601 such as 2026-05-04T12:30:00Z or seconds (not milliseconds) since 1970 are expected",
+            )
+        for kind in ("time", "unordered"):
+            if 2 * self.findings.count(kind) > self._seen:
+                raise UserError(
+                    f"of {self._seen:,} rows {self.findings.count(kind):,} have a time stamp that "
+                    + ("cannot be read" if kind == "time" else "goes back"),
+                    place=f"{self._table.path}:{self.findings.first(kind)}",
+                    remedy="sort the rows by time, and check the first column",
+                )
+
+
+class _Wide(_Reading):
+    """A column a channel."""
+
+    def read(self) -> tuple[list[str], Rows]:
+        channels = selected(self._names, self._options.channels, str(self._table.path))
+        if not channels:
+            raise UserError(
+                "no channel beside time and labels",
+                place=str(self._table.path),
+                remedy="the first column is the time, each further one a channel",
+            )
+        rows = Rows(len(channels), long=False, labelled=self._label is not None)
+        forward = Forward()
+        for whole in self._blocks(channels):
+            time = self._time(whole)
+            taken, steps = forward.step(time)
+            self._count_skipped(whole, time, ~taken)
+            block = whole if taken.all() else whole.only(np.flatnonzero(taken))
+            values = np.empty((len(block.places), len(channels)), np.float32)
+            for column, channel in enumerate(channels):
+                values[:, column] = self._values(channel, block.columns[column], block.places)
+            rows.append(time[taken], steps, block.places, values, labels=self._marks(block))
+        self._check(rows)
+        return channels, rows
+
+
+class _Long(_Reading):
+    """A row a reading."""
+
+    def read(self) -> tuple[list[str], Rows]:
+        known: dict[str, int] = {}  # number of each channel in order of appearance, -1 where it is not asked for
+        forward: list[Forward] = []
+        rows = Rows(1, long=True, labelled=self._label is not None)
+        for whole in self._blocks(self._names):
+            channel = self._channel(whole, known)
+            forward.extend(Forward() for _ in range(_wanted(known) - len(forward)))
+            time = self._time(whole)
+            taken, steps = np.zeros(time.size, np.bool_), np.empty(time.size)
+            for number, some in by_channel(channel):
+                if number >= 0:
+                    goes, step = forward[number].step(time[some])
+                    taken[some] = goes
+                    steps[some[goes]] = step
+            self._count_skipped(whole, time, ~taken & (channel >= 0))
+            block = whole.only(np.flatnonzero(taken))
+            values = self._values(self._names[1], block.columns[1], block.places).astype(np.float32)
+            rows.append(
+                time[taken],
+                steps[taken],
+                block.places,
+                values[:, None],
+                labels=self._marks(block),
+                channel=channel[taken],
+            )
+        channels = sorted(selected(list(known), self._options.channels, str(self._table.path)))
+        self._check(rows)
+        rows.columns = np.array([channels.index(name) for name, number in known.items() if number >= 0])
+        return channels, rows
+
+    def _channel(self, block: RowBlock, known: dict[str, int]) -> IntArray:
+        """Number of each row's channel, int64[n]."""
+        encoded = pc.utf8_trim_whitespace(pc.cast(block.columns[0], pa.string())).dictionary_encode()
+        names = encoded.dictionary.to_pylist()
+        for name in names:
+            if name and name not in known:
+                known[name] = _wanted(known) if selects(self._options.channels, name) else -1
+        if len(known) > _MAX_CHANNELS:
+            raise UserError(
+                f"more than {_MAX_CHANNELS:,} different names in column {self._names[0]!r}",
+                place=str(self._table.path),
+                remedy="a long table has the columns time, channel and value",
+            )
+        index = encoded.indices.fill_null(len(names)).to_numpy()
+        channel: IntArray = np.array([known.get(name, -1) for name in [*names, ""]])[index]
+        nameless = np.array([not name for name in [*names, ""]])[index]
+        self.findings.add_rows("nameless", nameless, block.places)
+        return channel
+
+
+def _wanted(known: dict[str, int]) -> int:
+    """How many of the channels are asked for."""
+    return max(known.values(), default=-1) + 1

@@ -1,0 +1,112 @@
+"""Runs exported networks over many rows as the device does: the agent's loader, the runtime, one step at a time.
+
+``python -m training.export.device_run BUNDLE INPUTS ANSWERS`` does it in a process of its own, with whatever TFLite
+runtime that Python has; it needs nothing but what the agent needs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.core.errors import EnvironmentFault
+from agent.models import loader as agent_bundle
+from agent.models.tflite import runtime_name
+
+if TYPE_CHECKING:
+    from agent.core.arrays import Float32Array
+    from agent.models.bundle import Bundle
+
+__all__ = ["answers_of", "forecast", "reconstruct"]
+
+
+def forecast(bundle: Bundle, features: Float32Array) -> Float32Array:
+    """Forecast every row in turn from zero state, which is then carried.
+
+    Parameters
+    ----------
+    features
+        float32[n_series, rows, n_features].
+
+    Returns
+    -------
+    float32[n_series, rows, 3 * lanes], median offsets and distances.
+    """
+    n_series, rows, _ = features.shape
+    network = bundle.forecaster(n_series)
+    forecasts = np.empty(
+        (n_series, rows, len(bundle.manifest.forecaster.quantiles) * bundle.manifest.lanes), np.float32
+    )
+    for t in range(rows):
+        forecasts[:, t] = network.advance(np.ascontiguousarray(features[:, t]))
+    return forecasts
+
+
+def reconstruct(bundle: Bundle, windows: Float32Array) -> Float32Array:
+    """Reconstruct windows one after the other through one network, so that a state left over shows.
+
+    Parameters
+    ----------
+    windows
+        float32[n_windows, window * lanes].
+
+    Returns
+    -------
+    float32[n_windows, window * lanes]
+    """
+    network = bundle.autoencoder(1)
+    return np.concatenate([network.reconstruct(window[None]) for window in windows])
+
+
+def answers_of(
+    python: Path, directory: Path, features: Float32Array, windows: Float32Array
+) -> tuple[str, Float32Array, Float32Array]:
+    """Let another Python, with another TFLite runtime, answer the same inputs.
+
+    Returns
+    -------
+    The runtime's name, and what `forecast` and `reconstruct` give there.
+
+    Raises
+    ------
+    EnvironmentFault
+        That Python cannot do it; says what it said.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        inputs, answers = Path(folder, "inputs.npz"), Path(folder, "answers.npz")
+        np.savez(inputs, features=features, windows=windows)
+        done = subprocess.run(  # noqa: S603 - an interpreter that the user named
+            [str(python), "-m", "training.export.device_run", str(directory.resolve()), str(inputs), str(answers)],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise EnvironmentFault(
+                f"it cannot run the bundle: {done.stderr.strip().splitlines()[-1:]}",
+                place=str(python),
+                remedy="it needs tflite-runtime, numpy below 2 and msgspec; or leave the second runtime out",
+            )
+        with np.load(answers, allow_pickle=False) as given:
+            return str(given["runtime"]), given["forecast"], given["reconstruction"]
+
+
+def _main(directory: str, inputs: str, answers: str) -> None:
+    loaded = agent_bundle.load(Path(directory))
+    with np.load(inputs, allow_pickle=False) as given:
+        np.savez(
+            answers,
+            runtime=np.array(runtime_name()),
+            forecast=forecast(loaded, given["features"]),
+            reconstruction=reconstruct(loaded, given["windows"]),
+        )
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,92 @@
+"""Writes a folder whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agent.core.errors import UserError
+from training.files.disk_errors import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["BUNDLE", "EVALUATION", "refuse_foreign_folder", "staged"]
+
+#: Which files a folder of ours may hold, as patterns; the first is always there.
+BUNDLE = ("manifest.json", "*.tflite", "report.html", "*.png")
+EVALUATION = ("metrics.json", "report.html", "*.png")
+
+
+def refuse_foreign_folder(directory: Path, ours: Sequence[str] = BUNDLE) -> None:
+    """Refuse to replace anything but an earlier result or an empty folder.
+
+    Parameters
+    ----------
+    directory
+        The target.
+    ours
+        Patterns of the files that an earlier result consists of; the first has to be there.
+
+    Raises
+    ------
+    UserError
+        The target is a file, or a folder that holds something else.
+    """
+    if not (directory.exists() or directory.is_symlink()):
+        return
+    entries = sorted(directory.iterdir()) if directory.is_dir() else [directory]
+    foreign = [entry for entry in entries if entry.is_dir() or not any(map(entry.match, ours))]
+    if foreign or (entries and not (directory / ours[0]).is_file()):
+        named = f"{foreign[0].name!r}" if foreign else f"files, but no {ours[0]}"
+        raise UserError(
+            f"there is something here that is not ours ({named}), and it is not replaced",
+            place=str(directory),
+            remedy="name a new folder or remove it yourself",
+        )
+
+
+@contextmanager
+def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
+    """Give an empty folder beside ``directory`` that takes its place when the block ends well.
+
+    When it does not (an error, Ctrl-C) the new folder is removed and the old one stays as it was.
+
+    Parameters
+    ----------
+    directory, ours
+        See `refuse_foreign_folder`.
+
+    Raises
+    ------
+    UserError
+        See `refuse_foreign_folder`; or no folder can be made here.
+    EnvironmentFault
+        The disk is full or fails while the block runs.
+    """
+    refuse_foreign_folder(directory, ours)
+    fresh = directory.parent / f".{directory.name}.new-{os.getpid()}"
+    former = directory.parent / f".{directory.name}.old-{os.getpid()}"
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        fresh.mkdir()
+    except OSError as error:
+        raise UserError(
+            f"cannot write here: {error.strerror or error}",
+            place=str(directory.parent),
+            remedy="name a folder that you may write to",
+        ) from error
+    try:
+        with writing(directory):
+            yield fresh
+            if directory.exists():
+                directory.rename(former)
+            fresh.rename(directory)
+    finally:
+        if former.exists() and not directory.exists():
+            former.rename(directory)
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)

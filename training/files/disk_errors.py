@@ -1,0 +1,38 @@
+"""A disk that fails, put into words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agent.core.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["writing"]
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn a failure to write into an error with a place and a remedy.
+
+    Parameters
+    ----------
+    place
+        What is written.
+
+    Raises
+    ------
+    EnvironmentFault
+        The disk is full, or fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot be written: {error.strerror or error}",
+            place=str(place),
+            remedy="make room or name another disk, and give the same command again",
+        ) from error

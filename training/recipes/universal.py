@@ -1,0 +1,235 @@
+"""Makes the universal bundle: simulate, train, export, verify, calibrate, write."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+from agent.models import verification as models_verification
+from agent.models.bundle import Bundle
+from agent.models.features import FEATURES, NORMALISATION_ROWS, SEASON_FEATURES
+from agent.models.manifest import FORMAT, AutoencoderSpec, ForecasterSpec, Golden, Manifest, RunningScaling
+from training.bundle import writer
+from training.bundle.universal_errors import calibrate
+from training.bundle.universal_quality import measure
+from training.bundle.writer import rounded
+from training.export.keras_comparison import verify
+from training.export.tflite import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
+from training.files.atomic_folder import refuse_foreign_folder
+from training.networks import architectures
+from training.networks.seeding import seeded
+from training.networks.universal_dataset import WARM_UP, Trace, draw_floors, trace, windows
+from training.networks.universal_trainer import train_autoencoder, train_forecaster
+from training.synthetic.series import days, digest, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.core.arrays import Float64Array, IntArray
+    from training.export.tflite import Form
+    from training.networks.universal_trainer import Advance
+
+    #: Called with a stage's name and its steps; gives what to call as they are done.
+    Stage: TypeAlias = Callable[[str, int], Advance]
+
+__all__ = ["FULL", "QUICK", "TrainingBudget", "build"]
+
+_NAME = "default"
+_VERSION = "1.0.0"
+_STRIDE = 4
+_VERIFIED_ROWS = 1024
+_VERIFIED_SERIES = 32
+# On which int8 rounding errors shall cancel.
+_TYPICAL_SERIES = 64
+_TYPICAL_WINDOWS = 4096
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """How much to compute.
+
+    Parameters
+    ----------
+    n_series, rows
+        Training series, and rows of each that are learned from; 384 at least, for measuring takes its share.
+    forecaster_steps, autoencoder_steps
+        Optimiser steps.
+    held_back
+        Series, never trained on, from which calibration comes.
+    """
+
+    n_series: int
+    rows: int
+    forecaster_steps: int
+    autoencoder_steps: int
+    held_back: int
+
+
+FULL = TrainingBudget(n_series=4096, rows=2048, forecaster_steps=4000, autoencoder_steps=6000, held_back=512)
+#: Proves the path from end to end in well under a minute; the networks are poor.
+QUICK = TrainingBudget(n_series=128, rows=512, forecaster_steps=40, autoencoder_steps=60, held_back=32)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """Series and what the normaliser made of them."""
+
+    series: Float64Array
+    traced: Trace
+    day: IntArray
+
+
+def build(output: Path, *, seed: int, budget: TrainingBudget, stage: Stage, reference: Path | None = None) -> Bundle:
+    """Train the universal bundle and write it.
+
+    Parameters
+    ----------
+    output
+        Folder to write; an existing bundle there is replaced when the new one is complete and verified.
+    seed
+        The same seed gives the same bundle on the same machine with the same library versions.
+    budget
+        How much to compute.
+    stage
+        Where progress is shown.
+    reference
+        Folder for the same networks as float32, to compare with; None writes none.
+
+    Returns
+    -------
+    The bundle, as the agent loaded it from where it was written.
+
+    Raises
+    ------
+    UserError
+        The folder cannot be written or holds something else.
+    EdgewatchError
+        The exported networks are not what was trained.
+    """
+    for folder in filter(None, (output, reference)):
+        refuse_foreign_folder(folder)
+    tf.config.experimental.enable_op_determinism()
+
+    # Seeds apart: training, verification and calibration never see the same series.
+    learned = _material(4 * seed, budget.n_series, budget.rows, stage("simulate", 1))
+    held_back = _material(4 * seed + 1, _VERIFIED_SERIES, _VERIFIED_ROWS, stage("simulate held-back series", 1))
+    normal = _material(4 * seed + 2, budget.held_back, budget.rows, stage("simulate normal series", 1), disturbed=False)
+    provenance = _provenance(seed, budget, learned.series)
+
+    with seeded(seed):
+        forecaster, autoencoder = architectures.forecaster(), architectures.autoencoder()
+    steps = budget.forecaster_steps
+    train_forecaster(forecaster, learned.traced, steps=steps, seed=seed, advance=stage("train forecaster", steps))
+    steps = budget.autoencoder_steps
+    train_autoencoder(
+        autoencoder, learned.series, learned.traced, steps=steps, seed=seed, advance=stage("train autoencoder", steps)
+    )
+
+    typical = _some_windows(learned, _TYPICAL_WINDOWS, seed)[:, :, None]
+    wanted: list[tuple[Path, Form]] = [(output, "int8")]
+    if reference is not None:
+        wanted.append((reference, "float32"))
+    checking = stage("export, verify, calibrate", 2 * len(wanted))
+    written = []
+    for folder, form in wanted:
+        step_file = export_forecaster(forecaster, form=form, typical=learned.traced.features[:_TYPICAL_SERIES])
+        window_file = export_autoencoder(
+            autoencoder, seed, architectures.UNIVERSAL_AUTOENCODER, form=form, typical=typical
+        )
+        manifest = _manifest(step_file, window_file, _golden_inputs(held_back), provenance, form)
+        exported = Bundle(folder, manifest, step_file, window_file)
+        verification = verify(
+            exported, forecaster, autoencoder, held_back.traced.features, _some_windows(held_back, 2048, seed)
+        )
+        checking(1)
+        forecast, reconstruction = models_verification.golden_answers(exported, manifest.golden)
+        manifest = msgspec.structs.replace(
+            manifest,
+            golden=msgspec.structs.replace(
+                manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
+            ),
+            calibration=calibrate(exported, normal.series, normal.traced, seed),
+            verification={**verification, "quality": measure(exported, normal.series, normal.traced, normal.day, seed)},
+        )
+        written.append(writer.write(Bundle(folder, manifest, step_file, window_file), folder))
+        checking(1)
+    return written[0]
+
+
+def _material(seed: int, n_series: int, rows: int, advance: Advance, *, disturbed: bool = True) -> _Material:
+    series, day = simulate(seed, n_series, rows + WARM_UP + 1, disturbed=disturbed), days(seed, n_series)
+    floors = draw_floors(seed, series) if disturbed else np.zeros(n_series)
+    material = _Material(series, trace(series, floors, day), day)
+    advance(1)
+    return material
+
+
+def _some_windows(material: _Material, n_windows: int, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    n_series, rows = material.traced.target.shape
+    which, ends = rng.integers(n_series, size=n_windows), rng.integers(rows, size=n_windows)
+    return windows(material.series, material.traced, which, ends, architectures.WINDOW)
+
+
+def _golden_inputs(material: _Material) -> Golden:
+    """Two series over 24 rows and three windows, their answers still to be recorded."""
+    features = material.traced.features[:2, :24].transpose(1, 0, 2)
+    return Golden(
+        features=rounded(features.tolist()),
+        forecast=[],
+        windows=rounded(_some_windows(material, 3, 0).tolist()),
+        reconstruction=[],
+    )
+
+
+def _manifest(step_file: bytes, window_file: bytes, golden: Golden, provenance: dict[str, Any], form: Form) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        name=_NAME,
+        version=_VERSION,
+        created=writer.created(),
+        channels="any",
+        interval_s="any",
+        layout="shared",
+        features=[*FEATURES, *SEASON_FEATURES],
+        scaling=RunningScaling(NORMALISATION_ROWS),
+        quantisation=QUANTISATION[form],
+        forecaster=ForecasterSpec(
+            **writer.file_entry("forecaster.tflite", step_file),
+            units=architectures.UNITS,
+            quantiles=architectures.QUANTILES,
+        ),
+        autoencoder=AutoencoderSpec(
+            **writer.file_entry("autoencoder.tflite", window_file),
+            window=architectures.WINDOW,
+            stride=_STRIDE,
+            judged=_STRIDE,
+            state_tensors=state_tensors(window_file),
+        ),
+        golden=golden,
+        calibration={},
+        verification={},
+        provenance=provenance,
+    )
+
+
+def _provenance(seed: int, budget: TrainingBudget, series: Float64Array) -> dict[str, Any]:
+    return {
+        "data": "simulated",
+        "seed": seed,
+        "budget": msgspec.to_builtins(budget),
+        "data_sha256": digest(series),
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "ai-edge-litert": version("ai-edge-litert"),
+    }

@@ -1,0 +1,148 @@
+"""What a chart consists of, in plain data; how it is drawn is decided elsewhere, once for paper and once for a browser.
+
+Colours are those of Okabe & Ito, which people with any kind of colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from agent.core.arrays import Float64Array
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PALETTE",
+    "PURPLE",
+    "RED",
+    "SKY",
+    "Axis",
+    "Band",
+    "Cells",
+    "Chart",
+    "Dots",
+    "Line",
+    "Mark",
+    "Panel",
+    "Rule",
+    "Spans",
+]
+
+BLUE, RED, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#222222", "#8A8A8A"
+PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis: its title with the unit; ``time`` for seconds since 1970; ``limits`` in its own numbers."""
+
+    title: str
+    log: bool = False
+    time: bool = False
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points, float64[n] each; NaN interrupts it. ``steps`` holds each value until the next."""
+
+    name: str
+    x: Float64Array
+    y: Float64Array
+    colour: str
+    dashed: bool = False
+    steps: bool = False
+    filled: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """The area between two lines, float64[n] each."""
+
+    name: str
+    x: Float64Array
+    lower: Float64Array
+    upper: Float64Array
+    colour: str
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Single points, float64[n] each."""
+
+    name: str
+    x: Float64Array
+    y: Float64Array
+    colour: str
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Stretches of the x axis shaded from bottom to top, float64[n, 2]."""
+
+    name: str
+    ends: Float64Array
+    colour: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line right across at one x."""
+
+    name: str
+    x: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table of numbers, coloured by ``share``, float64[rows, columns] in 0..1; the first row is on top."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    share: Float64Array
+    text: tuple[tuple[str, ...], ...]
+
+
+Mark: TypeAlias = Line | Band | Dots | Spans | Rule | Cells
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes and what is drawn on them, first to last."""
+
+    x: Axis
+    y: Axis
+    marks: tuple[Mark, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A titled chart of one or more panels.
+
+    Parameters
+    ----------
+    name
+        Short, in lower case; the picture's file is called so.
+    title
+        What is shown.
+    reading
+        A sentence that says how to read it.
+    panels
+        In order.
+    stacked
+        The panels lie one below the other and zoom along x together; side by side otherwise, where there is room.
+    """
+
+    name: str
+    title: str
+    reading: str
+    panels: tuple[Panel, ...]
+    stacked: bool = field(default=False, kw_only=True)
