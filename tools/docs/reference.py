@@ -1,10 +1,10 @@
-"""Writes from the types what the guides say of keys and topics.
+"""Generate the reference parts of the guides: tables of keys and imports, and the AsyncAPI description of all topics.
 
-Run ``python -m tools.docs.reference`` after a change to these types.
+Run ``python -m tools.docs.reference`` after a change to the types or to imports between packages.
 
-A guide has ``<!-- keys: NAME -->`` and ``<!-- end -->`` where a table of keys goes: of a source, of the entries in one
-of its keys (``mqtt.topics``), or of a section of the configuration (``config.alerts.silences``). The description of all
-topics, as AsyncAPI has it, is a file of its own.
+In a guide, ``<!-- keys: NAME -->`` and ``<!-- end -->`` enclose a table of keys: of a source, of the entries in one
+of its keys (``mqtt.topics``), or of a section of the configuration (``config.alerts.silences``). ``<!-- imports -->``
+and ``<!-- end -->`` enclose the tables of imports. The AsyncAPI description is a file of its own.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from agent.messages.alert import Alert, Digest
 from agent.messages.status import Health, Metrics, NodeState
 from agent.sources.base import SourceConfig
 from agent.sources.registry import source_class
+from tools.docs import imports
 
 __all__ = ["ASYNCAPI", "GUIDES", "asyncapi", "main", "updated"]
 
 _ROOT = Path(__file__).parents[2]
-GUIDES = (_ROOT / "docs" / "sources.md", _ROOT / "docs" / "configuration.md")
+GUIDES = tuple(_ROOT / "docs" / name for name in ("sources.md", "configuration.md", "architecture.md"))
 ASYNCAPI = _ROOT / "docs" / "integrations" / "asyncapi.yaml"
 _BLOCK = re.compile(r"(<!-- keys: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_IMPORTS = re.compile(r"(<!-- imports -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def updated(text: str) -> str:
@@ -42,9 +44,10 @@ def updated(text: str) -> str:
     Raises
     ------
     KeyError
-        A table is of something that there is not.
+        A mark names a source or section that does not exist.
     """
-    return _BLOCK.sub(lambda match: f"{match[1]}{''.join(map(_table, _structs(match[2])))}{match[3]}", text)
+    text = _BLOCK.sub(lambda match: f"{match[1]}{''.join(map(_table, _structs(match[2])))}{match[3]}", text)
+    return _IMPORTS.sub(lambda match: f"{match[1]}{imports.tables()}{match[2]}", text)
 
 
 def _structs(name: str) -> list[type[msgspec.Struct]]:

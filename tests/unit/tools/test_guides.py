@@ -19,7 +19,7 @@ from agent.mqtt.settings import MqttConfig
 from agent.sources.registry import REGISTRY, source_class
 from tests.support.paths import ROOT
 from tools.docs.reference import ASYNCAPI, asyncapi, updated
-from tools.docs.reference import GUIDES as GUIDES_OF_KEYS
+from tools.docs.reference import GUIDES as GENERATED_GUIDES
 
 GUIDES = [
     ROOT / "docs" / name
@@ -52,9 +52,16 @@ def test_every_source_has_its_section_and_its_samples_can_be_used() -> None:
             assert common or f"`{field.name}`" in section[1] or f"{field.name}:" in section[1], field.name
 
 
-def test_the_tables_of_keys_are_those_of_the_types() -> None:
-    for guide in GUIDES_OF_KEYS:
+def test_generated_tables_match_the_types_and_the_imports() -> None:
+    for guide in GENERATED_GUIDES:
         assert updated(guide.read_text()) == guide.read_text(), "run python -m tools.docs.reference"
+
+
+def test_every_package_has_its_line_and_its_imports_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for package in (path.parent.name for path in (ROOT / "agent").glob("*/__init__.py")):
+        assert f"| `{package}/` |" in text
+        assert re.search(rf"^\| `{package}` \| \S", text, re.MULTILINE), package
 
 
 def test_the_reference_of_the_configuration_has_every_key_with_its_meaning() -> None:
