@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Finds a Python and makes virtual environments, for set-up and installation; sourced with $me as the name to speak by.
+# Find a Python and create virtual environments, for set-up and installation; sourced, with $me as prefix of messages.
 
 fail() {
     printf "$me: %s\n" "$@" >&2
@@ -11,7 +11,7 @@ as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; }
 apt_install() {
     echo "$me: installing $* with apt-get"
     if ! words=$({ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } 2>&1); then
-        fail "apt-get could not install $*; its last words:" "$(printf '%s\n' "$words" | tail -n 3)"
+        fail "apt-get could not install $*; its last lines:" "$(printf '%s\n' "$words" | tail -n 3)"
     fi
 }
 
@@ -28,19 +28,19 @@ find_python() {
     done
 }
 
-# make_venv DIR: an empty virtual environment with pip.
+# make_venv DIR: create an empty virtual environment with pip.
 make_venv() {
     python=$(find_python)
     if [ -z "$python" ] && as_root; then
         apt_install python3 python3-venv
         python=$(find_python)
     fi
-    [ -n "$python" ] || fail "no Python 3.10 to 3.13 found" "install one (Debian: apt install python3 python3-venv), or name it: PYTHON=/path/to/python3"
+    [ -n "$python" ] || fail "no Python 3.10 to 3.13 found" "install one (Debian: apt install python3 python3-venv), or set PYTHON=/path/to/python3"
     if ! "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
         as_root || fail "$python has no venv module" "install it (Debian: sudo apt install python3-venv), then try again"
         apt_install python3-venv
     fi
-    echo "$me: making $1 with $("$python" --version)"
+    echo "$me: creating $1 with $("$python" --version)"
     rm -rf "$1"
-    "$python" -m venv "$1" || fail "$python could not make $1" "is the disk full, or the folder read-only?"
+    "$python" -m venv "$1" || fail "$python could not create $1" "is the disk full, or the folder read-only?"
 }

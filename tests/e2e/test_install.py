@@ -95,7 +95,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_an_installation_has_all_its_parts_and_starts(machine: Machine) -> None:
     done = machine.install()
     assert done.returncode == 0, done.stderr
-    assert "edgewatch 1.2.3 runs, and starts with the machine" in done.stdout
+    assert "edgewatch 1.2.3 is running and starts at boot" in done.stdout
     etc = machine.root / "etc"
     assert machine.config.read_bytes() == (ROOT / "config.yaml").read_bytes()
     assert (etc / "systemd/system/edgewatch.service").read_bytes() == (ROOT / "systemd/edgewatch.service").read_bytes()
@@ -137,7 +137,7 @@ def test_an_upgrade_that_does_not_start_goes_back_to_the_version_before(machine:
     done = machine.install()
     assert done.returncode == 3
     assert "why it does not start" in done.stderr
-    assert "the one before runs again" in done.stderr
+    assert "the previous version is running again" in done.stderr
     assert machine.files() == before
     assert machine.current == first
     assert machine.systemctl()[-1] == "restart edgewatch"

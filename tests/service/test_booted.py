@@ -178,7 +178,7 @@ def instance(alert: dict[str, Any]) -> str:
 
 def test_it_installs_and_runs_as_a_user_that_nobody_else_is(machine: Machine, bare: set[str]) -> None:
     said = machine.run("sh /checkout/install.sh")
-    assert "runs, and starts with the machine" in said
+    assert "is running and starts at boot" in said
     assert "active (running)" in machine.run("systemctl status edgewatch --no-pager")
     assert machine.show("StatusText").startswith("learning, open incidents: 0")
     assert machine.run("systemctl is-enabled edgewatch").strip() == "enabled"
