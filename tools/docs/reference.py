@@ -159,13 +159,13 @@ _ENDS = {
 
 
 _TOPICS: dict[str, tuple[str, str, Any]] = {
-    "status": ("send", "`online` or `offline`: birth, farewell and last will; retained.", None),
-    "state": ("send", "How the node is; retained.", NodeState),
-    "alert": ("send", "A message of an incident.", Alert),
-    "metrics": ("send", "Every channel as it is, at the pace of mqtt.metrics_interval_s.", Metrics),
-    "health": ("send", "How the agent itself is; retained.", Health),
-    "digest": ("send", "What the alert budget and silences held back; retained.", Digest),
-    "cmd": ("receive", "A command, where mqtt.commands allows it.", command.Command),
+    "status": ("send", "`online` or `offline`: birth message, normal end and last will; retained.", None),
+    "state": ("send", "State of the node; retained.", NodeState),
+    "alert": ("send", "One message of an incident: open, update or close.", Alert),
+    "metrics": ("send", "Current values of all channels, every mqtt.metrics_interval_s.", Metrics),
+    "health": ("send", "Condition of the agent itself; retained.", Health),
+    "digest": ("send", "Incidents suppressed by the alert budget or a silence; retained.", Digest),
+    "cmd": ("receive", "A command, if mqtt.commands is true.", command.Command),
     "cmd/answer": ("send", "The answer to a command that names no response topic.", command.Answer),
 }
 
@@ -199,7 +199,7 @@ def asyncapi() -> str:
         "info": {
             "title": "Edgewatch",
             "version": __version__,
-            "description": "What an agent says over MQTT, and what it listens to.",
+            "description": "Messages that an agent publishes over MQTT, and those that it subscribes to.",
         },
         "defaultContentType": "application/json",
         "channels": channels,
