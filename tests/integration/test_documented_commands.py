@@ -44,6 +44,7 @@ ELSEWHERE = {
     r"make run": ("tests/e2e/test_setup.py", "setup.sh"),
     r"make (test|check|bench)": (".ci/run", "make test"),
     r"make stress .*": ("tests/e2e/test_main_job.py", '"tools.stress", "cpu"'),
+    r"make behaviour": ("tests/integration/test_behaviour.py", "tools.behaviour"),
     r"make test-service": ("Makefile", "tests/service"),
     r"make test-arm": ("Makefile", "tests/emulated"),
     r"(python3 -m venv edgewatch && .*)?(edgewatch/bin/)?pip install .*": ("tests/e2e/test_install.py", "pip"),
