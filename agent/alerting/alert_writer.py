@@ -1,4 +1,4 @@
-"""The words and numbers of an alert."""
+"""The alert writer: numbers, words and identifiers of the messages about an incident."""
 
 from __future__ import annotations
 
@@ -6,19 +6,168 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent.core.text import quantity, range_text
+from agent.detection.verdict import bounded_score
+from agent.messages.alert import Alert, Contributor, HeldBack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     from agent.alerting.incident import Incident
+    from agent.core.arrays import BoolArray, Float64Array
     from agent.core.channel import Channel
-    from agent.messages.alert import Contributor, Phase
+    from agent.core.frame import Frame
+    from agent.detection.verdict import Verdict
+    from agent.messages.alert import Phase
+
+__all__ = ["AlertWriter"]
+
+# Most channels that an alert names.
+_MOST_CONTRIBUTORS = 5
 
 
-__all__ = ["limit_reached", "rounded_number", "summary_text"]
+class AlertWriter:
+    """Writes the messages of one node.
+
+    Parameters
+    ----------
+    channels
+        In the order of the verdicts' arrays.
+    interval_s
+        Seconds between ticks.
+    node, model
+        As alerts carry them.
+    clock_synced
+        Whether the wall clock can be believed; asked only when there is a message to write.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        interval_s: float,
+        *,
+        node: str,
+        model: str,
+        clock_synced: Callable[[], bool],
+    ) -> None:
+        self._channels = list(channels)
+        self._interval_s = interval_s
+        self._node = node
+        self._model = model
+        self._clock_synced = clock_synced
+
+    def rename(self, channels: Sequence[Channel]) -> None:
+        """Take over other channels' names and units."""
+        self._channels = list(channels)
+
+    def contributors(
+        self, channels: Iterable[int], verdict: Verdict, strength: Float64Array, limited: BoolArray
+    ) -> Iterator[tuple[int, tuple[float, Contributor]]]:
+        """Write down how channels look now; share and kind are filled in with the message.
+
+        Parameters
+        ----------
+        channels
+            Indices.
+        verdict
+            Of the newest frame.
+        strength
+            float64[n_channels].
+        limited
+            bool[n_channels], channels whose incident is about a hard limit.
+
+        Yields
+        ------
+        Index, strength and contributor.
+        """
+        expected, lower, upper = verdict.bounds()
+        score = bounded_score(strength)
+        for channel in map(int, channels):
+            info = self._channels[channel]
+            value = _rounded(verdict.value[channel])
+            contributor = Contributor(
+                channel=info.name,
+                share=0.0,
+                value=value,
+                expected=_rounded(expected[channel]),
+                lower=_rounded(lower[channel]),
+                upper=_rounded(upper[channel]),
+                score=round(float(score[channel]), 6),
+                unit=info.unit,
+                limit=_limit_reached(info, value) if limited[channel] else None,
+            )
+            yield channel, (float(strength[channel]), contributor)
+
+    def alert(self, incident: Incident, frame: Frame, phase: Phase, reason: str, seq: int) -> Alert:
+        """Write a message of an incident and count it there.
+
+        Parameters
+        ----------
+        seq
+            Number of the alert, without gaps over all incidents.
+        """
+        contributors = self._strongest(incident)
+        suffix = f".{incident.messages}" if incident.messages else ""
+        incident.messages += 1
+        incident.pending = ""
+        incident.last_message_seq = frame.seq
+        duration_s = self._duration_s(incident, frame)
+        return Alert(
+            v=1,
+            id=incident.stem + suffix,
+            seq=seq,
+            node=self._node,
+            phase=phase,
+            severity=incident.severity,
+            ts=frame.wall,
+            started=incident.started,
+            clock_synced=self._clock_synced(),
+            score=max(c.score for c in contributors),
+            threshold=incident.threshold,
+            contributors=contributors,
+            summary=_summary(incident, contributors, phase, reason, duration_s),
+            model=self._model,
+            incident=incident.stem,
+            duration_s=round(duration_s, 3),
+            provisional=incident.provisional,
+            reason=reason,
+            strength=round(incident.strength, 3),
+        )
+
+    def suppressed(self, incident: Incident, frame: Frame, reason: str) -> HeldBack:
+        """Write down an incident that ended without having been sent."""
+        contributors = self._strongest(incident)
+        duration_s = self._duration_s(incident, frame)
+        return HeldBack(
+            started=incident.started,
+            duration_s=round(duration_s, 3),
+            strength=round(incident.strength, 3),
+            needed=round(incident.needed, 3),
+            summary=_summary(incident, contributors, "close", reason, duration_s),
+            channels=tuple(contributor.channel for contributor in contributors),
+            reason="silenced" if incident.silenced else "budget",
+        )
+
+    @staticmethod
+    def _strongest(incident: Incident) -> tuple[Contributor, ...]:
+        total = incident.strength or 1.0
+        return tuple(
+            msgspec.structs.replace(
+                incident.worst[channel][1],
+                share=round(incident.worst[channel][0] / total, 3),
+                kind=incident.kinds[channel],
+            )
+            for channel in incident.ranked()[:_MOST_CONTRIBUTORS]
+        )
+
+    def _duration_s(self, incident: Incident, frame: Frame) -> float:
+        return (frame.seq - incident.started_seq) * self._interval_s
 
 
-def limit_reached(channel: Channel, value: float | None) -> float | None:
-    """The hard limit that a value has reached; None if none."""
+def _limit_reached(channel: Channel, value: float | None) -> float | None:
+    """Give the hard limit that a value has reached, None where it has reached none."""
     if value is None:
         return None
     if value >= channel.alarm_above:
@@ -26,25 +175,25 @@ def limit_reached(channel: Channel, value: float | None) -> float | None:
     return channel.alarm_below if value <= channel.alarm_below else None
 
 
-def rounded_number(value: float) -> float | None:
-    """Six significant digits, or None for NaN: what a message carries."""
+def _rounded(value: float) -> float | None:
+    """Round to six significant digits, as messages carry numbers; None for NaN."""
     return float(f"{float(value):.6g}") if math.isfinite(value) else None
 
 
-def summary_text(
+def _summary(
     incident: Incident, contributors: tuple[Contributor, ...], phase: Phase, reason: str, duration_s: float
 ) -> str:
-    """One line that says what is wrong, for a person."""
+    """Word an incident in one line, by its strongest channel."""
     first = contributors[0]
-    seen = "reached " if phase == "close" else ""
+    verb = "reached " if phase == "close" else ""
     if first.limit is not None:
         normal = f"hard limit {quantity(first.limit, first.unit)}"
     else:
         normal = f"expected {range_text(first.lower, first.upper, first.unit)}"
         if first.value is not None and (first.lower or 0.0) <= first.value <= (first.upper or 0.0):
-            # Each reading is within limits; it is the autoencoder that does not know their course.
-            seen = "shows an unusual pattern, last "
-    text = f"{first.channel} {seen}{quantity(first.value, first.unit)} ({normal})"
+            # Single readings are within limits; their course is not.
+            verb = "shows an unusual pattern, last "
+    text = f"{first.channel} {verb}{quantity(first.value, first.unit)} ({normal})"
     if first.kind:
         when = "at" if first.kind in {"spike", "drop"} else "since"
         hour = time.strftime("%H:%M:%S UTC", time.gmtime(incident.started))

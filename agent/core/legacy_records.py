@@ -70,7 +70,8 @@ def incident_records(attributes: Mapping[str, Any]) -> dict[str, Record]:
     budget = attributes.get("_budget", attributes.get("budget"))
     if not isinstance(budget, dict):
         raise Unusable("no alert budget in it")
-    return {"incidents": _own(attributes), "budget": _own(budget)}
+    own = _own(attributes)
+    return {"incidents": own, "confirmation": own, "budget": _own(budget)}
 
 
 def _own(attributes: Mapping[str, Any]) -> Record:
@@ -82,6 +83,8 @@ def _below(path: str, attributes: Mapping[str, Any]) -> dict[str, Record]:
     if path.count(".") > _DEEPEST:
         raise Unusable("nested too deeply")
     records = {path: _own(attributes)}
+    if "_stages" in attributes:  # the universal detector kept these fields itself
+        records |= {f"{path}.blocks": records[path], f"{path}.refractory": records[path]}
     for name, part in _parts(attributes):
         records |= _below(f"{path}.{name}", part)
     return records

@@ -138,7 +138,7 @@ def _joined(verdicts: list[Verdict], weights: list[float]) -> Verdict:
     state = np.exp(np.average([np.log(verdict.state + 1e-3) for verdict in verdicts], axis=0, weights=weights))
     return last.replaced(
         strength=np.maximum.reduce([verdict.strength for verdict in verdicts]),
-        held=np.maximum.reduce([verdict.held for verdict in verdicts]),
+        peak=np.maximum.reduce([verdict.peak for verdict in verdicts]),
         anomalous=np.logical_or.reduce([verdict.anomalous for verdict in verdicts]),
         accepted=np.logical_or.reduce([verdict.accepted for verdict in verdicts]),
         state=state,

@@ -132,7 +132,7 @@ class FittedDetector(Detector):
             limits=(lower[:n], upper[:n]),
             in_units=self.detector.in_units,
             strength=strength,
-            held=strength,
+            peak=strength,
             anomalous=anomalous,
             accepted=accepted,
             seen=kept.seen,

@@ -67,7 +67,7 @@ class Verdict:
         Brings numbers from the channels' scales to their units.
     strength
         float64[n_channels], how much this frame speaks for an anomaly: 1 is at the limit. The alert head.
-    held
+    peak
         float64[n_channels], the largest strength of the present excursion where a channel is anomalous, else 0 or
         ``strength``.
     anomalous
@@ -98,7 +98,7 @@ class Verdict:
         "anomalous",
         "courses",
         "errors",
-        "held",
+        "peak",
         "state",
         "state_score",
         "strength",
@@ -116,7 +116,7 @@ class Verdict:
         limits: tuple[Float64Array, Float64Array],
         in_units: Callable[[Float64Array], Float64Array],
         strength: Float64Array,
-        held: Float64Array,
+        peak: Float64Array,
         anomalous: BoolArray,
         accepted: BoolArray,
         seen: Float64Array,
@@ -129,7 +129,7 @@ class Verdict:
     ) -> None:
         self.value = value
         self.strength = strength
-        self.held = held
+        self.peak = peak
         self.anomalous = anomalous
         self.accepted = accepted
         self.state = state
@@ -193,7 +193,7 @@ class Verdict:
             provisional_rows=rows("_provisional_rows"),
             state_score=float(np.average(scores, weights=ready)) if any(ready) else 0.0,
             courses=courses,
-            **{name: all_of(name) for name in ("strength", "held", "anomalous", "accepted", "state", "errors")},
+            **{name: all_of(name) for name in ("strength", "peak", "anomalous", "accepted", "state", "errors")},
         )
 
     def bounds(self) -> Float64Array:

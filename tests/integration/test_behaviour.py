@@ -69,7 +69,11 @@ def test_a_resumed_run_goes_on_as_without_a_break(name: str) -> None:
 class TestTheNetHolds:
     @pytest.mark.parametrize(
         ("constant", "value", "name"),
-        [("_CRITICAL", 2.5, "hurried"), ("_CONFIRMED_SHARE", 0.7, "flicker"), ("_CONTRIBUTORS", 1, "paces")],
+        [
+            ("_CRITICAL_STRENGTH", 2.5, "hurried"),
+            ("_CONFIRMED_SHARE", 0.7, "flicker"),
+            ("_MOST_CONTRIBUTORS", 1, "paces"),
+        ],
     )
     def test_a_constant_that_is_changed_is_noticed(
         self, constant: str, value: float, name: str, monkeypatch: pytest.MonkeyPatch

@@ -124,7 +124,7 @@ def test_a_snapshot_that_cannot_be_used_is_named_and_the_agent_learns_anew(
         (lambda content: content.pop("monitor"), "not a snapshot of format 1"),
         (lambda content: content.update(monitor=[]), "not a snapshot of format 1"),
         (lambda content: content["monitor"].update(_watches=[{"_stages": 5}]), "start afresh: detectors.0"),
-        (lambda content: content["monitor"]["_watches"][0].update(_row="1"), "start afresh: detectors.0 row is '1'"),
+        (lambda content: content["monitor"]["_watches"][0].update(_row="1"), "afresh: detectors.0.blocks row is '1'"),
     ],
 )
 def test_what_is_wrong_with_a_snapshot_of_format_1_is_named(

@@ -35,7 +35,7 @@ def verdict(strength: Any, value: Any = None, accepted: Any = None, seen: float 
         limits=(np.full(n, -4.1), np.full(n, 7.9)),
         in_units=lambda scaled: scaled,
         strength=strengths,
-        held=strengths,
+        peak=strengths,
         anomalous=strengths >= 1,
         accepted=np.zeros(n, bool) if accepted is None else np.array(accepted),
         seen=np.full(n, seen),

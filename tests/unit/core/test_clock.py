@@ -150,7 +150,7 @@ def _judged(frame: Any, value: float) -> tuple[Any, Verdict]:
         limits=(zero, zero),
         in_units=lambda scaled: scaled,
         strength=zero,
-        held=zero,
+        peak=zero,
         anomalous=none,
         accepted=none,
         seen=zero + 1e6,

@@ -201,7 +201,7 @@ def test_one_channel_relearns_and_the_others_do_not_notice(make: Any, threshold:
     new = run(fresh, after[:, 1:2], 960)
     assert any(verdict.anomalous[1] for verdict in found)
     for verdict, unchanged, alone in zip(found, same, new, strict=True):
-        for name in ("strength", "held", "anomalous", "accepted", "state"):
+        for name in ("strength", "peak", "anomalous", "accepted", "state"):
             np.testing.assert_array_equal(getattr(verdict, name)[[0, 2]], getattr(unchanged, name)[[0, 2]], name)
             np.testing.assert_allclose(getattr(verdict, name)[1], getattr(alone, name)[0], 1e-4, 1e-4, err_msg=name)
         np.testing.assert_allclose(verdict.bounds()[:, 1], alone.bounds()[:, 0], 1e-4)

@@ -61,7 +61,7 @@ def test_a_channel_in_a_group_is_judged_as_in_a_watch_of_its_own(default_bundle:
             names[place], InterpreterPool(default_bundle), DETECTION, ALERTS, 1.0, phase=phase, sparing=True
         )
         for whole, part in zip(together, judged(alone, values[:, place]), strict=True):
-            for name in ("strength", "held", "anomalous", "accepted", "state"):
+            for name in ("strength", "peak", "anomalous", "accepted", "state"):
                 np.testing.assert_array_equal(getattr(whole, name)[place], getattr(part, name), name)
             np.testing.assert_array_equal(whole.errors[:, place], part.errors)
             np.testing.assert_array_equal(whole.bounds()[:, place], part.bounds())

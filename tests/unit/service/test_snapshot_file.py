@@ -70,7 +70,7 @@ def rows(n: int = 700) -> Any:
 
 
 def told(verdict: Any) -> list[Any]:
-    arrays = (verdict.strength, verdict.held, verdict.anomalous, verdict.accepted, verdict.state, verdict.bounds())
+    arrays = (verdict.strength, verdict.peak, verdict.anomalous, verdict.accepted, verdict.state, verdict.bounds())
     return [np.asarray(array).tobytes() for array in arrays] + [verdict.state_score]
 
 
