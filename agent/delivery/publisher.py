@@ -53,10 +53,6 @@ _MOST_WAITING = 64
 _MOST_PAYLOAD = 1 << 16
 
 
-def _nothing() -> None:
-    """Nobody waits for news."""
-
-
 class Publisher:
     """Publishes what the daemon says; the network runs in a thread of its own.
 
@@ -70,6 +66,8 @@ class Publisher:
         Distinguishes this installation's client from another's of the same name.
     filters
         Topics to listen to.
+    on_progress
+        Called, in any thread, when there may be something for `pump` to do.
 
     Raises
     ------
@@ -77,7 +75,14 @@ class Publisher:
         Password or TLS files cannot be used.
     """
 
-    def __init__(self, config: MqttConfig, node: str, instance: str, filters: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        config: MqttConfig,
+        node: str,
+        instance: str,
+        filters: Sequence[str] = (),
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         self.config = config
         self._filters = tuple(filters)
         self._node = node
@@ -100,8 +105,7 @@ class Publisher:
         self._delivered: list[int] = []
         self._told_at = 0.0
         self._refused_at = 0.0
-        #: Called, in any thread, when there may be something for `pump` to do.
-        self.on_progress: Callable[[], None] = _nothing
+        self._on_progress = on_progress
         #: Alerts that the broker refused to take, so far.
         self.refused = 0
         self._greeted: Session | None = None
@@ -279,7 +283,7 @@ class Publisher:
         def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
             del client, userdata, properties
             self._outcomes.append((session, mid, str(reason) if reason.is_failure else ""))
-            self.on_progress()
+            self._on_progress()
 
         session.client.on_publish = published
         session.client.on_message = self._on_message
@@ -297,7 +301,7 @@ class Publisher:
         self.sessions += 1
         self._session = session
         self._connected.set()
-        self.on_progress()
+        self._on_progress()
         _LOG.info("mqtt: connected to %s with %s", broker_place(self.config), version_text(session.version))
 
     def _on_subscribe(

@@ -33,13 +33,12 @@ class DeliveryWorker:
     ----------
     outbox
         Where alerts wait.
-    publisher
-        Who sends them.
     """
 
-    def __init__(self, outbox: Outbox, publisher: Publisher) -> None:
+    _publisher: Publisher
+
+    def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._publisher = publisher
         self._raised: deque[tuple[Sequence[Alert], bytes]] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
         self._work = threading.Event()
@@ -52,10 +51,25 @@ class DeliveryWorker:
         """Alerts that wait, those not yet committed included."""
         return self._outbox.depth + sum(len(alerts) for alerts, _ in self._raised)
 
-    def start(self) -> None:
-        """Begin to work."""
-        self._publisher.on_progress = self._work.set
-        self._publisher.start()
+    @property
+    def jobs(self) -> int:
+        """Jobs that wait for the disk."""
+        return len(self._jobs)
+
+    def wake(self) -> None:
+        """Look for work now, not only at the next turn; safe in any thread."""
+        self._work.set()
+
+    def start(self, publisher: Publisher) -> None:
+        """Begin to work.
+
+        Parameters
+        ----------
+        publisher
+            Sends the alerts; it has to call `wake` when it has made progress.
+        """
+        self._publisher = publisher
+        publisher.start()
         self._thread.start()
 
     def put(self, alerts: Sequence[Alert], incidents: bytes) -> None:
@@ -73,7 +87,6 @@ class DeliveryWorker:
 
         def change() -> None:
             self._publisher.stop(self._outbox)
-            publisher.on_progress = self._work.set
             self._publisher = publisher
             publisher.start()
 

@@ -209,8 +209,7 @@ class Sampler:
         self.missed = 0
         #: Readings beyond what the channel allows.
         self.invalid = 0
-        #: Number of the first frame: where another run of the agent stopped.
-        self.first_seq = 0
+        self._first_seq = 0
 
     @property
     def failures(self) -> dict[str, int]:
@@ -273,7 +272,7 @@ class Sampler:
         start_ns = self._clock.monotonic_ns()
         seq = 0
         while self._clock.sleep_until(deadline_ns := start_ns + seq * self._interval_ns):
-            number = self.first_seq + seq
+            number = self._first_seq + seq
             try:
                 values, due = self._read(number)
             except EndOfInputError:
@@ -288,6 +287,15 @@ class Sampler:
                 seq = behind
             else:
                 seq += 1
+
+    @property
+    def first_seq(self) -> int:
+        """Number of the first frame."""
+        return self._first_seq
+
+    def continue_from(self, seq: int) -> None:
+        """Number the first frame so, to continue where an earlier run stopped."""
+        self._first_seq = seq
 
     def close(self) -> None:
         """Stop the threads and close the sources."""

@@ -20,7 +20,7 @@ from agent.service.checkpoints import Checkpoints, identity
 from agent.sources.registry import source_class
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.config.schema import Config
     from agent.core.clock import Clock
@@ -108,8 +108,9 @@ class Pipeline:
         self._clock = clock
         self._instance = instance
         self.sampler = open_sampler(config, clock)
-        #: Whether any channel has come or gone; whoever acts on it sets it back.
-        self.changed = False
+        #: The newest frame; None before the first.
+        self.frame: Frame | None = None
+        self._changed = False
         self.model = bundle.labels(models)
         #: Of the bundles, to tell whether they are others by now.
         self.models = manifests(models)
@@ -145,6 +146,17 @@ class Pipeline:
             every=self.sampler.every,
         )
 
+    def frames(self) -> Iterator[Frame]:
+        """Read frames until the clock is stopped or a finite source ends."""
+        for frame in self.sampler.frames():
+            self.frame = frame
+            yield frame
+
+    def take_changed(self) -> bool:
+        """Whether any channel has come or gone since the last call."""
+        changed, self._changed = self._changed, False
+        return changed
+
     def judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:
         """The step: what the models say of a frame, and the messages that it calls for.
 
@@ -170,7 +182,7 @@ class Pipeline:
         changes = self.sampler.changes()
         if not changes:
             return []
-        self.changed = True
+        self._changed = True
         places, channels = np.array([place for place, _ in changes]), [channel for _, channel in changes]
         alerts = self.incidents.replace(places, channels, frame)
         self.monitor.replace(places, channels)
@@ -188,7 +200,18 @@ class Pipeline:
             self.sampler.restore(names)
             self.settle(None)
 
-        self.sampler.first_seq = self.continuity.resume(self.monitor, self.incidents, raised, restore)
+        self.sampler.continue_from(self.continuity.resume(self.monitor, self.incidents, raised, restore))
+
+    def succeed(self, former: Pipeline, now_ns: int) -> None:
+        """Continue the numbers of alerts and the silences of another pipeline.
+
+        Parameters
+        ----------
+        now_ns
+            Of the clock, in nanoseconds.
+        """
+        self.incidents.continue_from(former.incidents.next_seq)
+        self.incidents.silences.resume(former.incidents.silences.remaining(now_ns), now_ns)
 
     def packed(self) -> bytes:
         """The incidents' state, to be committed along with their alerts."""

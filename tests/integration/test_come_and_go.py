@@ -161,8 +161,7 @@ def test_a_recording_holds_the_channels_that_there_are(tmp_path: Path, make: Any
     for count, readings in ((3, {}), (3, {"oven": 1.0}), (2, {"oven": 1.0, "attic": 2.0})):
         for _ in range(count):
             node.step(1, **readings)
-            if node.watch.changed:
-                node.watch.changed = False
+            if node.watch.take_changed():
                 history.change(node.watch.sampler.channels)
             history.add(Frame(0, 0, float(node.seq), node.watch.sampler._read(node.seq)[0]))
     history.flush()

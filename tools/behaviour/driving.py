@@ -29,7 +29,7 @@ import agent
 from agent.cli.main import main
 from agent.config.loader import parse
 from agent.mqtt.received import Received
-from agent.service import daemon
+from agent.service import daemon, parts
 from agent.sources import push_buffer
 
 if TYPE_CHECKING:
@@ -151,13 +151,13 @@ class Heard:
 class _Link:
     """Stands for the connection to the broker: what is said is noted, and all is acknowledged at once."""
 
-    def __init__(self, heard: Heard, instance: str) -> None:
+    def __init__(self, heard: Heard, instance: str, on_progress: Callable[[], None]) -> None:
         self._heard = heard
         self._instance = instance
         self._turns = threading.Semaphore(0)
         self._waiting: list[Received] = []
         self._new = True
-        self.on_progress: Callable[[], None] = lambda: None
+        self._on_progress = on_progress
         self.connected = True
         self.reconnects = self.refused = self.discarded = 0
 
@@ -206,7 +206,7 @@ class _Link:
         while self._turns.acquire(blocking=False):
             pass
         for _ in range(_TURNS):
-            self.on_progress()
+            self._on_progress()
             if not self._turns.acquire(timeout=_PATIENCE_S):
                 raise TimeoutError("the thread that writes to disk does not answer")
 
@@ -306,9 +306,9 @@ class DaemonRun:
     def run(self) -> None:
         """Run the daemon until its clock is stopped or its sources end."""
 
-        def made(mqtt: Any, node: str, instance: str, filters: object = ()) -> _Link:
+        def made(mqtt: Any, node: str, instance: str, filters: object, on_progress: Callable[[], None]) -> _Link:
             del mqtt, node, filters
-            self._link = _Link(self.heard, instance)
+            self._link = _Link(self.heard, instance, on_progress)
             return self._link
 
         def read() -> Any:
@@ -316,7 +316,7 @@ class DaemonRun:
 
         _Watched.seconds = lambda: self.now_ns / 1e9
         with (
-            patch.object(daemon, "Publisher", made),
+            patch.object(parts, "Publisher", made),
             patch.object(push_buffer, "PushBuffer", _Watched),
         ):
             daemon.Daemon(read(), self, reload=read).run()

@@ -114,9 +114,10 @@ def torture(findings: Findings, folder: Path, *, storm_s: float, rounds: int) ->
     receiver = Receiver(broker.port)
     proxy = Proxy(broker.port)
     outbox = Outbox(folder / "state")
-    publisher = Publisher(MqttConfig(port=proxy.port, keepalive_s=_KEEPALIVE_S), "pi4", outbox.instance)
-    delivery = DeliveryWorker(outbox, publisher)
-    delivery.start()
+    delivery = DeliveryWorker(outbox)
+    config = MqttConfig(port=proxy.port, keepalive_s=_KEEPALIVE_S)
+    publisher = Publisher(config, "pi4", outbox.instance, on_progress=delivery.wake)
+    delivery.start(publisher)
     seq = 0
     latest_s = 0.0
     slowest_back_s = 0.0

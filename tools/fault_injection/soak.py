@@ -136,7 +136,7 @@ class _Time(ManualClock):
     def sleep_until(self, deadline_ns: int) -> bool:
         """See `Clock.sleep_until`; between ticks is when the world changes."""
         going = super().sleep_until(deadline_ns)
-        while self.daemon is not None and len(self.daemon._delivery._jobs) > _MOST_JOBS:  # noqa: SLF001 - see above
+        while self.daemon is not None and self.daemon.delivery.jobs > _MOST_JOBS:
             time.sleep(1e-4)
         if self.now_ns >= self._end_s * 1e9:
             self.stop()
@@ -161,7 +161,7 @@ class _Time(ManualClock):
             # Now and then the connection is another, and now and then the whole watch.
             path = self._folder / "config.yaml"
             settings = {"merge": 30 + hour // 48 % 2, "health": 60 + hour // 12 % 2}
-            path.write_text(_text(self._folder, self.daemon._config.mqtt.address[1], **settings), "utf-8")  # noqa: SLF001 - as above
+            path.write_text(_text(self._folder, self.daemon.parts.config.mqtt.address[1], **settings), "utf-8")
             self.daemon.request_reload()
 
 

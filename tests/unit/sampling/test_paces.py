@@ -86,7 +86,7 @@ class TestSampler:
 
     def test_turns_are_those_of_the_node_and_go_on_after_a_restart(self) -> None:
         sampler = Sampler([("a", Counting("a")), ("b", Counting("b"))], 20.0, ManualClock(), every=[1, SLOW])
-        sampler.first_seq = 1003
+        sampler.continue_from(1003)
         assert [f.seq for f in sampled(sampler, 10) if f.due is None] == [1006, 1011]
 
     def test_a_turn_that_was_missed_is_taken_with_the_next_tick(self) -> None:
