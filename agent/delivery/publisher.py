@@ -1,56 +1,51 @@
 """Speaks MQTT: birth, last will, state, alerts, metrics and health, over a connection that always comes back.
 
-MQTT 5 is tried first and 3.1.1 where the broker does not speak it; what worked is remembered. Every connection is a
-new client with an empty queue: what must not be lost waits in the outbox, and nowhere else. What arrives waits in a
-short queue until the loop asks for it.
+A message that must not be lost waits in the outbox, and nowhere else. Messages that arrive wait in a short queue until
+the loop asks for them.
 """
 
 from __future__ import annotations
 
 import logging
-import random
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
-from paho.mqtt.enums import MQTTProtocolVersion
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.messages.topics import topic
-from agent.mqtt.failures import broker_place, remedy_for
-from agent.mqtt.received import Received
-from agent.mqtt.secrets import read_secret
-from agent.mqtt.session import MOST_IN_FLIGHT, VERSIONS, Session, message_properties, version_text
-from agent.mqtt.slim_paho import mqtt
-from agent.mqtt.tls import ssl_context
+from agent.mqtt.connection import Connection
+from agent.mqtt.endpoint import Endpoint
+from agent.mqtt.session import MOST_IN_FLIGHT, Callbacks, Profile, RetainedText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from paho.mqtt.reasoncodes import ReasonCode
 
     from agent.delivery.outbox import Outbox
+    from agent.mqtt.received import Received
+    from agent.mqtt.session import Session
     from agent.mqtt.settings import MqttConfig
 
 
 __all__ = ["Publisher"]
 
 _LOG = logging.getLogger(__name__)
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
+# Alerts that are read from the outbox at once.
 _READ_AHEAD = 200
-# The outbox is told of deliveries when so many have come together, after so long, or when none is under way.
-_TOLD_AT_ONCE = 256
-_TELL_S = 1.0
-# What the broker refused is offered again after this time.
+# Delivered alerts are deleted from the outbox when so many have come together, or the oldest of them has waited so many
+# seconds, or none is under way.
+_DELETED_AT_ONCE = 256
+_DELETE_S = 1.0
+# Seconds after which an alert that the broker refused is sent again.
 _REFUSED_PAUSE_S = 60.0
+# Seconds for the broker to acknowledge `offline`, and then for the connection to end: together little more than 1 s.
 _FAREWELL_S = 0.7
-# Of what arrives: messages that wait for the loop, bytes of a payload, and of a packet, which MQTT 5 lets us ask for.
+_HANG_UP_S = 0.5
+# Messages from outside that wait for the loop.
 _MOST_WAITING = 64
+# Bytes of the payload of one, and of its packet; MQTT 5 lets the broker know.
 _MOST_PAYLOAD = 1 << 16
+_MOST_PACKET = 1 << 17
 
 
 class Publisher:
@@ -84,33 +79,40 @@ class Publisher:
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
-        self._filters = tuple(filters)
         self._node = node
-        self._client_id = f"edgewatch-{node}-{instance}"
-        self._password = read_secret(config.password_file)
-        self._context = ssl_context(config.tls) if config.tls else None
-        self._version = VERSIONS[0]
-        self._session: Session | None = None
-        self._connected = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._on_progress = on_progress
+        status = topic(config.prefix, node, "status")
+        self._farewell = RetainedText(status, "offline")
+        profile = Profile(
+            f"edgewatch-{node}-{instance}",
+            birth=RetainedText(status, "online"),
+            will=self._farewell,
+            filters=tuple(filters),
+            most_packet=_MOST_PACKET,
+            most_payload=_MOST_PAYLOAD,
+        )
+        callbacks = Callbacks(
+            on_accepted=self._on_accepted,
+            on_subscribed=self._on_subscribed,
+            on_message=self._on_message,
+            on_unusable=self._on_unusable,
+            on_published=self._on_published,
+        )
+        self._connection = Connection(Endpoint.of(config), profile, callbacks, "mqtt", _LOG)
         # Filled by the network thread, emptied by the loop: session, message id, and why it was refused if it was.
         self._outcomes: deque[tuple[Session, int, str]] = deque()
         # Of the session that alerts go to: message id → place in the outbox, what is to be sent next, the last place
-        # read; places that the broker has taken since the outbox was last told, and when it last refused one.
+        # read; places that the broker has taken since the outbox last deleted some, and when it last refused one.
         self._pumped: Session | None = None
         self._in_flight: dict[int, int] = {}
         self._next: deque[tuple[int, bytes]] = deque()
         self._last_read = 0
         self._delivered: list[int] = []
-        self._told_at = 0.0
+        self._deleted_at = 0.0
         self._refused_at = 0.0
-        self._on_progress = on_progress
         #: Alerts that the broker refused to take, so far.
         self.refused = 0
         self._greeted: Session | None = None
-        #: Connections made so far.
-        self.sessions = 0
         # Filled by the network thread, emptied by the loop.
         self._arrived: deque[Received] = deque(maxlen=_MOST_WAITING)
         #: Messages from outside that were too large, or too many to wait for the loop.
@@ -118,12 +120,17 @@ class Publisher:
 
     def start(self) -> None:
         """Begin to connect, and keep connecting for ever."""
-        self._thread.start()
+        self._connection.start()
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has let us in."""
-        return self._connected.is_set()
+        """Whether the broker has accepted the connection."""
+        return self._connection.connected
+
+    @property
+    def sessions(self) -> int:
+        """Connections made so far."""
+        return self._connection.sessions
 
     @property
     def reconnects(self) -> int:
@@ -131,10 +138,11 @@ class Publisher:
         return max(0, self.sessions - 1)
 
     def renewed(self) -> bool:
-        """Whether there was a new connection since the last call: retained messages must be said again."""
-        if not self.connected or self._session is self._greeted:
+        """Whether there was a new connection since the last call: retained messages must be published again."""
+        session = self._connection.session
+        if not self.connected or session is self._greeted:
             return False
-        self._greeted = self._session
+        self._greeted = session
         return True
 
     def publish(self, leaf: str, payload: msgspec.Struct, *, qos: int, retain: bool) -> None:
@@ -149,9 +157,9 @@ class Publisher:
         correlation
             What ties an answer to its question, under MQTT 5.
         """
-        session = self._session
+        session = self._connection.session
         if session is not None and self.connected:
-            self._send(session, name, payload, qos=qos, retain=retain, correlation=correlation)
+            session.publish(name, payload, qos=qos, retain=retain, correlation=correlation)
 
     def received(self) -> list[Received]:
         """What has arrived since the last call, oldest first; at most 64 messages wait, the oldest go first."""
@@ -160,7 +168,7 @@ class Publisher:
     def pump(self, outbox: Outbox) -> None:
         """Delete from the outbox what was delivered, send what waits, at most twenty alerts at once."""
         self._settle(outbox)
-        session = self._session
+        session = self._connection.session
         if session is None or not self.connected:
             return
         if session is not self._pumped:
@@ -176,7 +184,7 @@ class Publisher:
             if not self._next:
                 return
             place, payload = self._next[0]
-            mid = self._send(session, name, payload, qos=1, expiry_s=self.config.alert_expiry_s)
+            mid = session.publish(name, payload, qos=1, expiry_s=self.config.alert_expiry_s)
             if mid is None:
                 return
             self._next.popleft()
@@ -185,22 +193,15 @@ class Publisher:
 
     def stop(self, outbox: Outbox) -> None:
         """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
-        session = self._session
+        session = self._connection.session
         if session is not None and self.connected:
             self.pump(outbox)
-            status = topic(self.config.prefix, self._node, "status")
-            info = session.client.publish(status, "offline", qos=1, retain=True)
-            try:
-                info.wait_for_publish(_FAREWELL_S)
-            except (ValueError, RuntimeError) as error:
-                _LOG.warning("mqtt: could not say goodbye: %s", error)
+            failure = session.bid_farewell(self._farewell, _FAREWELL_S)
+            if failure:
+                _LOG.warning("mqtt: could not say goodbye: %s", failure)
         self._settle(outbox)
-        self._tell(outbox)
-        self._stopping.set()
-        if session is not None:
-            session.hang_up()
-        if self._thread.is_alive():
-            self._thread.join(0.5)
+        self._delete(outbox)
+        self._connection.stop(_HANG_UP_S)
 
     def _rewind(self) -> None:
         """Begin again with the oldest alert that waits: what was under way, or refused, is sent again."""
@@ -223,109 +224,36 @@ class Publisher:
                 self._delivered.append(place)
         # Few transactions wear a disk less than many.
         if self._delivered and (
-            not self._in_flight or len(self._delivered) >= _TOLD_AT_ONCE or time.monotonic() >= self._told_at + _TELL_S
+            not self._in_flight
+            or len(self._delivered) >= _DELETED_AT_ONCE
+            or time.monotonic() >= self._deleted_at + _DELETE_S
         ):
-            self._tell(outbox)
+            self._delete(outbox)
 
-    def _tell(self, outbox: Outbox) -> None:
-        """Have the outbox forget what the broker has."""
+    def _delete(self, outbox: Outbox) -> None:
+        """Delete from the outbox the alerts that the broker has."""
         outbox.acknowledge(self._delivered)
         self._delivered = []
-        self._told_at = time.monotonic()
+        self._deleted_at = time.monotonic()
 
-    @staticmethod
-    def _send(
-        session: Session,
-        name: str,
-        payload: bytes,
-        *,
-        qos: int,
-        retain: bool = False,
-        expiry_s: int = 0,
-        correlation: bytes = b"",
-    ) -> int | None:
-        """Number of the message; None if the broker acknowledges so little that it was not taken."""
-        properties = None
-        if session.version is MQTTProtocolVersion.MQTTv5:
-            properties = message_properties(expiry_s, correlation)
-        info = session.client.publish(name, payload, qos=qos, retain=retain, properties=properties)
-        return None if info.rc is mqtt.MQTT_ERR_QUEUE_SIZE else info.mid
-
-    def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        said = ""
-        while not self._stopping.is_set():
-            session = self._make_session()
-            session.run()
-            self._connected.clear()
-            if self._stopping.is_set():
-                return
-            if session.speaks_older():
-                _LOG.info("mqtt: %s does not speak MQTT 5, trying 3.1.1", broker_place(self.config))
-                self._version = MQTTProtocolVersion.MQTTv311
-                continue
-            if session.accepted:
-                pause_s, said = _FIRST_PAUSE_S, ""
-            elif self._version is not VERSIONS[0] and not self.sessions:
-                self._version = VERSIONS[0]  # perhaps another broker answers next time
-            if session.failure != said:
-                said = session.failure
-                remedy = remedy_for(self.config, said) if not session.accepted else "reconnecting"
-                _LOG.warning("mqtt: %s: %s – %s", broker_place(self.config), said, remedy)
-            # Full jitter, so that a thousand agents do not come back in the same second.
-            self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _make_session(self) -> Session:
-        session = Session(self.config, self._client_id, self._version, self._password, self._context, self._on_accepted)
-        session.client.will_set(topic(self.config.prefix, self._node, "status"), "offline", qos=1, retain=True)
-
-        def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
-            del client, userdata, properties
-            self._outcomes.append((session, mid, str(reason) if reason.is_failure else ""))
-            self._on_progress()
-
-        session.client.on_publish = published
-        session.client.on_message = self._on_message
-        session.client.on_subscribe = self._on_subscribe
-        return session
+    def _on_published(self, session: Session, mid: int, refusal: str) -> None:
+        self._outcomes.append((session, mid, refusal))
+        self._on_progress()
 
     def _on_accepted(self, session: Session) -> None:
-        session.client.publish(topic(self.config.prefix, self._node, "status"), "online", qos=1, retain=True)
-        if self._filters and session.version is MQTTProtocolVersion.MQTTv5:
-            # As published: a command that is to be kept is told from one for now.
-            options = SubscribeOptions(qos=1, retainAsPublished=True)
-            session.client.subscribe([(name, options) for name in self._filters])
-        elif self._filters:
-            session.client.subscribe([(name, 1) for name in self._filters])
-        self.sessions += 1
-        self._session = session
-        self._connected.set()
+        del session
         self._on_progress()
-        _LOG.info("mqtt: connected to %s with %s", broker_place(self.config), version_text(session.version))
 
-    def _on_subscribe(
-        self, client: mqtt.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
-    ) -> None:
-        del client, userdata, mid, properties
-        for name, reason in zip(self._filters, reasons, strict=False):
-            if reason.is_failure:
-                _LOG.error("mqtt: the broker does not let us listen to %s (%s) – check its ACL", name, reason)
+    @staticmethod
+    def _on_subscribed(refused: dict[str, str]) -> None:
+        for name, reason in refused.items():
+            _LOG.error("mqtt: the broker does not let us listen to %s (%s) – check its ACL", name, reason)
 
-    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        del client, userdata
-        large = len(message.payload) > _MOST_PAYLOAD
-        if large or len(self._arrived) == _MOST_WAITING:
+    def _on_message(self, message: Received) -> None:
+        if len(self._arrived) == _MOST_WAITING:
             self.discarded += 1
-        if large:
-            return
-        asked = message.properties
-        self._arrived.append(
-            Received(
-                message.topic,
-                bytes(message.payload),
-                message.retain,
-                getattr(asked, "ResponseTopic", ""),
-                getattr(asked, "CorrelationData", b""),
-            )
-        )
+        self._arrived.append(message)
+
+    def _on_unusable(self, reason: str) -> None:
+        del reason
+        self.discarded += 1

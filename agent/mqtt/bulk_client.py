@@ -66,13 +66,19 @@ class BulkClient(mqtt.Client):
         part, self._packet = self._packet[:bufsize], self._packet[bufsize:]
         return part
 
-    def listen(self) -> None:
-        """Take in what comes until the connection ends."""
+    def listen(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Take in what comes until the connection ends.
+
+        Parameters
+        ----------
+        is_over
+            Asked at least twice a second: whether to stop before that.
+        """
         if not hasattr(mqtt.Client, "_sock_recv"):  # a library that reads in another way
             self.loop_forever()
             return
         fault, left, skip = mqtt.MQTT_ERR_SUCCESS, b"", 0
-        while fault == mqtt.MQTT_ERR_SUCCESS and (link := self.socket()) is not None:
+        while fault == mqtt.MQTT_ERR_SUCCESS and (link := self.socket()) is not None and not is_over():
             # What TLS has deciphered already is nothing that the kernel knows of.
             here = hasattr(link, "pending") and link.pending() > 0
             try:

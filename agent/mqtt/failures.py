@@ -1,40 +1,38 @@
-"""Why a connection to a broker failed, in words, and what to do."""
+"""Failures of a connection to a broker in words, and their remedies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent.mqtt.settings import MqttConfig
+    from agent.mqtt.endpoint import Endpoint
 
-__all__ = ["HUNG_UP", "NO_ANSWER", "broker_place", "remedy_for", "why"]
+__all__ = ["HUNG_UP", "NO_ANSWER", "remedy_for", "why"]
 
-_NOT_OURS = {"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned"}
+# Reason codes of MQTT that are about credentials or access rules, in the words of paho.
+_DENIED = {"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned"}
 
+#: The broker accepted the connection and was silent.
 NO_ANSWER = "the broker does not answer"
+#: The broker closed the connection before it answered.
 HUNG_UP = "the broker hung up without an answer"
 
 
-def broker_place(config: MqttConfig) -> str:
-    """The broker's address, as errors name it."""
-    host, port = config.address
-    return f"$.mqtt: {host}:{port}"
-
-
-def remedy_for(config: MqttConfig, failure: str) -> str:
-    """What to do about a failure."""
-    if any(text.lower() in failure.lower() for text in _NOT_OURS):
-        return "check $.mqtt.username and the password file, and the broker's access rules"
+def remedy_for(endpoint: Endpoint, failure: str) -> str:
+    """Advise what to do about a failure."""
+    section = endpoint.section
+    if any(text.lower() in failure.lower() for text in _DENIED):
+        return f"check {section}.username and the password file, and the broker's access rules"
     silent = failure in {HUNG_UP, NO_ANSWER} or "reset" in failure
-    if failure.startswith("TLS") or (config.tls and silent):
-        return "check $.mqtt.tls.ca_file, that the port is the broker's TLS port, and the name in its certificate"
+    if failure.startswith("TLS") or (endpoint.context and silent):
+        return f"check {section}.tls.ca_file, that the port is the broker's TLS port, and the name in its certificate"
     if silent:
-        return "is this the broker's plain MQTT port? A TLS port needs a section $.mqtt.tls"
-    return "is a broker running there? Set $.mqtt.host and $.mqtt.port"
+        return f"is this the broker's plain MQTT port? A TLS port needs a section {section}.tls"
+    return f"is a broker running there? Set {section}.host and {section}.port"
 
 
 def why(error: Exception) -> str:
-    """Why a connection to a broker failed, in words."""
+    """Describe the exception with which a connection failed."""
     if type(error).__module__ == "ssl":  # which is not imported to ask
         distrust = getattr(error, "verify_message", "")
         if distrust:

@@ -6,78 +6,76 @@ import threading
 from typing import TYPE_CHECKING
 
 from agent.core.errors import EnvironmentFault
-from agent.mqtt.failures import NO_ANSWER, broker_place, remedy_for
-from agent.mqtt.secrets import read_secret
-from agent.mqtt.session import ANSWER_TIMEOUT_S, VERSIONS, Session, version_text
-from agent.mqtt.tls import ssl_context
+from agent.mqtt.endpoint import Endpoint
+from agent.mqtt.failures import NO_ANSWER, remedy_for
+from agent.mqtt.session import VERSIONS, Callbacks, Profile, Session, version_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from paho.mqtt.reasoncodes import ReasonCode
+    from collections.abc import Sequence
 
     from agent.mqtt.settings import MqttConfig
-    from agent.mqtt.slim_paho import mqtt
 
 
 __all__ = ["clear", "probe"]
 
+# Seconds for the broker to acknowledge the topics that are cleared.
+_PATIENCE_S = 3.0
+
 
 def probe(config: MqttConfig, node: str) -> str:
-    """Connect once, as the daemon would, and hang up; gives the version spoken.
+    """Connect once, as the daemon would, and hang up; returns the version spoken.
 
     Raises
     ------
     UserError
         Password or TLS files cannot be used.
     EnvironmentFault
-        There is no broker, or it does not let us in; says why and what to do.
+        There is no broker, or it refuses the connection; says why and what to do.
     """
-    return version_text(_visit(config, f"edgewatch-{node}-check", Session.hang_up).version)
+    visit = _visit(Endpoint.of(config), f"edgewatch-{node}-check", Callbacks(on_accepted=Session.hang_up))
+    return version_text(visit.version)
 
 
 def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
-    """Connect once and have the broker forget what it keeps of these topics.
+    """Connect once and have the broker forget the retained messages of these topics.
 
     Raises
     ------
     UserError, EnvironmentFault
         As in `probe`; or the broker refuses a topic, or acknowledges too late.
     """
-    told: list[str] = []
+    endpoint = Endpoint.of(config)
+    answers: list[str] = []
 
-    def published(client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
-        del userdata, mid, properties
-        told.append(str(reason) if reason.is_failure else "")
-        if len(told) == len(names):
-            client.disconnect()
-
-    def accepted(session: Session) -> None:
-        session.client.on_publish = published
-        timer = threading.Timer(ANSWER_TIMEOUT_S, session.hang_up)
+    def on_accepted(session: Session) -> None:
+        timer = threading.Timer(_PATIENCE_S, session.hang_up)
         timer.daemon = True
         timer.start()
         for name in names:
-            session.client.publish(name, b"", qos=1, retain=True)
+            session.publish(name, b"", qos=1, retain=True)
 
-    _visit(config, f"edgewatch-{node}-clear", accepted)
-    refusal = next(filter(None, told), "" if len(told) == len(names) else NO_ANSWER)
+    def on_published(session: Session, mid: int, refusal: str) -> None:
+        del mid
+        answers.append(refusal)
+        if len(answers) == len(names):
+            session.hang_up()
+
+    _visit(endpoint, f"edgewatch-{node}-clear", Callbacks(on_accepted, on_published=on_published))
+    refusal = next(filter(None, answers), "" if len(answers) == len(names) else NO_ANSWER)
     if refusal:
         raise EnvironmentFault(
-            refusal, place=broker_place(config), remedy="check the broker's access rules for these topics"
+            refusal, place=endpoint.location, remedy="check the broker's access rules for these topics"
         )
 
 
-def _visit(config: MqttConfig, client_id: str, on_accepted: Callable[[Session], None]) -> Session:
+def _visit(endpoint: Endpoint, client_id: str, callbacks: Callbacks) -> Session:
     """Connect once with the first version that the broker speaks, until the session ends."""
-    password = read_secret(config.password_file)
-    context = ssl_context(config.tls) if config.tls else None
+    profile = Profile(client_id, most_packet=1 << 17)
     for version in VERSIONS:
-        session = Session(config, client_id, version, password, context, on_accepted)
+        session = Session(endpoint, profile, version, callbacks)
         session.run()
-        if session.accepted or not session.speaks_older():
+        if session.accepted or not session.suggests_older():
             break
     if not session.accepted:
-        raise EnvironmentFault(session.failure, place=broker_place(config), remedy=remedy_for(config, session.failure))
+        raise EnvironmentFault(session.failure, place=endpoint.location, remedy=remedy_for(endpoint, session.failure))
     return session

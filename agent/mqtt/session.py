@@ -1,138 +1,348 @@
-"""One connection to a broker from CONNECT to its end.
+"""One session with a broker, from CONNECT to its end.
 
-MQTT 5 or 3.1.1: the caller chooses the version and tries the other where `Session.speaks_older` says so.
+A session speaks one version of MQTT, 5 or 3.1.1; `agent.mqtt.connection` chooses it and makes the next session.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from functools import lru_cache
-from typing import TYPE_CHECKING
+import time
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.mqtt.bulk_client import BulkClient
 from agent.mqtt.failures import HUNG_UP, NO_ANSWER, why
+from agent.mqtt.received import Received
 from agent.mqtt.slim_paho import mqtt
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from typing import Any
 
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from agent.mqtt.settings import MqttConfig
+    from agent.mqtt.endpoint import Endpoint
 
 
-__all__ = ["ANSWER_TIMEOUT_S", "MOST_IN_FLIGHT", "VERSIONS", "Session", "message_properties", "version_text"]
+__all__ = [
+    "MOST_IN_FLIGHT",
+    "NOT_TEXT",
+    "TOO_LARGE",
+    "VERSIONS",
+    "Bulk",
+    "Callbacks",
+    "Profile",
+    "RetainedText",
+    "Session",
+    "topic_matches",
+    "version_text",
+]
 
 # Its own level, so that paho's packet-by-packet notes stay out of `--verbose`.
 _PAHO_LOG = logging.getLogger("paho")
 _PAHO_LOG.setLevel(logging.WARNING)
-ANSWER_TIMEOUT_S = 3.0
+#: Messages that are on their way to the broker at once; mosquitto takes 20 by default.
 MOST_IN_FLIGHT = 20
-# Messages that the broker has not acknowledged; what is said of the moment beyond that will be said again.
+# Messages of quality of service 1 that wait behind those; a status beyond that is dropped and published again later.
 _MOST_QUEUED = 40
-_MOST_PACKET = 1 << 17
+#: Versions of MQTT in the order in which they are tried.
 VERSIONS = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 _UNSUPPORTED_VERSION = "Unsupported protocol version"
+#: Reasons why a message that arrived cannot be used; see `Callbacks.on_unusable`.
+TOO_LARGE = "too large"
+NOT_TEXT = "topic that is not text"
+
+#: Whether a topic matches a filter with ``+`` and ``#``: ``topic_matches(filter, topic)``.
+topic_matches: Callable[[str, str], bool] = mqtt.topic_matches_sub
+
+
+class RetainedText(NamedTuple):
+    """A short retained message of quality of service 1: a birth message or a last will."""
+
+    topic: str
+    payload: str
+
+
+class Bulk(NamedTuple):
+    """Reading of thousands of small messages a second; see `agent.mqtt.bulk_client`.
+
+    Parameters
+    ----------
+    take
+        Called with topic and payload of each message of quality of service 0 under MQTT 3.1.1, instead of
+        `Callbacks.on_message`.
+    most_packet
+        Bytes of the largest packet that is read.
+    """
+
+    take: Callable[[bytes, bytes], None]
+    most_packet: int
+
+
+class Profile(NamedTuple):
+    """What one user of a session needs of it, other than the broker.
+
+    Parameters
+    ----------
+    client_id
+        Name of the client; empty: a random one.
+    versions
+        Versions of MQTT to try, in this order.
+    birth, will
+        Published when the broker has accepted the session, and by the broker when it is lost.
+    filters
+        Topics to subscribe to, with ``+`` and ``#``.
+    qos
+        Quality of service of these subscriptions.
+    share
+        Name of a group whose members divide the messages among themselves, under MQTT 5; empty: none.
+    most_packet
+        Bytes of the largest packet that the broker may send, under MQTT 5; None: any.
+    most_payload
+        Bytes of the largest payload that is passed on; None: any.
+    answer_timeout_s
+        Seconds to wait for a TCP connection, and for the broker's answer.
+    first_pause_s, longest_pause_s
+        Bounds of the pause between two sessions; it doubles while the broker does not accept any.
+    bulk
+        Reads as for thousands of messages a second, instead of through paho's loop.
+    """
+
+    client_id: str = ""
+    versions: tuple[MQTTProtocolVersion, ...] = VERSIONS
+    birth: RetainedText | None = None
+    will: RetainedText | None = None
+    filters: tuple[str, ...] = ()
+    qos: int = 1
+    share: str = ""
+    most_packet: int | None = None
+    most_payload: int | None = None
+    answer_timeout_s: float = 3.0
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 60.0
+    bulk: Bulk | None = None
+
+
+def _ignore(*_: object) -> None:
+    """Stand for a callback that nobody wants, and for those of a session that has ended."""
+
+
+class Callbacks(NamedTuple):
+    """Functions that a session calls, in the network thread.
+
+    Parameters
+    ----------
+    on_accepted
+        The broker has accepted the session.
+    on_subscribed
+        The broker has answered the subscription; with the filters that it refuses, and why.
+    on_message
+        A message has arrived.
+    on_unusable
+        A message has arrived that is left out, with `TOO_LARGE` or `NOT_TEXT`.
+    on_published
+        The broker has answered a message, with its number; the text is why it was refused, if it was.
+    on_ended
+        The session has ended, or never began, for another reason than `Session.hang_up`.
+    """
+
+    on_accepted: Callable[[Session], None] = _ignore
+    on_subscribed: Callable[[dict[str, str]], None] = _ignore
+    on_message: Callable[[Received], None] = _ignore
+    on_unusable: Callable[[str], None] = _ignore
+    on_published: Callable[[Session, int, str], None] = _ignore
+    on_ended: Callable[[Session], None] = _ignore
 
 
 class Session:
-    """One connection from CONNECT to its end, run in the caller's thread."""
+    """One session, run in the caller's thread.
+
+    Parameters
+    ----------
+    endpoint
+        The broker.
+    profile
+        What the user of the session needs.
+    version
+        Version of MQTT.
+    callbacks
+        Functions to call.
+    """
 
     def __init__(
-        self,
-        config: MqttConfig,
-        client_id: str,
-        version: MQTTProtocolVersion,
-        password: str | None,
-        context: ssl.SSLContext | None,
-        on_accepted: Callable[[Session], None],
+        self, endpoint: Endpoint, profile: Profile, version: MQTTProtocolVersion, callbacks: Callbacks
     ) -> None:
-        self.config = config
-        # Called in the network thread as soon as the broker has let us in.
-        self._tell_accepted = on_accepted
+        self._endpoint = endpoint
+        self._profile = profile
+        self._callbacks = callbacks
         self.version = version
         #: Why the session ended or never began; empty while all is well.
         self.failure = ""
-        #: Whether the broker let us in.
-        self.accepted = False
-        # Whether the broker answered at all, be it with a refusal.
+        #: Whether the broker has accepted the session, or refused it.
+        self.accepted = self.refused = False
+        # Whether the broker has answered at all, if only with a refusal.
         self._answered = threading.Event()
         self._ended = threading.Event()
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, reconnect_on_failure=False
-        )
-        client.connect_timeout = ANSWER_TIMEOUT_S
-        # An exception in a callback must not end paho's thread unseen; it is logged by paho instead.
+        # None after the end: a client that is kept would keep its sockets.
+        self._client: mqtt.Client | None = self._make_client()
+
+    def _make_client(self) -> mqtt.Client:
+        endpoint, profile = self._endpoint, self._profile
+        settings: dict[str, Any] = {
+            "callback_api_version": CallbackAPIVersion.VERSION2,
+            "client_id": profile.client_id,
+            "protocol": self.version,
+            "reconnect_on_failure": False,
+        }
+        if profile.bulk is None:
+            client = mqtt.Client(**settings)
+        else:
+            too_large = partial(self._callbacks.on_unusable, TOO_LARGE)
+            client = BulkClient(profile.bulk.take, profile.bulk.most_packet, too_large, **settings)
+        client.connect_timeout = profile.answer_timeout_s
+        # An exception in a callback must not end the network thread unseen; paho logs it instead.
         client.suppress_exceptions = True
         client.enable_logger(_PAHO_LOG)
         client.max_inflight_messages_set(MOST_IN_FLIGHT)
         client.max_queued_messages_set(_MOST_QUEUED)
-        if config.username is not None or password is not None:
-            client.username_pw_set(config.username or "", password)
-        if context is not None:
-            client.tls_set_context(context)
+        if endpoint.username is not None or endpoint.password is not None:
+            client.username_pw_set(endpoint.username or "", endpoint.password)
+        if endpoint.context is not None:
+            client.tls_set_context(endpoint.context)
+        if profile.will is not None:
+            client.will_set(*profile.will, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        self.client = client
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
 
     def run(self) -> None:
-        """Connect and serve the connection until it ends."""
-        host, port = self.config.address
-        properties = None
-        if self.version is MQTTProtocolVersion.MQTTv5:
+        """Connect and serve the session until it ends."""
+        client, properties = self._client, None
+        if client is None:  # it has run before
+            return
+        if self.version is MQTTProtocolVersion.MQTTv5 and self._profile.most_packet is not None:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.MaximumPacketSize = _MOST_PACKET
+            properties.MaximumPacketSize = self._profile.most_packet
         try:
-            self.client.connect(host, port, self.config.keepalive_s, properties=properties)
-            self.client.loop_start()
-            if self._answered.wait(ANSWER_TIMEOUT_S):
-                self._ended.wait()
-            else:
-                self.failure = self.failure or NO_ANSWER
-        except Exception as error:  # noqa: BLE001 - whatever it is: it is said, and the next try comes
+            client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s, properties=properties)
+            self._serve(client)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported, and the next session follows
             self.failure = why(error)
-        if self.client.socket() is not None:
-            self.client.disconnect()
-        self.client.loop_stop()
-        self._let_go()
+        if client.socket() is not None:
+            client.disconnect()
+        client.loop_stop()
+        self._drop(client)
 
-    def _let_go(self) -> None:
-        """Part with who was called: what refers to itself in a circle keeps its sockets until garbage is collected."""
-        client = self.client
+    def _serve(self, client: mqtt.Client) -> None:
+        timeout_s = self._profile.answer_timeout_s
+        if isinstance(client, BulkClient):
+            until = time.monotonic() + timeout_s
+            client.listen(lambda: self._ended.is_set() or not (self._answered.is_set() or time.monotonic() < until))
+            answered = self._answered.is_set()
+        else:
+            client.loop_start()
+            answered = self._answered.wait(timeout_s)
+            if answered:
+                self._ended.wait()
+        if not answered:
+            self.failure = self.failure or NO_ANSWER
+
+    def _drop(self, client: mqtt.Client) -> None:
+        """Drop client and callbacks: the reference cycle would keep sockets open until garbage collection."""
         client.on_connect = client.on_disconnect = client.on_publish = client.on_message = client.on_subscribe = None
-        self._tell_accepted = _nobody
+        self._callbacks = Callbacks()
+        self._client = None
 
     def hang_up(self) -> None:
         """Let `run` end the session; safe in any thread."""
         self._answered.set()
         self._ended.set()
+        client = self._client
+        if self._profile.bulk is not None and client is not None:  # its loop waits for no event
+            client.disconnect()
 
-    def speaks_older(self) -> bool:
-        """Whether the broker's behaviour suggests that it does not know this version of MQTT."""
+    def publish(
+        self,
+        topic: str,
+        payload: bytes | str,
+        *,
+        qos: int,
+        retain: bool = False,
+        expiry_s: int = 0,
+        correlation: bytes = b"",
+    ) -> int | None:
+        """Send a message; returns its number, None if too many wait already or the session has ended.
+
+        Parameters
+        ----------
+        expiry_s
+            Under MQTT 5 the broker drops the message if it cannot deliver it for this long; 0: never.
+        correlation
+            Ties an answer to its question, under MQTT 5.
+        """
+        client, properties = self._client, None
+        if client is None:
+            return None
+        if self.version is MQTTProtocolVersion.MQTTv5:
+            properties = _message_properties(expiry_s, correlation)
+        info = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        return None if info.rc is mqtt.MQTT_ERR_QUEUE_SIZE else info.mid
+
+    def bid_farewell(self, message: RetainedText, timeout_s: float) -> str:
+        """Send a last message and wait until the broker has it; returns why that failed, if it did."""
+        client = self._client
+        if client is None:
+            return "the session has ended"
+        try:
+            info = client.publish(*message, qos=1, retain=True)
+            info.wait_for_publish(timeout_s)
+        except (ValueError, RuntimeError) as error:
+            return str(error)
+        return ""
+
+    def suggests_older(self) -> bool:
+        """Whether the broker behaves as one that does not know this version of MQTT."""
         return (
             self.version is MQTTProtocolVersion.MQTTv5
             and not self.accepted
             and (_UNSUPPORTED_VERSION in self.failure or self.failure in {HUNG_UP, NO_ANSWER})
         )
 
+    def _subscribe(self, client: mqtt.Client) -> None:
+        profile = self._profile
+        if not profile.filters:
+            return
+        if self.version is MQTTProtocolVersion.MQTTv5:
+            group = f"$share/{profile.share}/" if profile.share else ""
+            # As published: a command that is to be kept is told from one for now.
+            options = SubscribeOptions(qos=profile.qos, retainAsPublished=True)
+            client.subscribe([(f"{group}{name}", options) for name in profile.filters])
+        else:
+            client.subscribe([(name, profile.qos) for name in profile.filters])
+
     def _on_connect(
         self, client: mqtt.Client, userdata: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
-        del client, userdata, flags, properties
+        del userdata, flags, properties
         if reason.is_failure:
-            self.failure = f"refused: {reason}"
-            self._ended.set()
-            self._answered.set()
+            self.failure, self.refused = f"refused: {reason}", True
+            self.hang_up()
             return
         self._answered.set()
         self.accepted = True
-        self._tell_accepted(self)
+        if self._profile.birth is not None:
+            client.publish(*self._profile.birth, qos=1, retain=True)
+        self._subscribe(client)
+        self._callbacks.on_accepted(self)
 
     def _on_disconnect(
         self, client: mqtt.Client, userdata: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, properties: Any
@@ -143,10 +353,36 @@ class Session:
         self._answered.set()
         self._ended.set()
 
+    def _on_subscribe(
+        self, client: mqtt.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any
+    ) -> None:
+        del client, userdata, mid, properties
+        answers = zip(self._profile.filters, reasons, strict=False)
+        self._callbacks.on_subscribed({name: str(reason) for name, reason in answers if reason.is_failure})
+
+    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
+        del client, userdata
+        most = self._profile.most_payload
+        if most is not None and len(message.payload) > most:
+            self._callbacks.on_unusable(TOO_LARGE)
+            return
+        try:
+            name = message.topic
+        except UnicodeDecodeError:
+            self._callbacks.on_unusable(NOT_TEXT)
+            return
+        asked = message.properties
+        response, correlation = getattr(asked, "ResponseTopic", ""), getattr(asked, "CorrelationData", b"")
+        self._callbacks.on_message(Received(name, bytes(message.payload), message.retain, response, correlation))
+
+    def _on_publish(self, client: mqtt.Client, userdata: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
+        del client, userdata, properties
+        self._callbacks.on_published(self, mid, str(reason) if reason.is_failure else "")
+
 
 @lru_cache(maxsize=4)
-def message_properties(expiry_s: int, correlation: bytes) -> Properties:
-    """Properties of a message, which take more memory than it: the same for all like it."""
+def _message_properties(expiry_s: int, correlation: bytes) -> Properties:
+    """Make the properties of a message, which take more memory than the message: equal ones share them."""
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = "application/json"
     if expiry_s:
@@ -156,10 +392,6 @@ def message_properties(expiry_s: int, correlation: bytes) -> Properties:
     return properties
 
 
-def _nobody(session: Session) -> None:
-    """Whom a session tells that is over."""
-
-
 def version_text(version: MQTTProtocolVersion) -> str:
-    """The version of MQTT, for a person."""
+    """Name a version of MQTT for a person."""
     return "MQTT 5" if version is MQTTProtocolVersion.MQTTv5 else "MQTT 3.1.1"

@@ -1,27 +1,32 @@
-"""Hears what nodes say, for whoever shows it: a connection that comes back, and a queue that does not grow for ever."""
+"""Receives the messages of nodes, for a view or a dashboard: a connection that comes back, and a bounded queue."""
 
 from __future__ import annotations
 
 import queue
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from paho.mqtt.enums import CallbackAPIVersion
-
-from agent.mqtt.secrets import read_secret
-from agent.mqtt.slim_paho import mqtt
-from agent.mqtt.tls import ssl_context
+from agent.mqtt.connection import Connection
+from agent.mqtt.endpoint import Endpoint
+from agent.mqtt.session import VERSIONS, Callbacks, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from agent.mqtt.received import Received
+    from agent.mqtt.session import Session
     from agent.mqtt.settings import MqttConfig
 
 __all__ = ["Subscriber"]
 
+# Messages that wait to be fetched: those of a second of a thousand nodes.
 _MOST_WAITING = 20_000
-_LARGEST = 1 << 20
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1, 4
+# Bytes of a payload; the largest message of a node, `metrics` of some thousand channels, is below this.
+_MOST_PAYLOAD = 1 << 20
+# Seconds between two attempts, which a person watches.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 4.0
+# Seconds for the last session to end.
+_FAREWELL_S = 2.0
 
 
 class Subscriber:
@@ -32,7 +37,7 @@ class Subscriber:
     config
         The broker, as in the agent's configuration.
     filters
-        As MQTT has them, with ``+`` and ``#``.
+        Topics, with ``+`` and ``#``.
 
     Raises
     ------
@@ -41,39 +46,38 @@ class Subscriber:
     """
 
     def __init__(self, config: MqttConfig, filters: Sequence[str]) -> None:
-        self._filters = [(name, 1) for name in filters]
-        self._address = config.address
-        self._keepalive_s = config.keepalive_s
         self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(_MOST_WAITING)
-        #: Whether the broker has let us in, and sends us what we listen to.
+        #: Whether the broker has accepted the subscription, and sends messages.
         self.connected = False
-        #: Why it has not, as far as it said.
+        #: Why it does not, as far as it said.
         self.failure = ""
         #: Messages that were too large, or came faster than they were fetched.
         self.lost = 0
-        client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        client.suppress_exceptions = True
-        password = read_secret(config.password_file)
-        if config.username is not None or password is not None:
-            client.username_pw_set(config.username or "", password)
-        if config.tls is not None:
-            client.tls_set_context(ssl_context(config.tls))
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.reconnect_delay_set(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
-        self._client = client
+        profile = Profile(
+            # The messages of nodes are the same under both versions, and every broker answers 3.1.1 at once.
+            versions=VERSIONS[1:],
+            filters=tuple(filters),
+            most_payload=_MOST_PAYLOAD,
+            first_pause_s=_FIRST_PAUSE_S,
+            longest_pause_s=_LONGEST_PAUSE_S,
+        )
+        callbacks = Callbacks(
+            on_accepted=self._on_accepted,
+            on_subscribed=self._on_subscribed,
+            on_message=self._on_message,
+            on_unusable=self._on_unusable,
+            on_ended=self._on_ended,
+        )
+        self._connection = Connection(Endpoint.of(config), profile, callbacks, "mqtt-subscriber")
 
     def start(self) -> None:
         """Connect, now or as soon as the broker is there."""
-        self._client.connect_async(*self._address, self._keepalive_s)
-        self._client.loop_start()
+        self._connection.start()
 
     def stop(self) -> None:
         """Hang up."""
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._connection.stop(_FAREWELL_S)
+        self.connected = False
 
     def __enter__(self) -> Subscriber:  # noqa: PYI034 - typing.Self needs Python 3.11
         self.start()
@@ -83,7 +87,7 @@ class Subscriber:
         self.stop()
 
     def wait(self, timeout_s: float) -> Iterator[tuple[str, bytes]]:
-        """Yield topic and payload of what has come by the end of the time."""
+        """Yield topic and payload of the messages that arrive within the time."""
         until = time.monotonic() + timeout_s
         while True:
             try:
@@ -92,7 +96,7 @@ class Subscriber:
                 return
 
     def waiting(self, most: int) -> Iterator[tuple[str, bytes]]:
-        """Yield topic and payload of what has come, at most so many."""
+        """Yield topic and payload of the messages that have arrived, at most so many."""
         for _ in range(most):
             try:
                 yield self._queue.get_nowait()
@@ -100,38 +104,33 @@ class Subscriber:
                 return
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Say something once; whether it has gone on its way."""
-        if not self.connected:
+        """Send a message once; whether it could be handed to the connection."""
+        session = self._connection.session
+        if session is None or not self.connected:
             return False
-        return self._client.publish(topic, payload, qos=1).rc == mqtt.MQTT_ERR_SUCCESS
+        return session.publish(topic, payload, qos=1) is not None
 
-    def _on_connect(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        del userdata, flags, properties
-        if reason.is_failure:
-            self.failure = f"refused: {reason}"
-            return
+    def _on_accepted(self, session: Session) -> None:
+        del session
         self.failure = ""
-        client.subscribe(self._filters)
 
-    def _on_subscribe(self, client: mqtt.Client, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:
-        del client, userdata, mid, properties
-        refused = [name for (name, _), reason in zip(self._filters, reasons, strict=False) if reason.is_failure]
+    def _on_subscribed(self, refused: dict[str, str]) -> None:
         self.failure = f"the broker refuses {', '.join(refused)}" if refused else ""
         self.connected = True
 
-    def _on_disconnect(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        del client, userdata, flags, properties
+    def _on_ended(self, session: Session) -> None:
         self.connected = False
-        self.failure = self.failure or "the connection was lost" * bool(reason.is_failure)
+        if session.accepted:
+            self.failure = self.failure or "the connection was lost"
+        elif session.refused:
+            self.failure = session.failure
 
-    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        del client, userdata
-        if len(message.payload) > _LARGEST:
-            self.lost += 1
-            return
+    def _on_message(self, message: Received) -> None:
         try:
-            self._queue.put_nowait((message.topic, bytes(message.payload)))
+            self._queue.put_nowait((message.topic, message.payload))
         except queue.Full:
             self.lost += 1
-        except UnicodeDecodeError:  # a topic that is not text
-            self.lost += 1
+
+    def _on_unusable(self, reason: str) -> None:
+        del reason
+        self.lost += 1

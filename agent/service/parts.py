@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,15 +39,17 @@ class Link(NamedTuple):
     publisher: Publisher
 
 
-@dataclass
 class Parts:
-    """The parts that run now, and the configuration that they were made from."""
+    """The parts that run now, and the configuration that they were made from; a reload replaces some of them."""
 
-    config: Config
-    link: Link
-    pipeline: Pipeline
-    recorder: Recorder | None
-    page: Page | None
+    def __init__(
+        self, config: Config, link: Link, pipeline: Pipeline, recorder: Recorder | None, page: Page | None
+    ) -> None:
+        self.config = config
+        self.link = link
+        self.pipeline = pipeline
+        self.recorder = recorder
+        self.page = page
 
     def close(self) -> None:
         """Close the sources and the page, and write the history that is still in memory."""

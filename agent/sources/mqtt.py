@@ -8,7 +8,6 @@ their paths. A list of ``{"name": …, "value": …}`` under ``metrics``, as Spa
 from __future__ import annotations
 
 import logging
-import threading
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
@@ -16,31 +15,31 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.mqtt.bulk_client import BulkClient
-from agent.mqtt.failures import why
+from agent.mqtt.connection import Connection
+from agent.mqtt.endpoint import Endpoint
 from agent.mqtt.secrets import secret_in
+from agent.mqtt.session import VERSIONS, Bulk, Callbacks, Profile, topic_matches
 from agent.mqtt.settings import TlsConfig  # noqa: TC001 - msgspec resolves the hint at run time
-from agent.mqtt.slim_paho import mqtt
 from agent.mqtt.tls import ssl_context
 from agent.sources.payload import NoReading, at_path, decoded, flattened, number
 from agent.sources.push_buffer import ArrivalsConfig, Arriving
 
 if TYPE_CHECKING:
-    from paho.mqtt.reasoncodes import ReasonCode
-
+    from agent.mqtt.received import Received
     from agent.sources.base import SourceConfig
 
 __all__ = ["MqttSource", "MqttSourceConfig", "TopicConfig", "readings"]
 
 _LOG = logging.getLogger(__name__)
-_PAHO_LOG = logging.getLogger("paho")
+# Bytes of a payload: a document of some ten thousand numbers.
 _MOST_PAYLOAD = 1 << 20
-# With the longest topic there is.
+# Bytes of its packet, with the longest topic that there is.
 _MOST_PACKET = _MOST_PAYLOAD + (1 << 16) + 8
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+# Seconds to wait for a broker that answers.
 _ANSWER_TIMEOUT_S = 5.0
+# Seconds for the session to end.
+_FAREWELL_S = 1.0
 # A plain number is shorter than this.
 _SHORT = 24
 _PLAIN = frozenset(b"0123456789+-.eE")
@@ -177,108 +176,41 @@ class MqttSource(Arriving):
         del interval_s
         self._config = config
         super().__init__(config)
-        self._password = secret_in(Path(config.password_file), "$") if config.password_file else None
-        self._context = ssl_context(config.tls, "$") if config.tls else None
         # By topic: what its channel's name begins with, and how its payloads are read.
         self._known: dict[bytes, tuple[str, TopicConfig]] = {}
-        # The properties that MQTT 5 has for each message take longer to read than all else of it.
-        self._version = MQTTProtocolVersion.MQTTv5 if config.share else MQTTProtocolVersion.MQTTv311
-        self._accepted = False
-        self._said = ""
-        self._stopping = threading.Event()
-        self._client: mqtt.Client | None = None
-        self._thread = threading.Thread(target=self._run, name="mqtt-source", daemon=True)
-        self._thread.start()
+        endpoint = Endpoint(
+            config.host,
+            config.port or (8883 if config.tls else 1883),
+            config.username,
+            secret_in(Path(config.password_file), "$") if config.password_file else None,
+            ssl_context(config.tls, "$") if config.tls else None,
+            section="$.sources[mqtt]",
+        )
+        profile = Profile(
+            # The properties that MQTT 5 has for each message take longer to read than all else of it.
+            versions=VERSIONS if config.share else VERSIONS[1:],
+            filters=tuple(topic.filter for topic in config.topics),
+            qos=config.qos,
+            share=config.share,
+            answer_timeout_s=_ANSWER_TIMEOUT_S,
+            bulk=Bulk(self._take, _MOST_PACKET),
+        )
+        callbacks = Callbacks(
+            on_subscribed=self._on_subscribed, on_message=self._on_message, on_unusable=self._arrivals.leave_out
+        )
+        self._connection = Connection(endpoint, profile, callbacks, "mqtt-source", _LOG)
+        self._connection.start()
 
     def close(self) -> None:
         """Hang up."""
-        self._stopping.set()
-        if (client := self._client) is not None:
-            client.disconnect()
-        self._thread.join(1.0)
+        self._connection.stop(_FAREWELL_S)
 
-    def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            self._accepted = False
-            failure = self._serve()
-            if self._stopping.is_set():
-                return
-            if self._accepted:
-                pause_s = _FIRST_PAUSE_S
-            elif self._version is MQTTProtocolVersion.MQTTv5 and "protocol version" in failure.lower():
-                self._version = MQTTProtocolVersion.MQTTv311
-                continue
-            self._say(failure or "the connection was lost")
-            self._stopping.wait(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    def _on_subscribed(self, refused: dict[str, str]) -> None:
+        if refused:
+            _LOG.warning("mqtt source, %s: the broker refuses %s", self._config.host, ", ".join(refused))
 
-    def _serve(self) -> str:
-        """Connect and listen until the connection ends; gives why there was none."""
-        config, failure = self._config, ""
-        client = BulkClient(
-            self._take,
-            _MOST_PACKET,
-            lambda: self._arrivals.leave_out("too large"),
-            callback_api_version=CallbackAPIVersion.VERSION2,
-            protocol=self._version,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = _ANSWER_TIMEOUT_S
-        client.suppress_exceptions = True
-        client.enable_logger(_PAHO_LOG)
-        if config.username is not None or self._password is not None:
-            client.username_pw_set(config.username or "", self._password)
-        if self._context is not None:
-            client.tls_set_context(self._context)
-
-        def on_connect(client: mqtt.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
-            nonlocal failure
-            del userdata, flags, properties
-            if reason.is_failure:
-                failure = f"refused: {reason}"
-                client.disconnect()
-                return
-            self._accepted = True
-            client.subscribe([(self._shared(topic.filter), config.qos) for topic in config.topics])
-
-        def on_subscribe(client: Any, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any) -> None:
-            del client, userdata, mid, properties
-            refused = [topic.filter for topic, reason in zip(config.topics, reasons, strict=False) if reason.is_failure]
-            self._say(f"the broker refuses {', '.join(refused)}" if refused else "")
-
-        client.on_connect = on_connect
-        client.on_subscribe = on_subscribe
-        client.on_message = self._on_message
-        self._client = client
-        try:
-            client.connect(config.host, config.port or (8883 if config.tls else 1883), keepalive=30)
-            client.listen()
-        except Exception as error:  # noqa: BLE001 - whatever it is: it is said, and the next try comes
-            failure = why(error)
-        finally:
-            # What refers to itself in a circle keeps its socket until garbage is collected.
-            client.on_connect = client.on_subscribe = client.on_message = None
-            self._client = None
-        return failure
-
-    def _shared(self, name: str) -> str:
-        shared = self._config.share and self._version is MQTTProtocolVersion.MQTTv5
-        return f"$share/{self._config.share}/{name}" if shared else name
-
-    def _say(self, what: str) -> None:
-        if what and what != self._said:
-            _LOG.warning("mqtt source, %s: %s", self._config.host, what)
-        elif self._said and not what:
-            _LOG.info("mqtt source, %s: listens", self._config.host)
-        self._said = what
-
-    def _on_message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
-        del client, userdata
-        try:
-            self._take(message.topic.encode(), bytes(message.payload))
-        except UnicodeDecodeError:
-            self._arrivals.leave_out("topic that is not text")
+    def _on_message(self, message: Received) -> None:
+        self._take(message.topic.encode(), message.payload)
 
     def _take(self, topic: bytes, payload: bytes) -> None:
         """Take in a message, whichever way it came."""
@@ -300,8 +232,8 @@ class MqttSource(Arriving):
         topic = written.decode()
         if len(self._known) >= _REMEMBERED * self._arrivals.capacity:
             self._known.clear()  # topics without end are no readings of a sensor
-        match = mqtt.topic_matches_sub
-        spec = next((each for each in self._config.topics if match(each.filter, topic)), self._config.topics[0])
+        topics = self._config.topics
+        spec = next((each for each in topics if topic_matches(each.filter, topic)), topics[0])
         if topic.partition("/")[0] in _OF_NOBODY and spec.filter[:1] in {"#", "+"}:
             raise NoReading("topic of an agent or of Home Assistant's discovery")
         found = self._known[written] = "/".join(topic.split("/")[spec.strip :]) or topic, spec

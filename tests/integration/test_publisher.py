@@ -251,7 +251,7 @@ def test_a_broker_that_hangs_makes_nothing_grow_and_no_alert_late(
     broker._process.send_signal(19)
     for number in range(500):
         one.send("edgewatch/pi4/state", b"%d" % number, qos=1, retain=True)
-    assert len(one._session.client._out_messages) <= 40
+    assert len(one._connection.session._client._out_messages) <= 40
     outbox.append([alert(1), alert(2)])
     one.pump(outbox)
     broker._process.send_signal(18)

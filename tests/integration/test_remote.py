@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.cli.main import main
 from agent.delivery.outbox import Outbox
@@ -113,8 +111,7 @@ def test_what_is_too_large_or_too_much_is_dropped_and_counted(
 
 def test_a_broker_that_does_not_let_us_listen_is_said(caplog: pytest.LogCaptureFixture) -> None:
     one = Publisher(MqttConfig(), "pi4", "7f3a", ["edgewatch/pi4/other", CMD])
-    granted, refused = (ReasonCode(PacketTypes.SUBACK, identifier=code) for code in (1, 0x87))
-    one._on_subscribe(one, None, 1, [granted, refused], None)  # type: ignore[arg-type]
+    one._on_subscribed({CMD: "Not authorized"})
     assert caplog.messages == [
         f"mqtt: the broker does not let us listen to {CMD} (Not authorized) – check its ACL",
     ]
