@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from agent.alerting.budget import AlertBudget
 from agent.alerting.incidents import Incidents
 from agent.cli.replay_plot import Tape, plotter
+from agent.core.atomic_file import atomic_file
 from agent.core.errors import EdgewatchError, UserError
 from agent.detection.ensemble import Ensemble
 from agent.models import bundle, loader
@@ -196,14 +198,10 @@ def _row(frame: Frame, verdict: Verdict) -> str:
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[IO[str]]:
     """Open a file to write; it takes its name only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.replace(path)
+        with atomic_file(path, durable=False) as file, io.TextIOWrapper(file, encoding="utf-8") as text:
+            yield text
     except OSError as error:
         raise UserError(
             f"cannot be written: {error.strerror or error}", place=str(path), remedy="check the folder and the disk"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

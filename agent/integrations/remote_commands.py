@@ -15,6 +15,7 @@ import msgspec
 from agent.core.errors import UNREADABLE, EdgewatchError
 from agent.core.mismatch import mismatch
 from agent.core.text import plain
+from agent.core.token_bucket import TokenBucket
 from agent.messages.command import Answer, Command, CommandId
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class RemoteCommands:
         self._carry_out = carry_out
         #: The topic to listen to.
         self.topic = f"{prefix}/{node}/cmd"
-        self._bucket = _Bucket(_MOST_A_MINUTE)
+        self._bucket = TokenBucket(_MOST_A_MINUTE, 60.0 / _MOST_A_MINUTE)
         self._overrun = False
         # Answers by id, the latest last.
         self._answered: OrderedDict[str, Answer] = OrderedDict()
@@ -139,24 +140,6 @@ class RemoteCommands:
             and not {"+", "#"} & set(topic)
             and topic.rsplit("/", 1)[1] not in _OURS
         )
-
-
-class _Bucket:
-    """A token bucket that is full after a minute."""
-
-    def __init__(self, a_minute: int) -> None:
-        self._a_minute = a_minute
-        self._tokens = float(a_minute)
-        self._at_s = 0.0
-
-    def take(self, now_s: float) -> bool:
-        gained = max(0.0, now_s - self._at_s) * self._a_minute / 60.0
-        self._tokens = min(self._tokens + gained, self._a_minute)
-        self._at_s = now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
 
 
 def _mistake(payload: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from agent.core.atomic_file import atomic_file
 from agent.core.channel import Channel, owned
 from agent.sampling.recording import BLOCK_HEAD, BLOCK_MAGIC, MOST_ROWS, SEGMENT_FORMAT, SEGMENT_SUFFIX, segments
 
@@ -102,9 +103,8 @@ class Recorder:
         path = self._directory / f"{number:06d}{SEGMENT_SUFFIX}"
         channels = [_described(self._channels[place]) for place in self._places]
         header = {"format": SEGMENT_FORMAT, "v": 1, "interval_s": self._interval_s, "channels": channels}
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(msgspec.json.encode(header) + b"\n")
-        partial.replace(path)
+        with atomic_file(path, durable=False) as file:
+            file.write(msgspec.json.encode(header) + b"\n")
         return path
 
     def _make_room(self) -> None:

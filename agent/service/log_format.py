@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from agent.core.text import plain
+from agent.core.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,18 +52,16 @@ class RateLimit(logging.Filter):
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now_s = now_s
-        # Of each kind: lines that may pass, when that was true, and lines left out since the last that did.
-        self._kinds: dict[tuple[str, int, str], tuple[float, float, int]] = {}
+        # Of each kind: its bucket, and the lines left out since the last that passed.
+        self._kinds: dict[tuple[str, int, str], tuple[TokenBucket, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter.filter`."""
         kind = (record.pathname, record.lineno, str(record.msg)[:_MOST_LENGTH])
-        now_s = self._now_s()
-        left, at_s, missing = self._kinds.pop(kind, (float(_BURST), now_s, 0))
-        left = min(left + (now_s - at_s) / _REFILL_S, _BURST)
-        passes = left >= 1.0
         # Taken out and put back: the kind that was longest quiet is the first.
-        self._kinds[kind] = (left - 1.0, now_s, 0) if passes else (left, now_s, missing + 1)
+        bucket, missing = self._kinds.pop(kind, (TokenBucket(_BURST, _REFILL_S), 0))
+        passes = bucket.take(self._now_s())
+        self._kinds[kind] = (bucket, 0 if passes else missing + 1)
         if len(self._kinds) > _MOST_KINDS:
             del self._kinds[next(iter(self._kinds))]
         if passes and missing:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import struct
 import zlib
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
+from agent.core.atomic_file import atomic_file
 from agent.core.errors import UNREADABLE
 from agent.core.persistent_state import Unusable, pack, unpack
 
@@ -90,20 +90,8 @@ def write(path: Path, saved: Saved, content: dict[str, Any]) -> int:
     header = msgspec.msgpack.encode(saved)
     body = _MAGIC + _HEAD.pack(len(header), len(raw)) + header + zlib.compress(raw, 1)
     body += hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path, durable=True) as file:
+        file.write(body)
     return len(body)
 
 
