@@ -54,8 +54,6 @@ class NodeView:
     def __init__(self, node: str) -> None:
         self.node = node
         self.status = "not heard yet"
-        #: Why the broker is not there.
-        self.failure = ""
         self.state: NodeState | None = None
         self.metrics: Metrics | None = None
         self.health: Health | None = None
@@ -93,9 +91,17 @@ class NodeView:
             self.open[alert.incident] = alert
         return alert
 
-    def table(self, hint: str) -> Group:
-        """The whole view, for a terminal."""
-        return Group(self._header(), self._channels(), self._incidents(), Text(plain(hint), style="dim"))
+    def table(self, hint: str, failure: str = "") -> Group:
+        """The whole view, for a terminal.
+
+        Parameters
+        ----------
+        hint
+            The last line.
+        failure
+            Why the broker sends no messages, if it does not.
+        """
+        return Group(self._header(failure), self._channels(), self._incidents(), Text(plain(hint), style="dim"))
 
     def picture(self) -> str:
         """The view as an SVG image that needs no fonts from elsewhere."""
@@ -128,12 +134,12 @@ class NodeView:
             return f"learning {max(progress, default=self.state.learning_progress):.0%}"
         return f"{word} (provisional)" if self.state.provisional else word
 
-    def _header(self) -> Text:
+    def _header(self, failure: str) -> Text:
         text = Text.assemble(("edgewatch ", "bold"), plain(self.node), "  ")
         style = _STYLES.get(self.state.state, "") if self.state and self.status == "online" else "red"
         text.append(self._state_word(), style)
-        if self.failure:
-            text.append(f"  broker: {plain(self.failure)}", "red")
+        if failure:
+            text.append(f"  broker: {plain(failure)}", "red")
         if self.metrics:
             age = time.time() - self.metrics.ts
             text.append(f"  score {self.metrics.score:.3f}  tick {self.metrics.seq}")
@@ -200,8 +206,7 @@ def watch(config: MqttConfig, node: str, alive: Callable[[], bool] = lambda: Tru
                 while alive():
                     for name, payload in messages.wait(1 / _FRAMES_A_SECOND):
                         view.take(name.removeprefix(root), payload)
-                    view.failure = messages.failure
-                    live.update(view.table(hint), refresh=True)
+                    live.update(view.table(hint, messages.failure), refresh=True)
         else:
             _say(hint)
             said = time.monotonic()

@@ -32,6 +32,11 @@ class EdgewatchError(Exception):
         self.place = place
         self.remedy = remedy
 
+    def move_below(self, path: str) -> None:
+        """Put the place, a path ``$…`` of a part of the configuration, below the path of that part."""
+        if self.place.startswith("$"):
+            self.place = f"{path}{self.place[1:]}"
+
     def __str__(self) -> str:
         text = f"{self.place}: {self.message}" if self.place else self.message
         return f"{text} – {self.remedy}" if self.remedy else text

@@ -1,4 +1,4 @@
-"""Base and bounded numbers of all sections of the configuration."""
+"""Base of all sections of the configuration, and the types of numbers and name patterns that they share."""
 
 from __future__ import annotations
 

@@ -198,9 +198,9 @@ class Outbox:
         if self._store is not None and self._count:
             with self._minding():
                 rows = self._store.rows(after, limit)
-                if self._store.lost:
-                    self.dropped += self._store.lost
-                    self._store.lost = 0
+                lost = self._store.take_lost()
+                if lost:
+                    self.dropped += lost
                     self._count, self._bytes = self._store.totals()
         return rows
 

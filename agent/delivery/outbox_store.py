@@ -72,8 +72,7 @@ class OutboxStore:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = directory / _FILE
         self._ballast = directory / _BALLAST
-        #: Alerts that were found damaged and removed.
-        self.lost = 0
+        self._lost = 0
         tail = dict(found_records(self._wal))
         try:
             self._connection = _open(self._path)
@@ -120,10 +119,15 @@ class OutboxStore:
             else:
                 rows.append(row)
         if broken:
-            self.lost += len(broken)
+            self._lost += len(broken)
             _LOG.error("outbox: %d damaged alerts removed", len(broken))
             self.delete(broken)
         return rows
+
+    def take_lost(self) -> int:
+        """Alerts that were found damaged and removed since the last call."""
+        lost, self._lost = self._lost, 0
+        return lost
 
     def delete(self, places: Iterable[int]) -> tuple[int, int]:
         """Forget rows; gives how many there were, and their payloads' bytes."""

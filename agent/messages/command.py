@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from agent.core.section import NamePatterns  # noqa: TC001 - msgspec resolves the hint at run time
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
 __all__ = ["LONGEST_S", "Acknowledge", "Answer", "Command", "CommandId", "Relearn", "Reload", "Silence", "Unsilence"]
 
 CommandId: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
-_Patterns: TypeAlias = Annotated[
-    tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=128)], ...], msgspec.Meta(min_length=1, max_length=64)
-]
 
 
 class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="command"):
@@ -42,7 +41,7 @@ class Silence(_Command, frozen=True, tag="silence"):
         Hard limits are silenced, too.
     """
 
-    channels: _Patterns
+    channels: NamePatterns
     for_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_S)]
     include_limits: bool = False
 
@@ -50,7 +49,7 @@ class Silence(_Command, frozen=True, tag="silence"):
 class Unsilence(_Command, frozen=True, tag="unsilence"):
     """End silences by command of these channels; those of the configuration stay."""
 
-    channels: _Patterns
+    channels: NamePatterns
 
 
 class Acknowledge(_Command, frozen=True, tag="acknowledge"):
@@ -68,7 +67,7 @@ class Acknowledge(_Command, frozen=True, tag="acknowledge"):
 class Relearn(_Command, frozen=True, tag="relearn"):
     """Forget what was learned of these channels and begin anew."""
 
-    channels: _Patterns
+    channels: NamePatterns
 
 
 class Reload(_Command, frozen=True, tag="reload"):

@@ -52,6 +52,11 @@ class _Slot:
         self.failures = 0
         self._failing = False
 
+    def channels_at_start(self) -> Sequence[Channel]:
+        """Channels of the places; those of an open source belong to nobody until `Sampler.changes`."""
+        open_ = isinstance(self.source, OpenSource)
+        return [NOBODY] * len(self.source.channels) if open_ else self.source.channels
+
     def is_asked(self, seq: int) -> bool:
         """Whether a reading has to begin at this tick."""
         before, self._asked = self._asked, seq // self.every
@@ -89,6 +94,16 @@ class _Slot:
         if not self._failing:
             self._failing = True
             _LOG.warning("source %s: %s", self.name, why)
+
+
+def _slots(sources: Sequence[tuple[str, Source]], every: Sequence[int], lead: int) -> list[_Slot]:
+    """Give each source its places in the frame, one after the other."""
+    slots: list[_Slot] = []
+    start = 0
+    for (name, source), ticks in zip(sources, every, strict=True):
+        slots.append(_Slot(name, source, start, ticks, lead))
+        start += len(source.channels)
+    return slots
 
 
 class _Worker:
@@ -182,26 +197,16 @@ class Sampler:
         self._interval_ns = max(1, round(interval_s * 1e9))
         self._grace_s = min(_GRACE_S, _GRACE_SHARE * interval_s)
         self._rules = rules or ChannelRules(())
-        self._slots: list[_Slot] = []
-        channels: list[Channel] = []
-        for (name, source), ticks in zip(sources, every or [1] * len(sources), strict=True):
-            self._slots.append(_Slot(name, source, len(channels), ticks, math.ceil(_LEAD_S / interval_s)))
-            # Who has the places of an open one, `changes` tells.
-            channels += [NOBODY] * len(source.channels) if isinstance(source, OpenSource) else source.channels
-        paces = np.array([slot.every for slot in self._slots for _ in slot.source.channels], np.int64)
+        self._slots = _slots(sources, every or [1] * len(sources), lead=math.ceil(_LEAD_S / interval_s))
+        self._paces = {slot.every for slot in self._slots}
         self._derived = DerivedChannels(derived, interval_s)
+        channels = [channel for slot in self._slots for channel in slot.channels_at_start()]
         channels += self._derived.channels
         self._take(self._rules.applied(channel) if channel is not NOBODY else NOBODY for channel in channels)
+        paces = np.array([slot.every for slot in self._slots for _ in slot.source.channels], np.int64)
         #: int64[n], ticks between readings of each place.
         self.every = np.concatenate((paces, self._derived.pace(paces)))
-        self._paces = {slot.every for slot in self._slots}
-        twice = named_twice([channel.name for channel in channels if channel is not NOBODY])
-        if twice is not None or not channels:
-            raise UserError(
-                f"channel {twice!r} comes from two sources" if channels else "the sources have no channels",
-                place="$.sources",
-                remedy="give each channel one source" if channels else "name at least one source with a channel",
-            )
+        self._refuse_bad_names()
         self._open = [(slot.place.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
         self._inline = [slot for slot in self._slots if slot.source.inline]
         self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
@@ -210,6 +215,21 @@ class Sampler:
         #: Readings beyond what the channel allows.
         self.invalid = 0
         self._first_seq = 0
+
+    def _refuse_bad_names(self) -> None:
+        """Raise `UserError` for a channel of two sources, or where there is no channel at all."""
+        twice = named_twice([channel.name for channel in self.channels if channel is not NOBODY])
+        if twice is not None or not self.channels:
+            raise UserError(
+                f"channel {twice!r} comes from two sources" if self.channels else "the sources have no channels",
+                place="$.sources",
+                remedy="give each channel one source" if self.channels else "name at least one source with a channel",
+            )
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources, in the order of the frames' values."""
+        return tuple(slot.source for slot in self._slots)
 
     @property
     def failures(self) -> dict[str, int]:

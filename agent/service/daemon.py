@@ -71,6 +71,7 @@ class Daemon:
         self._status = StatusReports(clock, AgentHealth(clock, self._times, self._outbox, self._delivery), suppressed)
         self._systemd = Notifier(clock)
         self._parts = Parts(config, link, pipeline, recorder, open_page(config))
+        self._commands.attach(pipeline)
 
     @property
     def parts(self) -> Parts:
@@ -88,36 +89,37 @@ class Daemon:
 
     def run(self) -> None:
         """Sample, judge and publish until the clock stops; then keep what was learned and publish `offline`."""
-        parts = self._parts
-        self._delivery.start(parts.link.publisher)
+        self._delivery.start(self._parts.link.publisher)
         settle_memory()
-        channels = len(parts.pipeline.sampler.channels)
-        _LOG.info("watching %d channels every %g s with %s", channels, parts.config.interval_s, parts.pipeline.model)
+        config, pipeline = self._parts.config, self._parts.pipeline
+        channels = len(pipeline.sampler.channels)
+        _LOG.info("watching %d channels every %g s with %s", channels, config.interval_s, pipeline.model)
+        del pipeline  # a reload may replace it
         try:
             while self._run_pipeline():
-                pass
+                self._commands.attach(self._parts.pipeline)
+                give_back_memory()  # of the parser, and of replaced parts
             self._keep_or_close()
         except Exception:
-            parts.pipeline.continuity.doubt(self._times.count)
+            self._parts.pipeline.continuity.doubt(self._times.count)
             raise
         finally:
             self._systemd.stopping()
-            parts.close()
+            self._parts.close()
             self._delivery.stop()
             _LOG.info("stopped after %d steps", self._times.count)
 
     def _run_pipeline(self) -> bool:
         """Run until stopped; True when a reload has replaced the pipeline before that."""
-        self._commands.attach(self._parts.pipeline)
         for frame in self._parts.pipeline.frames():
             self._step(frame)
             if self._reload_requested:
                 self._reload_requested = False
                 with self._systemd.reloading():
-                    replaced = self._reload.apply(self._parts)
-                    give_back_memory()  # of the parser, and of replaced parts
-                if replaced:
+                    former, self._parts = self._parts.pipeline, self._reload.apply(self._parts)
+                if self._parts.pipeline is not former:
                     return True
+                give_back_memory()  # of the parser, and of replaced parts
         return False
 
     def _step(self, frame: Frame) -> None:

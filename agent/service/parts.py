@@ -39,17 +39,26 @@ class Link(NamedTuple):
     publisher: Publisher
 
 
-class Parts:
-    """The parts that run now, and the configuration that they were made from; a reload replaces some of them."""
+class Parts(NamedTuple):
+    """The parts that run now, and the configuration that they were made from.
 
-    def __init__(
-        self, config: Config, link: Link, pipeline: Pipeline, recorder: Recorder | None, page: Page | None
-    ) -> None:
-        self.config = config
-        self.link = link
-        self.pipeline = pipeline
-        self.recorder = recorder
-        self.page = page
+    Parameters
+    ----------
+    config
+        The configuration in force.
+    link
+        The connection to the broker.
+    pipeline
+        Sources, detection and incidents.
+    recorder, page
+        The history and the page for Prometheus, if there are any.
+    """
+
+    config: Config
+    link: Link
+    pipeline: Pipeline
+    recorder: Recorder | None
+    page: Page | None
 
     def close(self) -> None:
         """Close the sources and the page, and write the history that is still in memory."""

@@ -45,9 +45,8 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
             name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
             opened.append((name, source_class(part.type)(part, part.interval_s or config.interval_s)))
     except BaseException as error:
-        if isinstance(error, EdgewatchError) and error.place.startswith("$"):
-            # A source knows the path of its own keys only.
-            error.place = f"$.sources[{len(opened)}]{error.place[1:]}"
+        if isinstance(error, EdgewatchError):  # a source knows the path of its own keys only
+            error.move_below(f"$.sources[{len(opened)}]")
         for _, source in opened:
             source.close()
         raise

@@ -9,7 +9,7 @@ import msgspec
 
 from agent.core.errors import EdgewatchError
 from agent.models.last_good import load_bundles, load_or_last_good
-from agent.service.parts import open_page, open_recorder
+from agent.service.parts import Parts, open_page, open_recorder
 from agent.service.pipeline import manifests
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from agent.config.schema import Config
     from agent.core.clock import Clock
     from agent.delivery.worker import DeliveryWorker
+    from agent.integrations.prometheus import Page
     from agent.service.alert_dispatch import AlertDispatch
-    from agent.service.parts import Link, Parts, PartsFactory
+    from agent.service.parts import Link, PartsFactory
     from agent.service.pipeline import Pipeline
 
 __all__ = ["Reload"]
@@ -58,42 +59,41 @@ class Reload:
         self._dispatch = dispatch
         self._clock = clock
 
-    def apply(self, parts: Parts) -> bool:
+    def apply(self, parts: Parts) -> Parts:
         """Take over what changed in the configuration.
 
         Returns
         -------
-        Whether the pipeline was replaced.
+        The parts that run from now on; the same object where nothing could be taken over.
         """
         if self._read is None:
-            return False
+            return parts
+        old = parts.config
         try:
             new = self._read()
             link, pipeline = self._made_for(new, parts)
         except EdgewatchError as error:
             _LOG.error("reload: %s", error)
             _LOG.error("reload: nothing was changed")
-            return False
-        old = parts.config
+            return parts
         if new.state_dir != old.state_dir:
             _LOG.warning("reload: a new state_dir takes effect at the next start")
         if pipeline is not None:
-            self._replace_pipeline(parts, pipeline)
+            self._replace_pipeline(parts.pipeline, pipeline)
         else:
             parts.pipeline.incidents.silences.configure(new.alerts)
             if parts.pipeline.frame is not None:
                 parts.pipeline.keep_all(parts.pipeline.frame.seq)
         if link is not None:
-            parts.link = link
             self._delivery.change_publisher(link.publisher)
-        _replace_page(parts, new)
+        page = parts.page if new.prometheus == old.prometheus else _replaced_page(parts.page, new)
+        recorder, channels = parts.recorder, (pipeline or parts.pipeline).sampler.channels
         if pipeline is not None or new.history != old.history:
-            if parts.recorder is not None:
-                parts.recorder.flush()
-            parts.recorder = open_recorder(new, parts.pipeline.sampler.channels)
-        parts.config = new
+            if recorder is not None:
+                recorder.flush()
+            recorder = open_recorder(new, channels)
         _LOG.info("reload: done; channels %s", "start afresh" if pipeline else "go on as they were")
-        return pipeline is not None
+        return Parts(new, link or parts.link, pipeline or parts.pipeline, recorder, page)
 
     def _made_for(self, new: Config, parts: Parts) -> tuple[Link | None, Pipeline | None]:
         """Make the parts that have to be others under a new configuration; None where the present one stays.
@@ -112,26 +112,22 @@ class Reload:
             pipeline = self._factory.pipeline(new, load_or_last_good(new, bundles))
         return link, pipeline
 
-    def _replace_pipeline(self, parts: Parts, new: Pipeline) -> None:
-        """Close the incidents of the present pipeline and continue with its numbers and silences."""
-        former = parts.pipeline
+    def _replace_pipeline(self, former: Pipeline, new: Pipeline) -> None:
+        """Close the incidents of the former pipeline, and continue with its numbers and silences."""
         self._dispatch.close_incidents(former)
         new.succeed(former, self._clock.monotonic_ns())
         former.sampler.close()
-        parts.pipeline = new
 
 
-def _replace_page(parts: Parts, new: Config) -> None:
+def _replaced_page(page: Page | None, new: Config) -> Page | None:
     """Serve the page for Prometheus as it is configured now; a failure is logged and leaves no page."""
-    if new.prometheus == parts.config.prometheus:
-        return
-    if parts.page is not None:
-        parts.page.close()
-        parts.page = None
+    if page is not None:
+        page.close()
     try:
-        parts.page = open_page(new)
+        return open_page(new)
     except EdgewatchError as error:
         _LOG.error("reload: %s", error)
+        return None
 
 
 def _pipeline_keys(config: Config) -> tuple[object, ...]:

@@ -49,7 +49,7 @@ class Node:
         self.clock = ManualClock()
         self.watch = Pipeline(config, [bundle], self.clock, Writer(), "7f3a")  # type: ignore[arg-type]
         self.watch.resume(1, None)
-        self.source: Any = self.watch.sampler._slots[1].source
+        self.source: Any = self.watch.sampler.sources[1]
         self.rng = np.random.default_rng(1)
         self.told: list[Alert] = []
         self.seq = self.watch.sampler.first_seq

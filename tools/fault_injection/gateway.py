@@ -289,8 +289,8 @@ class _Time(ManualClock):
 
     def _wait(self) -> None:
         """Until the agent has all that was sent: it has the time that was sent last."""
-        (slot,) = cast("Daemon", self.daemon).parts.pipeline.sampler._slots  # noqa: SLF001 - nobody else knows
-        arrivals: PushBuffer = cast("Any", slot.source)._arrivals  # noqa: SLF001 - the same
+        (source,) = cast("Daemon", self.daemon).parts.pipeline.sampler.sources
+        arrivals: PushBuffer = cast("Any", source)._arrivals  # noqa: SLF001 - nobody else knows
         arrivals._clock = lambda: self.now_ns / 1e9  # noqa: SLF001 - readings grow stale by simulated time
         until = time.monotonic() + _PATIENCE_S
         told = 0.0

@@ -39,8 +39,10 @@ class Reloaded:
         return self.text
 
     def apply(self, **changes: Any) -> bool:
+        """Reload a changed configuration; whether the pipeline was replaced."""
         self.text = msgspec.structs.replace(self.node.config, **changes)
-        return self.reload.apply(self.parts)
+        former, self.parts = self.parts, self.reload.apply(self.parts)
+        return self.parts.pipeline is not former.pipeline
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_other_channels_get_a_new_pipeline_with_the_numbers_and_silences_of_the_
 def test_a_configuration_that_cannot_be_used_changes_nothing(reloaded: Reloaded, caplog: Any, tmp_path: Path) -> None:
     before = msgspec.structs.asdict(reloaded.parts.config)
     reloaded.text = UserError("no such key", place="$.x")
-    assert not reloaded.reload.apply(reloaded.parts)
+    assert reloaded.reload.apply(reloaded.parts) is reloaded.parts
     assert not reloaded.apply(models=(str(tmp_path / "none"),), mqtt=MqttConfig(port=1884))
     assert caplog.text.count("nothing was changed") == 2
     assert msgspec.structs.asdict(reloaded.parts.config) == before
@@ -99,7 +101,7 @@ def test_a_configuration_that_cannot_be_used_changes_nothing(reloaded: Reloaded,
 def test_without_a_way_to_read_nothing_is_done(reloaded: Reloaded) -> None:
     node = reloaded.node
     none = Reload(None, reloaded.factory, node.delivery, node.dispatch, node.clock)  # type: ignore[arg-type]
-    assert not none.apply(reloaded.parts)
+    assert none.apply(reloaded.parts) is reloaded.parts
 
 
 def test_the_history_begins_anew_where_its_section_changed(reloaded: Reloaded, tmp_path: Path) -> None:
