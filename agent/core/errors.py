@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.core.slim_imports import msgspec
+import msgspec
 
 __all__ = ["UNREADABLE", "EdgewatchError", "EnvironmentFault", "UserError"]
 

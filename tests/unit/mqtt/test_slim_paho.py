@@ -17,8 +17,6 @@ UNUSED = (
     "wsgiref",
     "difflib",
     "statistics",
-    "inspect",
-    "typing_extensions",
     "numpy.typing",
 )
 
