@@ -207,7 +207,7 @@ def _available_memory() -> int:
         name, _, value = line.partition(":")
         if name == "MemAvailable":
             return int(value.split()[0]) * 1024
-    raise UserError("the kernel does not say how much memory is available", place="/proc/meminfo")
+    raise UserError("the kernel does not say how much memory is available", location="/proc/meminfo")
 
 
 def _disk(args: Any) -> None:
@@ -216,7 +216,7 @@ def _disk(args: Any) -> None:
         size = min(args.size_mib * _MIB, int(_LARGEST_SHARE_OF_DISK * free) // _MIB * _MIB)
         if not size:
             raise UserError(
-                f"only {free // _MIB} MiB free", place=str(args.directory), remedy="choose another --directory"
+                f"only {free // _MIB} MiB free", location=str(args.directory), remedy="choose another --directory"
             )
         _say(f"disk: writing {size // _MIB} MiB over and over in {args.directory.resolve()} for {args.seconds:g} s")
         # Without a name from the start: the space is free again the moment this process ends.
@@ -224,7 +224,7 @@ def _disk(args: Any) -> None:
             _overwrite(file, size, time.monotonic() + args.seconds)
     except OSError as error:
         raise UserError(
-            f"cannot write there: {error.strerror}", place=str(args.directory), remedy="choose another --directory"
+            f"cannot write there: {error.strerror}", location=str(args.directory), remedy="choose another --directory"
         ) from error
 
 
@@ -256,7 +256,9 @@ def _latency(args: Any) -> None:
     target = _loopback(args.target)
     before = [_connect_ms(target) for _ in range(10)]
     if all(math.isinf(milliseconds) for milliseconds in before):
-        raise UserError("nothing answers there", place=args.target, remedy="start it first (the default one: make run)")
+        raise UserError(
+            "nothing answers there", location=args.target, remedy="start it first (the default one: make run)"
+        )
     deadline = time.monotonic() + args.seconds
     during: list[float] = []
     with ExitStack() as cleanup:
@@ -281,13 +283,15 @@ def _loopback(text: str) -> _Target:
     """
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise UserError("not HOST:PORT", place=f"--target {text}", remedy="such as 127.0.0.1:1883")
+        raise UserError("not HOST:PORT", location=f"--target {text}", remedy="such as 127.0.0.1:1883")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except OSError as error:
-        raise UserError(f"unknown host: {error}", place=f"--target {text}", remedy="such as 127.0.0.1:1883") from error
+        raise UserError(
+            f"unknown host: {error}", location=f"--target {text}", remedy="such as 127.0.0.1:1883"
+        ) from error
     if not all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found):
-        raise UserError("not this machine", place=f"--target {text}", remedy="only loopback addresses are stressed")
+        raise UserError("not this machine", location=f"--target {text}", remedy="only loopback addresses are stressed")
     targets = [_Target(family, address) for family, _, _, _, address in found]
     # The first that answers: a name may have an address on which nobody listens.
     return next((target for target in targets if math.isfinite(_connect_ms(target))), targets[0])
@@ -366,7 +370,7 @@ def _try_netem(cleanup: ExitStack, args: Any, target: _Target) -> bool:
             return True
         cleanup.close()
     if args.mechanism == "netem":
-        raise UserError(f"no netem: {reason}", place="--mechanism netem", remedy="use --mechanism flood")
+        raise UserError(f"no netem: {reason}", location="--mechanism netem", remedy="use --mechanism flood")
     _say(f"latency: no netem ({reason})")
     return False
 

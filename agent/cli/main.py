@@ -150,9 +150,9 @@ def _discover(options: argparse.Namespace) -> int:
 
     host, _, port = options.broker.rpartition(":") if ":" in options.broker else (options.broker, "", "1883")
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise UserError(f"{options.broker!r} is no broker", place="--broker", remedy="such as localhost:1883")
+        raise UserError(f"{options.broker!r} is no broker", location="--broker", remedy="such as localhost:1883")
     if options.output and options.output.exists():
-        raise UserError("is there already", place=str(options.output), remedy="name another file, or remove it")
+        raise UserError("is there already", location=str(options.output), remedy="name another file, or remove it")
     machine = Machine(broker=(host, int(port)), listen_s=max(options.seconds, 0.0))
     text = survey(machine, lambda line: print(line, file=sys.stderr))  # noqa: T201 - progress, for a person
     if not options.output:
@@ -162,7 +162,7 @@ def _discover(options: argparse.Namespace) -> int:
         options.output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"cannot be written: {error.strerror}", place=str(options.output), remedy="name a file in another folder"
+            f"cannot be written: {error.strerror}", location=str(options.output), remedy="name a file in another folder"
         ) from error
     print(f"{options.output} is written; next: edgewatch check --config {options.output}")  # noqa: T201
     return 0

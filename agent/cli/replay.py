@@ -203,5 +203,5 @@ def _writing(path: Path) -> Iterator[IO[str]]:
             yield text
     except OSError as error:
         raise UserError(
-            f"cannot be written: {error.strerror or error}", place=str(path), remedy="check the folder and the disk"
+            f"cannot be written: {error.strerror or error}", location=str(path), remedy="check the folder and the disk"
         ) from error

@@ -88,4 +88,6 @@ def plotter() -> Callable[[Replayed, Path], str]:
     for entry in entry_points(group=_GROUP, name="replay"):
         found: Callable[[Replayed, Path], str] = entry.load()
         return found
-    raise EnvironmentFault("what draws is not installed", place="--plot", remedy="pip install 'edgewatch[evaluation]'")
+    raise EnvironmentFault(
+        "what draws is not installed", location="--plot", remedy="pip install 'edgewatch[evaluation]'"
+    )

@@ -44,7 +44,7 @@ def load_as(kind: type[_Struct], path: Path) -> _Struct:
     except OSError as error:
         raise UserError(
             f"cannot read the configuration: {error.strerror or error}",
-            place=str(path),
+            location=str(path),
             remedy="name a file with --config, or leave it out for the defaults",
         ) from error
     return _parse_as(kind, raw, str(path))

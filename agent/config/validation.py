@@ -23,7 +23,7 @@ class Checker:
     Parameters
     ----------
     document
-        Knows the places.
+        Knows the locations.
     own
         By struct and key, who converts what no type hint can describe, given this checker, the value and its path.
     """
@@ -99,7 +99,7 @@ class Checker:
 
     def report(self, path: str, problem: str) -> None:
         """Remember a problem of what stands at a path."""
-        self.problems.append(f"{self._document.place(path)}: {problem}")
+        self.problems.append(f"{self._document.location(path)}: {problem}")
 
 
 def _structs_in(hint: Any) -> list[type[msgspec.Struct]]:

@@ -83,7 +83,7 @@ class Document:
         self.name = name
         self._lines: dict[str, int] = {"$": 1}
 
-    def place(self, path: str) -> str:
+    def location(self, path: str) -> str:
         """``file:line: $.path`` of a path, or of its nearest ancestor that stands in the file."""
         known = path
         while known not in self._lines:  # down to $, which always is
@@ -99,7 +99,7 @@ class Document:
             It is too large, or no YAML of ours.
         """
         if len(raw) > MAX_BYTES:
-            raise UserError("larger than 256 KiB", place=self.name, remedy="a configuration is a few hundred lines")
+            raise UserError("larger than 256 KiB", location=self.name, remedy="a configuration is a few hundred lines")
         try:
             loader = _Loader(raw, self._refuse_surprises)
             node = loader.get_single_node()
@@ -108,12 +108,14 @@ class Document:
             line = getattr(mark, "line", 0) + 1
             raise UserError(
                 f"not valid YAML: {error.problem or error.context}",
-                place=f"{self.name}:{line}",
+                location=f"{self.name}:{line}",
                 remedy="check the indentation, and quote texts with special characters",
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(
-                f"not valid YAML: {' '.join(str(error).split())}", place=self.name, remedy="save the file as UTF-8 text"
+                f"not valid YAML: {' '.join(str(error).split())}",
+                location=self.name,
+                remedy="save the file as UTF-8 text",
             ) from error
         return None if node is None else self._value(node, "$", 0)
 
@@ -125,14 +127,14 @@ class Document:
             what = "tags are not supported"
         if what:
             raise UserError(
-                what, place=f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}", remedy="write the value out"
+                what, location=f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}", remedy="write the value out"
             )
 
     def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
         line = node.start_mark.line + 1
         self._lines.setdefault(path, line)
         if depth > _MAX_DEPTH:
-            raise UserError("nested too deeply", place=f"{self.name}:{line}", remedy="a configuration is flat")
+            raise UserError("nested too deeply", location=f"{self.name}:{line}", remedy="a configuration is flat")
         self._refuse_no_text(node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
@@ -143,8 +145,8 @@ class Document:
     def _refuse_no_text(self, node: yaml.Node) -> None:
         """Refuse what no file, topic or message can hold."""
         if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
-            place = f"{self.name}:{node.start_mark.line + 1}"
-            raise UserError("a text with \\0 or half a character", place=place, remedy="leave it out")
+            location = f"{self.name}:{node.start_mark.line + 1}"
+            raise UserError("a text with \\0 or half a character", location=location, remedy="leave it out")
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -154,7 +156,7 @@ class Document:
             self._refuse_no_text(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or key in mapping:
                 what = f"key {key!r} stands twice" if key in mapping else "a key must be a plain word"
-                raise UserError(what, place=f"{self.name}:{line}: {path}", remedy="keep one of them")
+                raise UserError(what, location=f"{self.name}:{line}: {path}", remedy="keep one of them")
             self._lines[f"{path}.{key}"] = line
             mapping[key] = self._value(value_node, f"{path}.{key}", depth + 1)
         return mapping

@@ -56,10 +56,10 @@ class Channel(msgspec.Struct, frozen=True):
     silent: bool = False
 
 
-#: Who has a place in a frame that belongs to no channel yet, or no longer.
+#: Channel of an index in the frames that belongs to no channel yet, or no longer.
 NOBODY = Channel("")
 
 
 def owned(channels: Sequence[Channel]) -> list[int]:
-    """Places that belong to a channel, of channels in the order of the places."""
-    return [place for place, channel in enumerate(channels) if channel is not NOBODY]
+    """Indices that belong to a channel."""
+    return [index for index, channel in enumerate(channels) if channel is not NOBODY]

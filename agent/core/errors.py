@@ -12,33 +12,33 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class EdgewatchError(Exception):
-    """A failure with a place and a remedy, shown without a traceback.
+    """A failure with its location and a remedy, shown without a traceback.
 
     Parameters
     ----------
     message
         What is wrong and what was expected.
-    place
-        Where: ``file:line``, ``$.path``, a topic or an address.
+    location
+        Where it is: ``file:line``, ``$.path``, a topic or an address.
     remedy
         What to do about it.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, place: str = "", remedy: str = "") -> None:
+    def __init__(self, message: str, *, location: str = "", remedy: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.place = place
+        self.location = location
         self.remedy = remedy
 
     def move_below(self, path: str) -> None:
-        """Put the place, a path ``$…`` of a part of the configuration, below the path of that part."""
-        if self.place.startswith("$"):
-            self.place = f"{path}{self.place[1:]}"
+        """Put the location, a path ``$…`` of a part of the configuration, below the path of that part."""
+        if self.location.startswith("$"):
+            self.location = f"{path}{self.location[1:]}"
 
     def __str__(self) -> str:
-        text = f"{self.place}: {self.message}" if self.place else self.message
+        text = f"{self.location}: {self.message}" if self.location else self.message
         return f"{text} – {self.remedy}" if self.remedy else text
 
 

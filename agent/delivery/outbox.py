@@ -69,24 +69,24 @@ class Outbox:
         self.next_seq = 1
         #: State of the incidents as of the alert before that, None when there is none.
         self.incidents: bytes | None = None
-        # Rows that could not be written yet, in order of their places.
+        # Rows that could not be written yet, in order of their keys.
         self._memory: dict[int, Row] = {}
         self._unsaved = False
-        # Places of rows that are done with and could not be deleted yet.
+        # Keys of rows that are done with and could not be deleted yet.
         self._undeleted: list[int] = []
         self._store: OutboxStore | None = None
         self._failing = ""
         self._retry_at = self._age_check_at = time.monotonic()
         # Of what lies on disk.
         self._count = self._bytes = 0
-        self._last_place = 0
+        self._last_rowid = 0
         self._open()
         self.instance = self.instance or os.urandom(2).hex()
         # Over all runs: the clock tells, where the disk cannot, what came after an earlier run.
-        self._last_place = max(self._last_place, time.time_ns() // 1000)
+        self._last_rowid = max(self._last_rowid, time.time_ns() // 1000)
         self._save()
         # Whatever an earlier run left behind will arrive late.
-        self._late_up_to = self._last_place
+        self._late_up_to = self._last_rowid
 
     @property
     def durable(self) -> bool:
@@ -104,10 +104,10 @@ class Outbox:
         A disk that cannot be written leaves them in memory, and is tried again later.
         """
         for alert in alerts:
-            self._last_place += 1
+            self._last_rowid += 1
             at = alert.ts if alert.clock_synced else 0.0
-            row = Row(self._last_place, alert.seq, _RANK[alert.severity], at, msgspec.json.encode(alert))
-            self._memory[row.place] = row
+            row = Row(self._last_rowid, alert.seq, _RANK[alert.severity], at, msgspec.json.encode(alert))
+            self._memory[row.rowid] = row
         self.next_seq = alerts[-1].seq + 1
         self.incidents = incidents
         self._save()
@@ -115,22 +115,22 @@ class Outbox:
             self._make_room()
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Place in the queue and payload of the oldest alerts that wait behind the place ``after``."""
+        """Row and payload of the oldest alerts that wait behind the row ``after``."""
         rows = self._read(after, limit)
-        rows += [row for place, row in self._memory.items() if place > after][: limit - len(rows)]
-        late = [row for row in rows if row.place <= self._late_up_to]
-        replayed = {row.place: _as_replayed(row) for row in late}
-        self._forget([place for place, payload in replayed.items() if not payload])
-        told = ((row.place, replayed.get(row.place, row.payload)) for row in rows)
-        return [(place, payload) for place, payload in told if payload]
+        rows += [row for rowid, row in self._memory.items() if rowid > after][: limit - len(rows)]
+        late = [row for row in rows if row.rowid <= self._late_up_to]
+        replayed = {row.rowid: _as_replayed(row) for row in late}
+        self._forget([rowid for rowid, payload in replayed.items() if not payload])
+        told = ((row.rowid, replayed.get(row.rowid, row.payload)) for row in rows)
+        return [(rowid, payload) for rowid, payload in told if payload]
 
     def mark_late(self) -> None:
         """Say that whatever waits now will be published late: the broker was away."""
-        self._late_up_to = self._last_place
+        self._late_up_to = self._last_rowid
 
     def acknowledge(self, delivered: Iterable[int]) -> None:
-        """Delete alerts that the broker has taken, by their places, in one transaction."""
-        self._delete([place for place in delivered if self._memory.pop(place, None) is None])
+        """Delete alerts that the broker has taken, by their rows, in one transaction."""
+        self._delete([rowid for rowid in delivered if self._memory.pop(rowid, None) is None])
 
     def tend(self) -> None:
         """Do what is due from time to time: try a failing disk again, drop what is too old."""
@@ -165,7 +165,7 @@ class Outbox:
                 self.instance = instance.decode() if _INSTANCE.fullmatch(instance) else ""
             dropped = store.meta("dropped") or b""
             self.dropped = max(self.dropped, int(dropped) if dropped.isdigit() and len(dropped) < _DIGITS else 0)
-            self._last_place = max(self._last_place, store.newest())
+            self._last_rowid = max(self._last_rowid, store.newest())
             self._count, self._bytes = store.totals()
             self._store = store
 
@@ -211,9 +211,9 @@ class Outbox:
             _LOG.error("outbox: %d entries that are no alerts removed", len(nonsense))
             self.acknowledge(nonsense)
 
-    def _delete(self, places: Sequence[int]) -> None:
+    def _delete(self, rowids: Sequence[int]) -> None:
         """Delete rows from disk, or later where that fails now; after a crash before that they are published again."""
-        self._undeleted += places
+        self._undeleted += rowids
         if self._undeleted and self._store is not None:
             with self._minding():
                 count, size = self._store.delete(self._undeleted)
@@ -239,8 +239,8 @@ class Outbox:
         """Drop the oldest of the lowest severity while more is in memory than should be."""
         excess = sum(len(row.payload) for row in self._memory.values()) - _MAX_MEMORY
         if excess > 0:
-            for row in sorted(self._memory.values(), key=lambda r: (r.rank, r.place)):
-                del self._memory[row.place]
+            for row in sorted(self._memory.values(), key=lambda r: (r.rank, r.rowid)):
+                del self._memory[row.rowid]
                 self.dropped += 1
                 excess -= len(row.payload)
                 if excess <= 0:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    #: Records found, by kind, place and number.
+    #: Records found, by kind, row and number.
     FoundRecords: TypeAlias = dict[tuple[bytes, int, int], "Row"]
 
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _MARK = b"\xe5EWr"
-# Checksum of all that follows, kind, place in the queue, number, seconds since 1970 or 0, rank, bytes of payload.
+# Checksum of all that follows, kind, row, number, seconds since 1970 or 0, rank, bytes of payload.
 _HEAD = struct.Struct("<4sIcQQdBI")
 _CHECKED = 8  # from here on
 ALERT_RECORD, INCIDENTS_RECORD = b"a", b"i"
@@ -42,8 +42,8 @@ class Row(NamedTuple):
 
     Parameters
     ----------
-    place
-        Its place in the queue: the order in which alerts were raised, over all runs of the agent.
+    rowid
+        Key of its row: the order in which alerts were raised, over all runs of the agent.
     seq
         Its number.
     rank
@@ -54,7 +54,7 @@ class Row(NamedTuple):
         As it will be published.
     """
 
-    place: int
+    rowid: int
     seq: int
     rank: int
     at: float
@@ -63,12 +63,12 @@ class Row(NamedTuple):
 
 def record_key(kind: bytes, row: Row) -> tuple[bytes, int, int]:
     """What tells a record from all others."""
-    return kind, row.place, row.seq
+    return kind, row.rowid, row.seq
 
 
 def pack_record(kind: bytes, row: Row) -> bytes:
     """A row as bytes, with a checksum."""
-    head = _HEAD.pack(_MARK, 0, kind, row.place, row.seq, row.at, row.rank, len(row.payload))[_CHECKED:]
+    head = _HEAD.pack(_MARK, 0, kind, row.rowid, row.seq, row.at, row.rank, len(row.payload))[_CHECKED:]
     return _MARK + struct.pack("<I", zlib.crc32(row.payload, zlib.crc32(head))) + head + row.payload
 
 
@@ -77,13 +77,13 @@ def unpack_record(data: bytes | mmap.mmap, start: int) -> tuple[bytes, Row] | No
     head = data[start : start + _HEAD.size]
     if len(head) < _HEAD.size:
         return None
-    mark, checksum, kind, place, seq, at, rank, size = _HEAD.unpack(head)
-    if mark != _MARK or size > _MOST_PAYLOAD or place > LARGEST_NUMBER or seq > LARGEST_NUMBER:
+    mark, checksum, kind, rowid, seq, at, rank, size = _HEAD.unpack(head)
+    if mark != _MARK or size > _MOST_PAYLOAD or rowid > LARGEST_NUMBER or seq > LARGEST_NUMBER:
         return None
     payload = data[start + _HEAD.size : start + _HEAD.size + size]
     if len(payload) < size or zlib.crc32(payload, zlib.crc32(head[_CHECKED:])) != checksum:
         return None
-    return kind, Row(place, seq, rank, at, payload)
+    return kind, Row(rowid, seq, rank, at, payload)
 
 
 def found_records(path: Path) -> Iterator[tuple[tuple[bytes, int, int], Row]]:

@@ -90,7 +90,7 @@ class OutboxStore:
         with self._writing() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?)",
-                [(row.place, row.rank, len(row.payload), pack_record(ALERT_RECORD, row)) for row in rows],
+                [(row.rowid, row.rank, len(row.payload), pack_record(ALERT_RECORD, row)) for row in rows],
             )
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
 
@@ -106,16 +106,16 @@ class OutboxStore:
         return (found[1].seq, found[1].payload) if found else None
 
     def rows(self, after: int, limit: int) -> list[Row]:
-        """Rows in order of their places; one whose checksum is wrong is deleted and counted."""
+        """Rows in order of their keys; one whose checksum is wrong is deleted and counted."""
         with self._reading() as connection:
             found = connection.execute(
                 "SELECT place, record FROM alert WHERE place > ? ORDER BY place LIMIT ?", (after, limit)
             ).fetchall()
         rows, broken = [], []
-        for place, record in found:
+        for rowid, record in found:
             kind, row = (unpack_record(record, 0) if isinstance(record, bytes) else None) or (b"", None)
-            if row is None or kind != ALERT_RECORD or row.place != place:
-                broken.append(place)
+            if row is None or kind != ALERT_RECORD or row.rowid != rowid:
+                broken.append(rowid)
             else:
                 rows.append(row)
         if broken:
@@ -129,19 +129,19 @@ class OutboxStore:
         lost, self._lost = self._lost, 0
         return lost
 
-    def delete(self, places: Iterable[int]) -> tuple[int, int]:
+    def delete(self, rowids: Iterable[int]) -> tuple[int, int]:
         """Forget rows; gives how many there were, and their payloads' bytes."""
         count = size = 0
         with self._writing() as connection:
-            for place in places:
-                row = connection.execute("SELECT CAST(size AS INTEGER) FROM alert WHERE place = ?", (place,)).fetchone()
+            for rowid in rowids:
+                row = connection.execute("SELECT CAST(size AS INTEGER) FROM alert WHERE place = ?", (rowid,)).fetchone()
                 if row:
-                    connection.execute("DELETE FROM alert WHERE place = ?", (place,))
+                    connection.execute("DELETE FROM alert WHERE place = ?", (rowid,))
                     count, size = count + 1, size + row[0]
         return count, size
 
     def oldest(self, *, before: float) -> list[int]:
-        """Places of rows raised before a wall time, those without a believable one left out."""
+        """Keys of rows raised before a wall time, those without a believable one left out."""
         found: list[int] = []
         after = 0
         # Rows are in order of time as far as clocks are: the first that is young enough ends the search.
@@ -150,20 +150,20 @@ class OutboxStore:
                 if row.at >= before:
                     return found
                 if row.at:
-                    found.append(row.place)
-            after = rows[-1].place
+                    found.append(row.rowid)
+            after = rows[-1].rowid
         return found
 
     def lowest(self, size: int) -> list[int]:
-        """Places of the rows to drop so that so many bytes become free: the lowest rank first, then the oldest."""
+        """Keys of the rows to drop so that so many bytes become free: the lowest rank first, then the oldest."""
         victims = []
         with self._reading() as connection:
-            for place, bytes_ in connection.execute(
+            for rowid, bytes_ in connection.execute(
                 "SELECT place, CAST(size AS INTEGER) FROM alert ORDER BY rank, place"
             ):
                 if size <= 0:
                     break
-                victims.append(place)
+                victims.append(rowid)
                 size -= bytes_
         return victims
 
@@ -176,10 +176,10 @@ class OutboxStore:
         return int(count), int(size)
 
     def newest(self) -> int:
-        """The largest place, 0 where nothing waits."""
+        """The largest key, 0 where nothing waits."""
         with self._reading() as connection:
-            (place,) = connection.execute("SELECT coalesce(max(place), 0) FROM alert").fetchone()
-        return min(int(place), LARGEST_NUMBER)
+            (rowid,) = connection.execute("SELECT coalesce(max(place), 0) FROM alert").fetchone()
+        return min(int(rowid), LARGEST_NUMBER)
 
     def meta(self, key: str) -> bytes | None:
         """A value that is kept beside the rows."""

@@ -101,8 +101,8 @@ class Publisher:
         self._connection = Connection(Endpoint.of(config), profile, callbacks, "mqtt", _LOG)
         # Filled by the network thread, emptied by the loop: session, message id, and why it was refused if it was.
         self._outcomes: deque[tuple[Session, int, str]] = deque()
-        # Of the session that alerts go to: message id → place in the outbox, what is to be sent next, the last place
-        # read; places that the broker has taken since the outbox last deleted some, and when it last refused one.
+        # Of the session that alerts go to: message id → row of the outbox, what is to be sent next, the last row
+        # read; rows that the broker has taken since the outbox last deleted some, and when it last refused one.
         self._pumped: Session | None = None
         self._in_flight: dict[int, int] = {}
         self._next: deque[tuple[int, bytes]] = deque()
@@ -183,13 +183,13 @@ class Publisher:
                 self._next.extend(outbox.pending(self._last_read, _READ_AHEAD))
             if not self._next:
                 return
-            place, payload = self._next[0]
+            rowid, payload = self._next[0]
             mid = session.publish(name, payload, qos=1, expiry_s=self.config.alert_expiry_s)
             if mid is None:
                 return
             self._next.popleft()
-            self._last_read = max(self._last_read, place)
-            self._in_flight[mid] = place
+            self._last_read = max(self._last_read, rowid)
+            self._in_flight[mid] = rowid
 
     def stop(self, outbox: Outbox) -> None:
         """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
@@ -213,15 +213,15 @@ class Publisher:
         """Work through what the network thread reported."""
         while self._outcomes:
             session, mid, refusal = self._outcomes.popleft()
-            place = self._in_flight.pop(mid, None) if session is self._pumped else None
-            if place is None:
+            rowid = self._in_flight.pop(mid, None) if session is self._pumped else None
+            if rowid is None:
                 continue
             if refusal:
                 self.refused += 1
                 self._refused_at = time.monotonic()
                 _LOG.error("mqtt: the broker refused an alert (%s); it stays in the outbox – check its ACL", refusal)
             else:
-                self._delivered.append(place)
+                self._delivered.append(rowid)
         # Few transactions wear a disk less than many.
         if self._delivered and (
             not self._in_flight

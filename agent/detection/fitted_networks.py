@@ -258,14 +258,14 @@ def _order(channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> li
         ]
         raise UserError(
             "the bundle was trained for other channels: " + "; ".join(filter(None, parts)),
-            place=place,
+            location=place,
             remedy="watch just the channels it was trained for, train on the present ones, or use the bundle `builtin`",
         )
     trained_s = float(manifest.interval_s)
     if abs(interval_s - trained_s) > _INTERVAL_TOLERANCE * trained_s:
         raise UserError(
             f"the bundle was trained for a reading every {trained_s:g} s, here it would get one every {interval_s:g} s",
-            place=place,
+            location=place,
             remedy=f"set `interval_s: {trained_s:g}`, or train on data of this interval",
         )
     return [known.index(name) for name in here]

@@ -87,7 +87,7 @@ class Page:
         except ImportError as error:
             raise EnvironmentFault(
                 "the library prometheus-client is not installed",
-                place="$.prometheus",
+                location="$.prometheus",
                 remedy="pip install 'edgewatch[prometheus]', or leave the section out",
             ) from error
         self._families = prometheus_client.core
@@ -99,7 +99,7 @@ class Page:
         except OSError as error:
             raise EnvironmentFault(
                 f"cannot listen there: {error.strerror or error}",
-                place=f"$.prometheus: {config.address}:{config.port}",
+                location=f"$.prometheus: {config.address}:{config.port}",
                 remedy="choose another port",
             ) from error
         self._server.set_app(prometheus_client.make_wsgi_app(registry))

@@ -80,12 +80,14 @@ def load(directory: Path, trust: Callable[[bytes], None] | None = None, known: S
 def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifest:
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise UserError("the manifest is larger than 16 MiB", place=str(path), remedy="this is no bundle of ours")
+            raise UserError(
+                "the manifest is larger than 16 MiB", location=str(path), remedy="this is no bundle of ours"
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise UserError(
             f"cannot read the bundle's manifest: {error.strerror or error}",
-            place=str(path),
+            location=str(path),
             remedy="name a folder that holds manifest.json, or `builtin`",
         ) from error
     if trust is not None:
@@ -95,13 +97,13 @@ def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifes
         if version != FORMAT:
             raise UserError(
                 f"bundle format {version!r}, this agent reads {FORMAT}",
-                place=str(path),
+                location=str(path),
                 remedy="export the bundle with a matching version of edgewatch",
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except UNREADABLE as error:
         raise UserError(
-            f"the manifest is damaged: {_damage(raw)}", place=str(path), remedy="copy or export the bundle again"
+            f"the manifest is damaged: {_damage(raw)}", location=str(path), remedy="copy or export the bundle again"
         ) from error
     check_meaning(manifest, path)
     return manifest
@@ -121,25 +123,25 @@ def _read(directory: Path, entry: FileEntry) -> bytes:
     if Path(entry.file).name != entry.file or not entry.file.isprintable() or entry.size > _MAX_MODEL_BYTES:
         raise UserError(
             f"refused file entry {entry.file!r} of {entry.size} bytes",
-            place=str(directory / _MANIFEST),
+            location=str(directory / _MANIFEST),
             remedy="model files lie beside the manifest and stay under 64 MiB",
         )
     try:
         if path.stat().st_size != entry.size:
             raise UserError(
                 f"{path.stat().st_size} bytes, the manifest says {entry.size}: the file is truncated or altered",
-                place=str(path),
+                location=str(path),
                 remedy="copy the bundle again",
             )
         content = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read the model: {error.strerror or error}", place=str(path), remedy="copy the bundle again"
+            f"cannot read the model: {error.strerror or error}", location=str(path), remedy="copy the bundle again"
         ) from error
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise UserError(
             "SHA-256 differs from the manifest's: the file is damaged or altered",
-            place=str(path),
+            location=str(path),
             remedy="copy the bundle again",
         )
     return content

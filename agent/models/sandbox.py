@@ -37,6 +37,6 @@ def survive(directory: Path) -> None:
     if told:
         raise UserError(
             f"the TFLite runtime does not survive a model of this bundle ({told})",
-            place=str(directory),
+            location=str(directory),
             remedy="do not use it, and ask where it comes from",
         )

@@ -57,7 +57,7 @@ def check(directory: Path, manifest: bytes, keys: Sequence[str]) -> None:
     except ImportError as error:
         raise EnvironmentFault(
             "cryptography is not installed, which checks signatures",
-            place="$.trusted_keys",
+            location="$.trusted_keys",
             remedy="pip install 'edgewatch[signed]'",
         ) from error
     path = directory / FILE
@@ -66,7 +66,7 @@ def check(directory: Path, manifest: bytes, keys: Sequence[str]) -> None:
             signature = base64.b64decode(file.read(_MOST_TEXT).strip(), validate=True)
     except (OSError, binascii.Error, ValueError) as error:
         raise UserError(
-            "the bundle is not signed, or its signature cannot be read", place=str(path), remedy=_REMEDY
+            "the bundle is not signed, or its signature cannot be read", location=str(path), remedy=_REMEDY
         ) from error
     for key in keys if len(signature) == _SIGNATURE_BYTES else ():
         try:
@@ -74,7 +74,7 @@ def check(directory: Path, manifest: bytes, keys: Sequence[str]) -> None:
         except (InvalidSignature, ValueError):
             continue
         return
-    raise UserError("the bundle is signed by none of the trusted keys", place=str(path), remedy=_REMEDY)
+    raise UserError("the bundle is signed by none of the trusted keys", location=str(path), remedy=_REMEDY)
 
 
 _REMEDY = "sign it with `python -m training sign`, or name its key in $.trusted_keys"

@@ -74,12 +74,12 @@ class _Network:
         details = (self._outputs if output else self._inputs).get(name)
         kind = "output" if output else "input"
         if details is None:
-            raise UserError(f"the model has no {kind} {name!r}", place=self._place, remedy="export the bundle again")
+            raise UserError(f"the model has no {kind} {name!r}", location=self._place, remedy="export the bundle again")
         shape = tuple(int(n) for n in details["shape"][1:])
         if details["dtype"] is not np.float32 or shape != width:
             raise UserError(
                 f"{kind} {name!r} is {details['dtype'].__name__}{list(shape)} a row, expected float32{list(width)}",
-                place=self._place,
+                location=self._place,
                 remedy="export the bundle again",
             )
         return int(details["index"])
@@ -309,4 +309,6 @@ def quiet() -> Iterator[None]:
 
 def _refused(place: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:300]
-    return UserError(f"the TFLite runtime refuses the model: {reason}", place=place, remedy="export the bundle again")
+    return UserError(
+        f"the TFLite runtime refuses the model: {reason}", location=place, remedy="export the bundle again"
+    )

@@ -59,7 +59,7 @@ def check_meaning(manifest: Manifest, path: Path) -> None:
         if not holds:
             raise UserError(
                 "not what this agent works with",
-                place=f"{path}: $.{name}",
+                location=f"{path}: $.{name}",
                 remedy="export the bundle with a matching version of edgewatch",
             )
 
@@ -117,7 +117,7 @@ def check_golden(bundle: Bundle) -> None:
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"the models cannot be run: {' '.join(str(error).split())[:300]}",
-            place=str(bundle.directory),
+            location=str(bundle.directory),
             remedy="export the bundle again",
         ) from error
     pairs = (
@@ -131,6 +131,6 @@ def check_golden(bundle: Bundle) -> None:
         if not deviation <= GOLDEN_TOLERANCE:  # NaN must fail too
             raise UserError(
                 f"answers deviate by {deviation:.3g} from the recorded ones (tolerance {GOLDEN_TOLERANCE})",
-                place=str(bundle.directory / file),
+                location=str(bundle.directory / file),
                 remedy="the model or the TFLite runtime is not what the bundle was made with; export it again",
             )

@@ -64,7 +64,7 @@ def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
     refusal = next(filter(None, answers), "" if len(answers) == len(names) else NO_ANSWER)
     if refusal:
         raise EnvironmentFault(
-            refusal, place=endpoint.location, remedy="check the broker's access rules for these topics"
+            refusal, location=endpoint.location, remedy="check the broker's access rules for these topics"
         )
 
 
@@ -77,5 +77,7 @@ def _visit(endpoint: Endpoint, client_id: str, callbacks: Callbacks) -> Session:
         if session.accepted or not session.suggests_older():
             break
     if not session.accepted:
-        raise EnvironmentFault(session.failure, place=endpoint.location, remedy=remedy_for(endpoint, session.failure))
+        raise EnvironmentFault(
+            session.failure, location=endpoint.location, remedy=remedy_for(endpoint, session.failure)
+        )
     return session

@@ -29,7 +29,7 @@ def read_secret(password_file: str | None) -> str | None:
     return secret_in(path)
 
 
-def secret_in(path: Path, place: str = "$.mqtt") -> str:
+def secret_in(path: Path, section: str = "$.mqtt") -> str:
     """Give the first line of a file.
 
     Raises
@@ -44,11 +44,13 @@ def secret_in(path: Path, place: str = "$.mqtt") -> str:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(
             f"cannot read the password file: {reason}",
-            place=f"{place}.password_file: {path}",
+            location=f"{section}.password_file: {path}",
             remedy="give the agent's user the right to read it (chmod 600 and chown)",
         ) from error
     if not line:
         raise UserError(
-            "the password file is empty", place=f"{place}.password_file: {path}", remedy="write the password into it"
+            "the password file is empty",
+            location=f"{section}.password_file: {path}",
+            remedy="write the password into it",
         )
     return line

@@ -55,15 +55,15 @@ class DerivedChannels:
         """Look where in the frames the inputs are: with these channels, whose last are the derived ones."""
         if not self._parts:
             return
-        places = {channel.name: place for place, channel in enumerate(channels) if channel is not NOBODY}
+        indices = {channel.name: index for index, channel in enumerate(channels) if channel is not NOBODY}
         first = len(channels) - len(self._parts)
-        for index, part in enumerate(self._parts):
-            before = {name: place for name, place in places.items() if place < first + index}
+        for number, part in enumerate(self._parts):
+            before = {name: index for name, index in indices.items() if index < first + number}
             if part.how == "sum":
                 pattern = glob(part.of)
-                self._inputs[index] = [place for name, place in before.items() if pattern.match(name)]
+                self._inputs[number] = [index for name, index in before.items() if pattern.match(name)]
             else:
-                self._inputs[index] = [before[name] for name in part.of if name in before]
+                self._inputs[number] = [before[name] for name in part.of if name in before]
 
     def pace(self, every: IntArray) -> IntArray:
         """Ticks between numbers of each derived channel, int64[m]: those of its slowest input.
@@ -76,7 +76,7 @@ class DerivedChannels:
         known = every.tolist()
         for inputs in self._inputs:
             # What has not come yet comes as fast as any.
-            known.append(max((known[place] for place in inputs), default=min(known, default=1)))
+            known.append(max((known[index] for index in inputs), default=min(known, default=1)))
         return np.array(known[every.size :], np.int64)
 
     def fill(self, row: Float32Array, seq: int) -> None:
@@ -88,9 +88,9 @@ class DerivedChannels:
             Number of the frame.
         """
         first = row.size - len(self._parts)
-        for index, (part, inputs, course) in enumerate(zip(self._parts, self._inputs, self._courses, strict=True)):
+        for number, (part, inputs, course) in enumerate(zip(self._parts, self._inputs, self._courses, strict=True)):
             with np.errstate(over="ignore", invalid="ignore"):  # what is no number then is an invalid reading
-                row[first + index] = _worked_out(part, row[inputs].astype(np.float64), course, seq)
+                row[first + number] = _worked_out(part, row[inputs].astype(np.float64), course, seq)
 
 
 def _worked_out(part: DerivedConfig, inputs: Float64Array, course: _Course, seq: int) -> float:

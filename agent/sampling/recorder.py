@@ -47,8 +47,8 @@ class Recorder:
         self._directory = directory
         self._interval_s = interval_s
         self._channels = tuple(channels)
-        # Places in the frame that belong to a channel.
-        self._places = owned(channels)
+        # Indices in the frame that belong to a channel.
+        self._indices = owned(channels)
         self._max_bytes = max_bytes
         self._rows = max(1, min(round(_FLUSH_S / interval_s), MOST_ROWS))
         self._wall = np.empty(self._rows)
@@ -68,18 +68,18 @@ class Recorder:
             self.flush()
 
     def change(self, channels: Sequence[Channel]) -> None:
-        """Go on in a new segment, where places in the frame belong to other channels."""
+        """Go on in a new segment, where indices in the frame belong to other channels."""
         self.flush()
         self._channels = tuple(channels)
-        self._places = owned(channels)
+        self._indices = owned(channels)
         self._segment = None
 
     def flush(self) -> None:
         """Write what is kept."""
         rows, self._filled = self._filled, 0
-        if not rows or not self._places:
+        if not rows or not self._indices:
             return
-        raw = self._wall[:rows].astype("<f8").tobytes() + self._values[:rows, self._places].T.astype("<f4").tobytes()
+        raw = self._wall[:rows].astype("<f8").tobytes() + self._values[:rows, self._indices].T.astype("<f4").tobytes()
         payload = zlib.compress(raw, 1)
         try:
             self._append(BLOCK_HEAD.pack(BLOCK_MAGIC, rows, len(payload), zlib.crc32(payload)) + payload)
@@ -101,7 +101,7 @@ class Recorder:
         existing = segments(self._directory)
         number = int(existing[-1].stem) + 1 if existing else 1
         path = self._directory / f"{number:06d}{SEGMENT_SUFFIX}"
-        channels = [_described(self._channels[place]) for place in self._places]
+        channels = [_described(self._channels[index]) for index in self._indices]
         header = {"format": SEGMENT_FORMAT, "v": 1, "interval_s": self._interval_s, "channels": channels}
         with atomic_file(path, durable=False) as file:
             file.write(msgspec.json.encode(header) + b"\n")

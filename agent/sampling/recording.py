@@ -119,7 +119,7 @@ def _read_header(line: bytes, path: Path) -> _Header:
         or not 1 <= len(header.channels) <= _MOST_CHANNELS
     ):
         raise UserError(
-            "no segment of a recording by this agent", place=str(path), remedy="name a folder that `history:` filled"
+            "no segment of a recording by this agent", location=str(path), remedy="name a folder that `history:` filled"
         )
     return header
 
@@ -135,6 +135,6 @@ def _decompressed(payload: bytes, expected: int) -> bytes:
 def _damaged(path: Path, position: int) -> UserError:
     return UserError(
         f"damaged from byte {position} on; what lies before it was read",
-        place=str(path),
+        location=str(path),
         remedy="a power cut while writing leaves this; nothing to be done",
     )

@@ -38,12 +38,12 @@ _SUSPENDED_NS = 30 * 10**9
 
 
 class _Slot:
-    """A source, its place in the frame, and its turns."""
+    """A source, its columns in the frame, and its turns."""
 
     def __init__(self, name: str, source: Source, start: int, every: int, lead: int) -> None:
         self.name = name
         self.source = source
-        self.place = slice(start, start + len(source.channels))
+        self.columns = slice(start, start + len(source.channels))
         self.every = every
         self._lead = min(lead, every - 1)
         # Numbers of the turns that it was asked for, and whose reading was taken.
@@ -53,7 +53,7 @@ class _Slot:
         self._failing = False
 
     def channels_at_start(self) -> Sequence[Channel]:
-        """Channels of the places; those of an open source belong to nobody until `Sampler.changes`."""
+        """Channels of the columns; those of an open source belong to nobody until `Sampler.changes`."""
         open_ = isinstance(self.source, OpenSource)
         return [NOBODY] * len(self.source.channels) if open_ else self.source.channels
 
@@ -97,7 +97,7 @@ class _Slot:
 
 
 def _slots(sources: Sequence[tuple[str, Source]], every: Sequence[int], lead: int) -> list[_Slot]:
-    """Give each source its places in the frame, one after the other."""
+    """Give each source its columns in the frame, one after the other."""
     slots: list[_Slot] = []
     start = 0
     for (name, source), ticks in zip(sources, every, strict=True):
@@ -204,10 +204,10 @@ class Sampler:
         channels += self._derived.channels
         self._take(self._rules.applied(channel) if channel is not NOBODY else NOBODY for channel in channels)
         paces = np.array([slot.every for slot in self._slots for _ in slot.source.channels], np.int64)
-        #: int64[n], ticks between readings of each place.
+        #: int64[n], ticks between readings of each channel.
         self.every = np.concatenate((paces, self._derived.pace(paces)))
         self._refuse_bad_names()
-        self._open = [(slot.place.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
+        self._open = [(slot.columns.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
         self._inline = [slot for slot in self._slots if slot.source.inline]
         self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
         #: Ticks that could not be held.
@@ -222,7 +222,7 @@ class Sampler:
         if twice is not None or not self.channels:
             raise UserError(
                 f"channel {twice!r} comes from two sources" if self.channels else "the sources have no channels",
-                place="$.sources",
+                location="$.sources",
                 remedy="give each channel one source" if self.channels else "name at least one source with a channel",
             )
 
@@ -243,48 +243,48 @@ class Sampler:
         return {name: dict(counts) for name, counts in told.items() if counts}
 
     def changes(self) -> list[tuple[int, Channel]]:
-        """Places in the frames that belong to another channel since the last call, and to which.
+        """Indices in the frames that belong to another channel since the last call, and the channels.
 
         A name that another source has already is left out, and said.
         """
-        found = [(start + place, channel) for start, source in self._open for place, channel in source.changes()]
+        found = [(start + index, channel) for start, source in self._open for index, channel in source.changes()]
         if found:
             channels = list(self.channels)
             taken = {channel.name for channel in channels}
-            for index, (place, channel) in enumerate(found):
+            for number, (index, channel) in enumerate(found):
                 if channel is NOBODY:
                     pass
-                elif channel.name in taken and channel.name != channels[place].name:
+                elif channel.name in taken and channel.name != channels[index].name:
                     _LOG.warning("channel %r comes from two sources; the later one is left out", channel.name)
-                    found[index] = place, NOBODY
+                    found[number] = index, NOBODY
                 else:
                     taken.add(channel.name)
-                    found[index] = place, self._rules.applied(channel)
-                channels[place] = found[index][1]
+                    found[number] = index, self._rules.applied(channel)
+                channels[index] = found[number][1]
             self._take(channels)
         return found
 
     def _take(self, channels: Iterable[Channel]) -> None:
-        #: In the order of the frames' values; `NOBODY` where a place is free.
+        #: In the order of the frames' values; `NOBODY` where an index is free.
         self.channels = tuple(channels)
-        #: Places that belong to a channel.
-        self.places = owned(self.channels)
+        #: Indices that belong to a channel.
+        self.occupied = owned(self.channels)
         self._derived.find(self.channels)
         self._plausible = Plausible(self.channels)
 
     def restore(self, names: Mapping[int, str]) -> None:
-        """Give channels the places in the frames that they had in an earlier run."""
+        """Give channels the indices in the frames that they had in an earlier run."""
         for start, source in self._open:
             own = range(start, start + len(source.channels))
-            source.restore([(place - start, name) for place, name in names.items() if place in own])
+            source.restore([(index - start, name) for index, name in names.items() if index in own])
 
-    def open_places(self) -> dict[int, str]:
-        """Names of the channels that have the places of open sources, by place."""
-        places = set(self.places)
+    def open_channels(self) -> dict[int, str]:
+        """Names of the channels of open sources, by their indices in the frames."""
+        occupied = set(self.occupied)
         return {
-            place: self.channels[place].name
+            index: self.channels[index].name
             for start, source in self._open
-            for place in places.intersection(range(start, start + len(source.channels)))
+            for index in occupied.intersection(range(start, start + len(source.channels)))
         }
 
     def frames(self) -> Iterator[Frame]:
@@ -346,4 +346,4 @@ class Sampler:
     @staticmethod
     def _put(values: Float32Array, slot: _Slot, row: Float32Array | None) -> None:
         if row is not None:
-            values[slot.place] = row
+            values[slot.columns] = row

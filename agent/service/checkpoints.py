@@ -116,7 +116,7 @@ class Checkpoints:
     later
         Runs a function that writes to disk, off the sampling path.
     names
-        Gives the channels of open sources, by their place in the frame.
+        Gives the channels of open sources, by their index in the frame.
     belonged_to
         The same as ``belongs_to``, as agents up to 0.1.0 worked it out; see `agent.core.legacy_records`.
     """
@@ -195,7 +195,7 @@ class Checkpoints:
         monitor: Ensemble,
         incidents: Incidents,
         raised: bytes | None,
-        restore_places: Callable[[dict[int, str]], object] = dict,
+        restore_channels: Callable[[dict[int, str]], object] = dict,
     ) -> int:
         """Put back what was learned and the incidents that were open; gives the number of the next frame.
 
@@ -205,8 +205,8 @@ class Checkpoints:
             Made afresh from the present configuration.
         raised
             The incidents' state as committed with the last alert; None or empty if there was none.
-        restore_places
-            Gives channels of open sources the places in the frame that they had.
+        restore_channels
+            Gives channels of open sources the indices in the frame that they had.
         """
         whole, recent = (self._readable(name) for name in (_WHOLE, _RECENT))
         if whole and recent and recent[0].seq < whole[0].seq:
@@ -218,7 +218,7 @@ class Checkpoints:
             saved, content = newest_first[0]
             away_s = self._since(saved.moment)
             try:
-                dropped += self._restore(monitor, incidents, newest_first, restore_places)
+                dropped += self._restore(monitor, incidents, newest_first, restore_channels)
             except (Unusable, msgspec.ValidationError) as error:
                 _LOG.warning("the snapshot does not fit this agent (%s); learning starts afresh", error)
                 newest_first = []
@@ -246,7 +246,7 @@ class Checkpoints:
         monitor: Ensemble,
         incidents: Incidents,
         newest_first: Sequence[tuple[Saved, dict[str, Any]]],
-        restore_places: Callable[[dict[int, str]], object],
+        restore_channels: Callable[[dict[int, str]], object],
     ) -> list[str]:
         """Put back what was learned; one line for each part that does not fit.
 
@@ -255,7 +255,7 @@ class Checkpoints:
         Unusable, msgspec.ValidationError
             No part fits, or it cannot be told which channels the parts are about.
         """
-        restore_places(msgspec.convert(newest_first[0][1].get("names", {}), dict[int, str]))
+        restore_channels(msgspec.convert(newest_first[0][1].get("names", {}), dict[int, str]))
         learned = _Learned(monitor, incidents)
         unfit = restore(learned, [content["parts"] for _, content in newest_first])
         if len(unfit) == len(list(learned.states())):

@@ -101,7 +101,7 @@ class Daemon:
                 give_back_memory()  # of the parser, and of replaced parts
             self._keep_or_close()
         except Exception:
-            self._parts.pipeline.continuity.doubt(self._times.count)
+            self._parts.pipeline.checkpoints.doubt(self._times.count)
             raise
         finally:
             self._systemd.stopping()

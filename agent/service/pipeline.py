@@ -117,13 +117,13 @@ class Pipeline:
         self.incidents = self._new_incidents()
         belongs_to = identity(config, models, self.sampler.channels)
         #: What is kept for the next run.
-        self.continuity = Checkpoints(
+        self.checkpoints = Checkpoints(
             Path(config.state_dir),
             belongs_to,
             instance,
             clock,
             delivery.do,
-            self.sampler.open_places,
+            self.sampler.open_channels,
             legacy_identity.identity(config, models, self.sampler.channels),
         )
 
@@ -182,9 +182,9 @@ class Pipeline:
         if not changes:
             return []
         self._changed = True
-        places, channels = np.array([place for place, _ in changes]), [channel for _, channel in changes]
-        alerts = self.incidents.replace(places, channels, frame)
-        self.monitor.replace(places, channels)
+        indices, channels = np.array([index for index, _ in changes]), [channel for _, channel in changes]
+        alerts = self.incidents.replace(indices, channels, frame)
+        self.monitor.replace(indices, channels)
         return alerts
 
     def _judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:
@@ -199,7 +199,7 @@ class Pipeline:
             self.sampler.restore(names)
             self.settle(None)
 
-        self.sampler.continue_from(self.continuity.resume(self.monitor, self.incidents, raised, restore))
+        self.sampler.continue_from(self.checkpoints.resume(self.monitor, self.incidents, raised, restore))
 
     def succeed(self, former: Pipeline, now_ns: int) -> None:
         """Continue the numbers of alerts and the silences of another pipeline.
@@ -214,12 +214,12 @@ class Pipeline:
 
     def packed(self) -> bytes:
         """The incidents' state, to be committed along with their alerts."""
-        return self.incidents.packed(self.continuity.name)
+        return self.incidents.packed(self.checkpoints.name)
 
     def keep(self, seq: int, *, hurry: bool) -> None:
         """Take a snapshot if one is due."""
-        self.continuity.tend(self.monitor, self.incidents, seq, hurry=hurry)
+        self.checkpoints.tend(self.monitor, self.incidents, seq, hurry=hurry)
 
     def keep_all(self, seq: int) -> None:
         """Take a whole snapshot now."""
-        self.continuity.take(self.monitor, self.incidents, seq, whole=True)
+        self.checkpoints.take(self.monitor, self.incidents, seq, whole=True)

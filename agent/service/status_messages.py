@@ -67,7 +67,7 @@ def node_state(observed: Observation, status: Status, since: float) -> NodeState
         Wall time at which this status began, in seconds since 1970.
     """
     config, pipeline, frame, verdict = observed
-    places = pipeline.sampler.places
+    occupied = pipeline.sampler.occupied
     return NodeState(
         v=1,
         node=config.node,
@@ -78,8 +78,8 @@ def node_state(observed: Observation, status: Status, since: float) -> NodeState
         state_score=round(verdict.state_score, 6),
         threshold=verdict.threshold,
         learning_progress=round(float(verdict.progress().max()), 3),
-        provisional=bool(verdict.provisional()[places].any()),
-        channels=len(places),
+        provisional=bool(verdict.provisional()[occupied].any()),
+        channels=len(occupied),
         open_incidents=pipeline.incidents.open,
         silenced=pipeline.incidents.silenced,
         commands=config.mqtt.commands,
@@ -196,6 +196,6 @@ class AgentHealth:
             suppressed=suppressed,
             refused=publisher.refused,
             discarded=publisher.discarded,
-            snapshot_bytes=pipeline.continuity.written,
-            snapshot_failures=pipeline.continuity.failures,
+            snapshot_bytes=pipeline.checkpoints.written,
+            snapshot_failures=pipeline.checkpoints.failures,
         )

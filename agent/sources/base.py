@@ -84,10 +84,10 @@ class Source(Protocol):
 
 @runtime_checkable
 class OpenSource(Source, Protocol):
-    """A source whose channels appear and disappear: `channels` are places, which belong to nobody at first."""
+    """A source whose channels appear and disappear: `channels` are indices of the row, of nobody at first."""
 
     def changes(self) -> Sequence[tuple[int, Channel]]:
         """Places that belong to somebody else since the last call, and to whom; `NOBODY` where to none any more."""
 
     def restore(self, names: Sequence[tuple[int, str]]) -> None:
-        """Give channels the places that they had in an earlier run, before the first `read`."""
+        """Give channels the indices that they had in an earlier run, before the first `read`."""

@@ -74,7 +74,7 @@ class CommandSource:
         if program is None:
             raise UserError(
                 f"there is no program {config.command[0]!r}",
-                place="$.command",
+                location="$.command",
                 remedy="give its path, and the right to run it; a list such as [/usr/local/bin/level, --brief]",
             )
         self._command = (program, *config.command[1:])

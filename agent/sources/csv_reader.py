@@ -283,7 +283,7 @@ class CsvReader:
             except csv.Error as error:
                 raise UserError(
                     f"not readable as CSV: {error}",
-                    place=f"{self.path}:{reader.line_num + 1}",
+                    location=f"{self.path}:{reader.line_num + 1}",
                     remedy="look for a quotation mark that is never closed",
                 ) from error
             if cells is None:
@@ -316,37 +316,37 @@ class CsvReader:
         """Delimiter and channel names from the first line."""
         text = next(self._lines(1), "").removeprefix("\ufeff")
         if not text.strip():
-            raise UserError("empty file", place=str(self.path), remedy="a header line and rows are expected")
+            raise UserError("empty file", location=str(self.path), remedy="a header line and rows are expected")
         try:
             by_delimiter = {delimiter: next(csv.reader([text], delimiter=delimiter)) for delimiter in ",;"}
         except csv.Error as error:
-            raise UserError(f"not readable as CSV: {error}", place=f"{self.path}:1") from error
+            raise UserError(f"not readable as CSV: {error}", location=f"{self.path}:1") from error
         delimiter = max(by_delimiter, key=lambda candidate: len(by_delimiter[candidate]))
         header = [name.strip() for name in by_delimiter[delimiter]]
         self._check_header(header)
         return delimiter, header[1:]
 
     def _check_header(self, header: list[str]) -> None:
-        place = f"{self.path}:1"
+        location = f"{self.path}:1"
         names = header[1:]
         if not names:
             raise UserError(
                 f"no channel column, only {header[0]!r}",
-                place=place,
+                location=location,
                 remedy="the first column is the time, each further one a channel, separated by , or ;",
             )
         if not isnan(parse_time(header[0])) and not any(_is_text(name) for name in names):
             raise UserError(
                 "the first line holds numbers and no names",
-                place=place,
+                location=location,
                 remedy="put a header in front, such as timestamp,cpu.percent",
             )
         seen: set[str] = set()
         for column, name in enumerate(names, 2):
             if not name:
-                raise UserError(f"column {column} has no name", place=place, remedy="name it in the header")
+                raise UserError(f"column {column} has no name", location=location, remedy="name it in the header")
             if name in seen:
-                raise UserError(f"two columns are called {name!r}", place=place, remedy="rename one of them")
+                raise UserError(f"two columns are called {name!r}", location=location, remedy="rename one of them")
             seen.add(name)
 
     def _head(self, rows: Iterator[_Row], n_rows: int) -> list[_Row]:
@@ -357,25 +357,27 @@ class CsvReader:
         if "time" in self.report.findings:
             raise UserError(
                 "no row has a readable time stamp in its first column",
-                place=f"{self.path}:{self.report.findings['time'].first_line}",
+                location=f"{self.path}:{self.report.findings['time'].first_line}",
                 remedy="ISO 8601 such as 2026-05-04T12:30:00Z or seconds (not milliseconds) since 1970 are expected",
             )
-        raise UserError("only a header, no rows", place=f"{self.path}:1", remedy="record some readings first")
+        raise UserError("only a header, no rows", location=f"{self.path}:1", remedy="record some readings first")
 
     def _lines(self, first: int) -> Iterator[str]:
         """Yield the file's lines as text, the first of them having that number."""
         number = first
         while raw := self._file.readline(_LINE_LIMIT + 1):
-            place = f"{self.path}:{number}"
+            location = f"{self.path}:{number}"
             if len(raw) > _LINE_LIMIT:
-                raise UserError("a line of more than 1 MiB", place=place, remedy="is this a CSV file?")
+                raise UserError("a line of more than 1 MiB", location=location, remedy="is this a CSV file?")
             if b"\0" in raw:
-                raise UserError("not a text file", place=place, remedy="save it as CSV in UTF-8")
+                raise UserError("not a text file", location=location, remedy="save it as CSV in UTF-8")
             try:
                 text = raw.decode()
             except UnicodeDecodeError as error:
                 raise UserError(
-                    f"not UTF-8 (byte {error.start + 1} of the line)", place=place, remedy="save it as CSV in UTF-8"
+                    f"not UTF-8 (byte {error.start + 1} of the line)",
+                    location=location,
+                    remedy="save it as CSV in UTF-8",
                 ) from error
             yield text
             number += 1
@@ -385,11 +387,13 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
-        raise UserError("no such file", place=str(path), remedy="check the path") from error
+        raise UserError("no such file", location=str(path), remedy="check the path") from error
     except IsADirectoryError as error:
-        raise UserError("a directory, not a file", place=str(path), remedy="name the CSV file in it") from error
+        raise UserError("a directory, not a file", location=str(path), remedy="name the CSV file in it") from error
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", place=str(path), remedy="check its permissions") from error
+        raise UserError(
+            f"cannot be read: {error.strerror}", location=str(path), remedy="check its permissions"
+        ) from error
 
 
 def _is_text(cell: str) -> bool:

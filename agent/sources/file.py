@@ -69,7 +69,7 @@ class FileSource:
         names = [entry.name for entry in config.files]
         twice = named_twice(names)
         if twice is not None:
-            raise UserError(f"two files are called {twice!r}", place="$.files", remedy="rename one")
+            raise UserError(f"two files are called {twice!r}", location="$.files", remedy="rename one")
         self._gauges = Gauges(Gauge(Channel(entry.name), Path(entry.path), _parser(entry)) for entry in config.files)
         self.channels: tuple[Channel, ...] = self._gauges.channels
 

@@ -101,7 +101,7 @@ class HostSource:
         if not self.channels:
             raise UserError(
                 "nothing to watch: none of the chosen groups has a channel on this machine",
-                place="$.groups",
+                location="$.groups",
                 remedy=f"choose among {', '.join(GROUPS)}",
             )
 
@@ -146,13 +146,13 @@ def _validate(config: HostConfig) -> None:
         if group not in GROUPS:
             raise UserError(
                 f"no group of channels is called {group!r}",
-                place=f"$.groups[{index}]",
+                location=f"$.groups[{index}]",
                 remedy=f"choose among {', '.join(GROUPS)}",
             )
     for key, names in (("groups", config.groups), ("disks", config.disks), ("interfaces", config.interfaces)):
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise UserError(f"{name!r} is there twice", place=f"$.{key}[{index}]", remedy="remove one of them")
+                raise UserError(f"{name!r} is there twice", location=f"$.{key}[{index}]", remedy="remove one of them")
 
 
 def _parts(config: HostConfig) -> list[_Part]:

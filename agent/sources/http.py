@@ -99,7 +99,7 @@ class HttpSource:
             except (OSError, GaugeFault) as error:
                 raise UserError(
                     f"cannot read the token: {error}",
-                    place="$.token_file",
+                    location="$.token_file",
                     remedy="give the agent's user the right to read it",
                 ) from error
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirection)

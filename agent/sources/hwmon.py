@@ -103,7 +103,7 @@ class HwmonSource:
         if missing:
             raise UserError(
                 f"there is no chip {missing[0]!r}",
-                place="$.chips",
+                location="$.chips",
                 remedy=f"there are {', '.join(chips)}" if chips else "this machine shows no chip at all",
             )
         gauges = [
@@ -116,7 +116,7 @@ class HwmonSource:
         if not gauges:
             raise UserError(
                 "this machine shows no sensor",
-                place="$",
+                location="$",
                 remedy="load the driver of its chip (`sensors-detect` tells which), or leave this source out",
             )
         names = distinct(gauge.channel.name for gauge in gauges)

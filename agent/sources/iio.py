@@ -93,7 +93,7 @@ class IioSource:
         if missing:
             raise UserError(
                 f"there is no device {missing[0]!r}",
-                place="$.devices",
+                location="$.devices",
                 remedy=f"there are {', '.join(devices)}" if devices else "this machine shows no such device at all",
             )
         self._gauges = Gauges(
@@ -106,7 +106,7 @@ class IioSource:
         if not self.channels:
             raise UserError(
                 "no device shows a channel to read",
-                place=config.root,
+                location=config.root,
                 remedy="load its driver (on a Raspberry Pi by a `dtoverlay` in config.txt)",
             )
 

@@ -97,14 +97,14 @@ class LatencySource:
     def __init__(self, config: LatencyConfig, interval_s: float) -> None:  # noqa: ARG002 - each target has a time-out
         if not config.targets:
             raise UserError(
-                "no targets", place="$.targets", remedy="add one, such as {name: gateway, tcp: '192.168.1.1:53'}"
+                "no targets", location="$.targets", remedy="add one, such as {name: gateway, tcp: '192.168.1.1:53'}"
             )
         self._probes = [_probe(target, f"$.targets[{index}]") for index, target in enumerate(config.targets)]
         names = [target.name for target in config.targets]
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise UserError(
-                    f"two targets are called {name!r}", place=f"$.targets[{index}].name", remedy="rename one of them"
+                    f"two targets are called {name!r}", location=f"$.targets[{index}].name", remedy="rename one of them"
                 )
         self.channels: tuple[Channel, ...] = tuple(
             Channel(f"latency.{name}", unit="ms", effect=2.0, log_reference=0.5, minimum=0.0) for name in names
@@ -163,7 +163,7 @@ def _serve(selector: selectors.BaseSelector, timeout_s: float) -> bool:
 # From the config to a probe.
 
 
-def _probe(target: LatencyTarget, place: str) -> Probe:
+def _probe(target: LatencyTarget, location: str) -> Probe:
     """Make the probe of a target.
 
     Raises
@@ -174,56 +174,62 @@ def _probe(target: LatencyTarget, place: str) -> Probe:
     if not _NAME.fullmatch(target.name):
         raise UserError(
             f"{target.name!r} cannot be part of a channel's name",
-            place=f"{place}.name",
+            location=f"{location}.name",
             remedy="use at most 64 letters, digits, _ and -",
         )
     given = [kind for kind in ("tcp", "http", "icmp") if getattr(target, kind)]
     if len(given) != 1:
         raise UserError(
             f"{' and '.join(given)} at once" if given else "nothing to probe",
-            place=place,
+            location=location,
             remedy="give exactly one of tcp, http and icmp",
         )
     make = {"tcp": _tcp_probe, "http": _http_probe, "icmp": _icmp_probe}[given[0]]
-    return make(target, f"{place}.{given[0]}")
+    return make(target, f"{location}.{given[0]}")
 
 
-def _tcp_probe(target: LatencyTarget, place: str) -> Probe:
+def _tcp_probe(target: LatencyTarget, location: str) -> Probe:
     match = _TCP.fullmatch(target.tcp)
     if match is None:
         raise UserError(
-            f"{target.tcp!r} is not host:port", place=place, remedy="such as 192.168.1.1:53, or [fe80::1]:53 for IPv6"
+            f"{target.tcp!r} is not host:port",
+            location=location,
+            remedy="such as 192.168.1.1:53, or [fe80::1]:53 for IPv6",
         )
     port = int(match["port"])
     if not 1 <= port <= 65535:
-        raise UserError(f"port must be 1 to 65535: {port}", place=place, remedy="name the port of the service")
+        raise UserError(f"port must be 1 to 65535: {port}", location=location, remedy="name the port of the service")
     return TcpProbe(target.name, target.timeout_s, Peer(match["v6"] or match["host"], port))
 
 
-def _http_probe(target: LatencyTarget, place: str) -> Probe:
+def _http_probe(target: LatencyTarget, location: str) -> Probe:
     remedy = "such as http://192.168.1.10:8080/health"
     try:
         url = urlsplit(target.http)
         port = url.port
     except ValueError as error:
-        raise UserError(f"{target.http!r} is no URL: {error}", place=place, remedy=remedy) from error
+        raise UserError(f"{target.http!r} is no URL: {error}", location=location, remedy=remedy) from error
     if url.scheme not in {"http", "https"} or not url.hostname or port == 0 or not _PRINTABLE.fullmatch(target.http):
-        raise UserError(f"{target.http!r} is no http or https URL", place=place, remedy=remedy)
+        raise UserError(f"{target.http!r} is no http or https URL", location=location, remedy=remedy)
     if url.username is not None:
-        raise UserError("a URL with a user name or password", place=place, remedy="probe a page that needs none")
+        raise UserError("a URL with a user name or password", location=location, remedy="probe a page that needs none")
     return HttpProbe(target.name, target.timeout_s, url, target.method)
 
 
-def _icmp_probe(target: LatencyTarget, place: str) -> Probe:
+def _icmp_probe(target: LatencyTarget, location: str) -> Probe:
     if not _HOST.fullmatch(target.icmp):
-        raise UserError(f"{target.icmp!r} is no host", place=place, remedy="give a name or an address, without a port")
+        raise UserError(
+            f"{target.icmp!r} is no host", location=location, remedy="give a name or an address, without a port"
+        )
     try:
         return IcmpProbe(target.name, target.timeout_s, Peer(target.icmp, 0))
     except PermissionError as error:
         raise UserError(
             "the kernel does not allow this user to send ICMP echoes (net.ipv4.ping_group_range)",
-            place=place,
+            location=location,
             remedy='run sysctl -w net.ipv4.ping_group_range="0 2147483647", or probe a port with tcp',
         ) from error
     except OSError as error:
-        raise UserError(f"no ICMP on this machine: {error}", place=place, remedy="probe a port with tcp") from error
+        raise UserError(
+            f"no ICMP on this machine: {error}", location=location, remedy="probe a port with tcp"
+        ) from error

@@ -157,7 +157,7 @@ class ModbusSource:
         del interval_s
         twice = named_twice([register.name for register in config.registers])
         if twice is not None:
-            raise UserError(f"{twice!r} stands twice", place="$.registers", remedy="give each register its own name")
+            raise UserError(f"{twice!r} stands twice", location="$.registers", remedy="give each register its own name")
         self.channels: tuple[Channel, ...] = tuple(Channel(r.name, r.unit) for r in config.registers)
         self._requests = _requests(config.registers)
         self._client = _client(config)

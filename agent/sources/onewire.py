@@ -66,7 +66,7 @@ class OneWireSource:
         if not identities:
             raise UserError(
                 "there is no thermometer on the 1-wire bus",
-                place=config.root,
+                location=config.root,
                 remedy="on a Raspberry Pi: `dtoverlay=w1-gpio` in config.txt, and a resistor of 4.7 kΩ on the line",
             )
         self._gauges = Gauges(

@@ -102,7 +102,7 @@ class ProcessSource:
         names = [program.name for program in config.programs]
         twice = named_twice(names)
         if twice is not None:
-            raise UserError(f"two programs are called {twice!r}", place="$.programs", remedy="rename one")
+            raise UserError(f"two programs are called {twice!r}", location="$.programs", remedy="rename one")
         self._watched = [_Watched(program) for program in config.programs]
         self.channels: tuple[Channel, ...] = tuple(
             Channel(f"process.{name}.{figure}", unit, effect=effect, log_reference=reference, minimum=0.0)

@@ -1,6 +1,6 @@
 """Readings that come when they come, brought into rows: each name is a channel, up to so many.
 
-What arrives is taken in any thread; a row is made at each tick. A name that was not heard of for long gives its place
+What arrives is taken in any thread; a row is made at each tick. A name that was not heard of for long gives its index
 to another one.
 """
 
@@ -57,7 +57,7 @@ class ArrivalsConfig(SourceConfig, frozen=True):
 
 
 class PushBuffer:
-    """A place for each name, in the order of their first readings.
+    """An index for each name, in the order of their first readings.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class PushBuffer:
     >>> arrivals.take([("oven", 180.0), ("room", 21.0), ("attic", 9.0)])
     >>> arrivals.row().tolist()
     [180.0, 21.0]
-    >>> [(place, channel.name) for place, channel in arrivals.changes()]
+    >>> [(index, channel.name) for index, channel in arrivals.changes()]
     [(0, 'oven'), (1, 'room')]
     >>> arrivals.left_out
     Counter({'too many names': 1})
@@ -87,9 +87,9 @@ class PushBuffer:
         self._clock = clock
         self._lock = threading.Lock()
         n = config.max_channels
-        #: Who has which place; `NOBODY` where it is free.
+        #: Channel of each index; `NOBODY` where it is free.
         self.channels: list[Channel] = [NOBODY] * n
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
         self._free = list(range(n - 1, -1, -1))
         # Lists: a reading costs a fraction of what it would in arrays.
         self._newest = [float("nan")] * n
@@ -103,24 +103,24 @@ class PushBuffer:
 
     @property
     def capacity(self) -> int:
-        """How many places there are."""
+        """Channels that there can be."""
         return self._config.max_channels
 
     def take(self, readings: Iterable[tuple[str, float]]) -> None:
         """Take in readings, by name; finite ones."""
         now = self._clock()
         with self._lock:
-            places = self._places
+            indices = self._indices
             for name, value in readings:
-                place = places.get(name, -1)
-                if place < 0:
-                    place = self._claim(name)
-                    if place < 0:
+                index = indices.get(name, -1)
+                if index < 0:
+                    index = self._claim(name)
+                    if index < 0:
                         continue
-                self._newest[place] = value
-                self._sum[place] += value
-                self._count[place] += 1
-                self._at[place] = now
+                self._newest[index] = value
+                self._sum[index] += value
+                self._count[index] += 1
+                self._at[index] = now
 
     def leave_out(self, why: str) -> None:
         """Count something that held no reading; said the first time."""
@@ -146,27 +146,27 @@ class PushBuffer:
             self._sum = [0.0] * n
             if now - self._looked_at > min(self._config.forget_s, 60.0):
                 self._looked_at = now
-                for place in np.flatnonzero(np.isfinite(at) & (now - at > self._config.forget_s)).tolist():
-                    self._release(place)
+                for index in np.flatnonzero(np.isfinite(at) & (now - at > self._config.forget_s)).tolist():
+                    self._release(index)
         with np.errstate(over="ignore"):
             return row.astype(np.float32)
 
     def changes(self) -> list[tuple[int, Channel]]:
-        """Places that belong to somebody else since the last call, and to whom."""
+        """Indices that belong to another channel since the last call, and the channels."""
         with self._lock:
             changed, self._changed = self._changed, {}
         return sorted(changed.items())
 
     def restore(self, channels: Sequence[tuple[int, str]]) -> None:
-        """Give names the places that they had in an earlier run, before the first reading."""
+        """Give names the indices that they had in an earlier run, before the first reading."""
         now = self._clock()
         with self._lock:
-            for place, name in channels:
-                free = place < len(self.channels) and self.channels[place] is NOBODY
-                if free and name not in self._places:
-                    self._settle(name, place)
-                    self._at[place] = now  # from now on it is waited for
-            self._free = [place for place in self._free if self.channels[place] is NOBODY]
+            for index, name in channels:
+                free = index < len(self.channels) and self.channels[index] is NOBODY
+                if free and name not in self._indices:
+                    self._settle(name, index)
+                    self._at[index] = now  # from now on it is waited for
+            self._free = [index for index in self._free if self.channels[index] is NOBODY]
 
     def _claim(self, name: str) -> int:
         if not name or len(name) > _LONGEST_NAME or not name.isprintable():
@@ -175,21 +175,21 @@ class PushBuffer:
         if not self._free:
             self._leave_out("too many names")
             return -1
-        place = self._free.pop()
-        self._settle(name, place)
-        return place
+        index = self._free.pop()
+        self._settle(name, index)
+        return index
 
-    def _settle(self, name: str, place: int) -> None:
-        self._places[name] = place
-        self.channels[place] = self._changed[place] = Channel(name)
+    def _settle(self, name: str, index: int) -> None:
+        self._indices[name] = index
+        self.channels[index] = self._changed[index] = Channel(name)
 
-    def _release(self, place: int) -> None:
-        name = self.channels[place].name
+    def _release(self, index: int) -> None:
+        name = self.channels[index].name
         _LOG.info("nothing was heard of %s for long: it is forgotten", name)
-        del self._places[name]
-        self._free.append(place)
-        self.channels[place] = self._changed[place] = NOBODY
-        self._newest[place], self._at[place] = float("nan"), float("-inf")
+        del self._indices[name]
+        self._free.append(index)
+        self.channels[index] = self._changed[index] = NOBODY
+        self._newest[index], self._at[index] = float("nan"), float("-inf")
 
     def _leave_out(self, why: str) -> None:
         if not self.left_out[why]:

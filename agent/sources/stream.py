@@ -163,13 +163,13 @@ class StreamSource(Arriving):
             self._release()
             raise UserError(
                 f"cannot listen on {config.listen}: {error.strerror or error}",
-                place="$.listen",
+                location="$.listen",
                 remedy="choose a free port or a path in a folder of the agent's user",
             ) from error
         except ValueError as error:
             self._release()
             raise UserError(
-                f"cannot listen on {config.listen}: {error}", place="$.listen", remedy="such as udp://127.0.0.1:8125"
+                f"cannot listen on {config.listen}: {error}", location="$.listen", remedy="such as udp://127.0.0.1:8125"
             ) from error
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._thread.start()

@@ -102,7 +102,7 @@ def test_what_never_was_good_is_an_error_that_names_what_was_asked_for(outside: 
     damage(outside)
     with pytest.raises(UserError) as refused:
         load_or_last_good(config(outside))
-    assert str(outside) in refused.value.place
+    assert str(outside) in refused.value.location
 
 
 def test_a_copy_that_is_not_trusted_is_no_way_in(outside: Path, capsys: Any) -> None:

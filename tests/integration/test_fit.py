@@ -338,7 +338,7 @@ class TestDiskFull:
         (tiny_disk / "ballast").write_bytes(bytes(free - (8 << 10)))
         with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
             writer.write(bundle, target)
-        assert fault.value.place == str(target)
+        assert fault.value.location == str(target)
         assert content(target) == former
         assert {path.name for path in tiny_disk.iterdir()} == {"bundle", "ballast"}
 

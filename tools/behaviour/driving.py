@@ -194,7 +194,7 @@ class _Link:
         for _, payload in waiting:
             self._heard.take("alert", payload, self._instance)
         if waiting:
-            outbox.acknowledge([place for place, _ in waiting])
+            outbox.acknowledge([rowid for rowid, _ in waiting])
         self._turns.release()
 
     def stop(self, outbox: Any) -> None:

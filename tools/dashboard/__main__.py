@@ -79,7 +79,7 @@ def _serve(options: argparse.Namespace) -> None:
 def _elsewhere(mqtt: MqttConfig, broker: str) -> MqttConfig:
     host, _, port = broker.rpartition(":") if ":" in broker else (broker, "", "")
     if port and not port.isdigit():
-        raise UserError(f"port {port} is no number", place="--broker", remedy="say HOST or HOST:PORT")
+        raise UserError(f"port {port} is no number", location="--broker", remedy="say HOST or HOST:PORT")
     return MqttConfig(host=host.strip("[]"), port=int(port) if port else None, prefix=mqtt.prefix)
 
 

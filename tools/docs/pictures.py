@@ -100,7 +100,7 @@ def _await(address: str) -> None:
     until = time.monotonic() + _START_S
     while not listens(str(place.hostname), int(place.port or 0)):
         if time.monotonic() > until:
-            raise EnvironmentFault("the dashboard does not start", place=address)
+            raise EnvironmentFault("the dashboard does not start", location=address)
         time.sleep(0.1)
 
 

@@ -74,7 +74,7 @@ def full(findings: Findings, folder: Path) -> None:
         findings.figure("alerts kept in memory while the disk is full", outbox.depth - _on_disk(outbox))
         findings.promise("full: all that was raised still waits", _waiting(outbox) == list(range(1, 2001)))
         findings.promise("full: it says that they would not survive", not outbox.durable)
-        outbox.acknowledge([place for place, _ in outbox.pending(0, 50)])
+        outbox.acknowledge([rowid for rowid, _ in outbox.pending(0, 50)])
         filler.unlink()
         outbox.tend()
         findings.promise("space again: it says that they survive", outbox.durable)

@@ -294,7 +294,7 @@ class _Time(ManualClock):
         arrivals._clock = lambda: self.now_ns / 1e9  # noqa: SLF001 - readings grow stale by simulated time
         until = time.monotonic() + _PATIENCE_S
         told = 0.0
-        while arrivals._newest[arrivals._places.get(_CLOCK, -1)] != self._ticks:  # noqa: SLF001 - as above
+        while arrivals._newest[arrivals._indices.get(_CLOCK, -1)] != self._ticks:  # noqa: SLF001 - as above
             if time.monotonic() > until:
                 raise TimeoutError("what was published does not arrive")
             if time.monotonic() - told > _REPEAT_S:  # at first nobody listens yet

@@ -467,7 +467,7 @@ def _use(state: Path) -> None:
     waiting = outbox.pending(0, 1000)
     for _, payload in waiting:
         msgspec.json.decode(payload, type=Alert)
-    outbox.acknowledge([place for place, _ in waiting])
+    outbox.acknowledge([rowid for rowid, _ in waiting])
     outbox.tend()
     left, durable = outbox.depth, outbox.durable
     outbox.close()
@@ -490,11 +490,11 @@ def _queued(folder: Path) -> Check:
     def check(data: bytes) -> None:
         shutil.rmtree(state, ignore_errors=True)
         parts = (data + b"\0\0").split(b"\0", 2)
-        place = max(1, int.from_bytes(data[:8], "big") % (1 << 62))
+        rowid = max(1, int.from_bytes(data[:8], "big") % (1 << 62))
         store = OutboxStore(state)
         store.insert(
-            [Row(place, 1, 0, 0.0, parts[0]), Row(3, 2, 0, 1.7e9, parts[0])],
-            {"dropped": parts[2], **store.standing(place, parts[1])},
+            [Row(rowid, 1, 0, 0.0, parts[0]), Row(3, 2, 0, 1.7e9, parts[0])],
+            {"dropped": parts[2], **store.standing(rowid, parts[1])},
         )
         store.close()
         _use(state)

@@ -68,7 +68,7 @@ class MqttFlood:
         self._socket.sendall(b"\x10" + _length(len(body)) + body)
         answer = self._socket.recv(4, socket.MSG_WAITALL)
         if answer != _CONNACK:
-            raise EnvironmentFault(f"the broker answers {answer.hex()} to a connection", place=f"127.0.0.1:{port}")
+            raise EnvironmentFault(f"the broker answers {answer.hex()} to a connection", location=f"127.0.0.1:{port}")
 
     def send(self, packets: Iterable[bytes]) -> None:
         """Write packets; returns when the kernel has them."""

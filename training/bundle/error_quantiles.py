@@ -181,7 +181,7 @@ def _refuse_few(looks: IntArray, prepared: Prepared, rows: int, stride: int) -> 
     named = f" of {', '.join(few)}" if len(few) < looks.size else ""
     raise UserError(
         f"too little data{named} to calibrate on: {looks.min()} looks at a window of {rows} rows, {_FEWEST} are needed",
-        place=prepared.place,
+        location=prepared.place,
         remedy=f"about {math.ceil((_FEWEST * stride + rows) / 0.16)} rows are needed in all; record for longer, choose "
         "a smaller --window, or leave out channels that are rarely read",
     )

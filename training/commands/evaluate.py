@@ -115,13 +115,13 @@ def _plan(options: argparse.Namespace, config: Config) -> EvaluationPlan:
     ):
         for name in names:
             if name not in known:
-                raise UserError(f"unknown {name!r}", place=option, remedy=f"known are {', '.join(known)}")
+                raise UserError(f"unknown {name!r}", location=option, remedy=f"known are {', '.join(known)}")
     configured = config.detection.threshold
     named = [_THRESHOLDS[name] for name in dict.fromkeys(options.thresholds)]
     # The config's own parameters hold for its own method, the defaults for the others.
     thresholds = [configured if isinstance(configured, kind) else kind() for kind in named] or [configured]
     if options.combine and len(thresholds) == 1:
-        raise UserError("there is nothing to combine", place="--combine", remedy="name two or more --thresholds")
+        raise UserError("there is nothing to combine", location="--combine", remedy="name two or more --thresholds")
     return EvaluationPlan(
         detection=config.detection,
         alerts=config.alerts,

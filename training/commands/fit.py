@@ -116,7 +116,7 @@ def _plan(options: argparse.Namespace) -> FitOptions:
     except msgspec.ValidationError as error:
         found = explained(error, chosen, FitOptions, lax=True)
         flag = "--" + found.path.lstrip(".").replace("_", "-")
-        raise UserError(found.problem, place=flag, remedy="see `python -m training fit --help`") from error
+        raise UserError(found.problem, location=flag, remedy="see `python -m training fit --help`") from error
 
 
 def _name(options: argparse.Namespace) -> str:
@@ -127,7 +127,9 @@ def _second_runtime(given: Path | None) -> Path | None:
     """The Python that was named, or the one that `make test` leaves in the checkout."""
     if given is not None:
         if not given.is_file():
-            raise UserError("no such Python", place=str(given), remedy="name one in which tflite-runtime is installed")
+            raise UserError(
+                "no such Python", location=str(given), remedy="name one in which tflite-runtime is installed"
+            )
         return given
     usual = Path(".venv-tflite/bin/python")
     return usual if usual.is_file() else None

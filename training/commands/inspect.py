@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     bundles = [path for path in options.data if (path / "manifest.json").is_file()]
     if bundles:
         if len(options.data) > 1:
-            raise UserError("a bundle is shown alone", place=str(bundles[0]), remedy="name nothing beside it")
+            raise UserError("a bundle is shown alone", location=str(bundles[0]), remedy="name nothing beside it")
         overview.show_bundle(agent_bundle.load(bundles[0]))
         return
     overview.show_recordings(recordings(options))

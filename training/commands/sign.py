@@ -47,11 +47,13 @@ def run(options: argparse.Namespace) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             "cannot be read as a private key",
-            place=str(options.key),
+            location=str(options.key),
             remedy="an unencrypted PEM file of an Ed25519 key",
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise UserError("is no Ed25519 key", place=str(options.key), remedy="name a file that is not there: it is made")
+        raise UserError(
+            "is no Ed25519 key", location=str(options.key), remedy="name a file that is not there: it is made"
+        )
     manifest = (options.bundle / "manifest.json").read_bytes()
     (options.bundle / FILE).write_bytes(base64.b64encode(key.sign(manifest)) + b"\n")
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)

@@ -79,4 +79,4 @@ def _mistake(found: Mismatch) -> UserError:
     field = found.path.lstrip(".").partition("[")[0]
     option = next((option for option, name, _, _ in _OPTIONS if name == field), "")
     place = f"--{option}" if option else "simulate"
-    return UserError(found.problem, place=place, remedy="see python -m training simulate --help")
+    return UserError(found.problem, location=place, remedy="see python -m training simulate --help")

@@ -116,6 +116,6 @@ def _disk_fault(error: OSError) -> EnvironmentFault:
     reason = "the disk is full" if error.errno in {errno.ENOSPC, errno.EDQUOT, None} else error.strerror
     return EnvironmentFault(
         f"data larger than memory cannot be kept: {reason}",
-        place=tempfile.gettempdir(),
+        location=tempfile.gettempdir(),
         remedy="make room, or name a folder on a larger disk in TMPDIR",
     )

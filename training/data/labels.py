@@ -115,7 +115,7 @@ def _outside(recording: Recording, interval: Interval, begin: float, end: float)
     )
     return UserError(
         f"label {label} lies outside the data of {recording.name}, {span}",
-        place=interval.place,
+        location=interval.place,
         remedy="check that the labels belong to this recording, and their time zone",
     )
 
@@ -139,19 +139,21 @@ def read_intervals(path: Path, name: str) -> tuple[Interval, ...]:
         raw = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"cannot read the labels: {error.strerror or error}", place=str(path), remedy="check the path"
+            f"cannot read the labels: {error.strerror or error}", location=str(path), remedy="check the path"
         ) from error
     try:
         pairs = list(_csv_pairs(raw, path) if path.suffix.lower() == ".csv" else _json_pairs(raw, name, path))
     except (UnicodeDecodeError, csv.Error, msgspec.DecodeError) as error:
-        raise UserError(f"not readable as labels: {error}", place=str(path), remedy="save it as UTF-8 text") from error
+        raise UserError(
+            f"not readable as labels: {error}", location=str(path), remedy="save it as UTF-8 text"
+        ) from error
     return tuple(_interval(begin, end, place) for begin, end, place in pairs)
 
 
 def _csv_pairs(raw: bytes, path: Path) -> Iterator[tuple[Any, Any, str]]:
     reader = csv.DictReader(raw.decode("utf-8-sig").splitlines())
     if not {"begin", "end"} <= set(reader.fieldnames or ()):
-        raise UserError("no columns 'begin' and 'end'", place=f"{path}:1", remedy="name them so in the header")
+        raise UserError("no columns 'begin' and 'end'", location=f"{path}:1", remedy="name them so in the header")
     for row in reader:
         yield row["begin"], row["end"], f"{path}:{reader.line_num}"
 
@@ -163,7 +165,7 @@ def _json_pairs(raw: bytes, name: str, path: Path) -> Iterator[tuple[Any, Any, s
         key = "intervals" if "intervals" in tree else _key_of(name, tree, path)
         tree, place = tree[key], f"{place}.{key}"
     if not isinstance(tree, list):
-        raise UserError("no list of intervals", place=place, remedy="a list of [begin, end] is expected")
+        raise UserError("no list of intervals", location=place, remedy="a list of [begin, end] is expected")
     for number, item in enumerate(tree):
         where = f"{place}[{number}]"
         if isinstance(item, dict) and {"begin", "end"} <= set(item):
@@ -171,7 +173,7 @@ def _json_pairs(raw: bytes, name: str, path: Path) -> Iterator[tuple[Any, Any, s
         elif isinstance(item, list) and len(item) == 2:
             yield item[0], item[1], where
         else:
-            raise UserError("no interval", place=where, remedy='[begin, end] or {"begin": …, "end": …} is expected')
+            raise UserError("no interval", location=where, remedy='[begin, end] or {"begin": …, "end": …} is expected')
 
 
 def _key_of(name: str, tree: dict[str, Any], path: Path) -> str:
@@ -185,7 +187,7 @@ def _key_of(name: str, tree: dict[str, Any], path: Path) -> str:
             return key
     raise UserError(
         f"no labels for {name!r}",
-        place=str(path),
+        location=str(path),
         remedy="name the recording's file in it, with an empty list where nothing is wrong",
     )
 
@@ -195,11 +197,11 @@ def _interval(begin: Any, end: Any, place: str) -> Interval:
     if not (isfinite(first) and isfinite(last)):
         raise UserError(
             f"{begin!r} – {end!r} are no times",
-            place=place,
+            location=place,
             remedy="ISO 8601 such as 2026-05-04T12:30:00Z, or seconds since 1970, or row numbers are expected",
         )
     if last < first:
-        raise UserError(f"ends before it begins: {begin} – {end}", place=place, remedy="swap them")
+        raise UserError(f"ends before it begins: {begin} – {end}", location=place, remedy="swap them")
     return Interval(first, last, place)
 
 

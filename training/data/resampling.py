@@ -169,7 +169,7 @@ def resample(rows: Rows, n_channels: int, interval_s: float | None, findings: Re
     if raster.n_rows > _MAX_DILUTION * len(rows) + _SMALL_ROWS:
         raise UserError(
             f"an interval of {interval:g} s would make {raster.n_rows:,} rows of {len(rows):,}, nearly all empty",
-            place=place,
+            location=place,
             remedy="give a longer one with --interval",
         )
     raster.count_gaps(rows, findings)

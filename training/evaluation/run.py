@@ -86,7 +86,7 @@ def judge(
         spent = "the agent needs all of them to learn" if learned == rows else f"{first:,} of them are for training"
         raise UserError(
             f"no row is left to evaluate: it has {rows:,} rows, and {spent}",
-            place=recording.name,
+            location=recording.name,
             remedy="use a longer recording, a smaller --train-share, or a config with a smaller alerts.learning_s",
         )
     return Outcome(recording, first, score, state_score, flagged, bounds, channel_score, errors)
@@ -109,7 +109,7 @@ def fitted(recording: Recording, bundle: Bundle) -> Recording:
     if manifest.interval_s != "any" and not np.isclose(manifest.interval_s, recording.interval_s, rtol=0.01):
         raise UserError(
             f"a row every {recording.interval_s:g} s, and {bundle.label} was made for {manifest.interval_s:g} s",
-            place=recording.name,
+            location=recording.name,
             remedy=f"read it with --interval {manifest.interval_s:g}, or use the bundle that ships",
         )
     if manifest.channels == "any":
@@ -119,7 +119,7 @@ def fitted(recording: Recording, bundle: Bundle) -> Recording:
     if missing:
         raise UserError(
             f"no channel {missing[0]!r}, for which {bundle.label} was made; there are {', '.join(names)}",
-            place=recording.name,
+            location=recording.name,
             remedy="name the columns as in the data that the bundle was trained on, or use the bundle that ships",
         )
     columns = [names.index(name) for name in manifest.channels]

@@ -90,7 +90,7 @@ def answers_of(
         if done.returncode:
             raise EnvironmentFault(
                 f"it cannot run the bundle: {done.stderr.strip().splitlines()[-1:]}",
-                place=str(python),
+                location=str(python),
                 remedy="it needs tflite-runtime, numpy below 2 and msgspec; or leave the second runtime out",
             )
         with np.load(answers, allow_pickle=False) as given:

@@ -36,7 +36,7 @@ def staged_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
     except OSError as error:
         raise UserError(
             f"cannot be written: {error.strerror or error}",
-            place=str(paths[0]),
+            location=str(paths[0]),
             remedy="name a folder that you may write to, with room on its disk",
         ) from error
     finally:

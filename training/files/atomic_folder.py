@@ -44,7 +44,7 @@ def refuse_foreign_folder(directory: Path, ours: Sequence[str] = BUNDLE) -> None
         named = f"{foreign[0].name!r}" if foreign else f"files, but no {ours[0]}"
         raise UserError(
             f"there is something here that is not ours ({named}), and it is not replaced",
-            place=str(directory),
+            location=str(directory),
             remedy="name a new folder or remove it yourself",
         )
 
@@ -76,7 +76,7 @@ def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"cannot write here: {error.strerror or error}",
-            place=str(directory.parent),
+            location=str(directory.parent),
             remedy="name a folder that you may write to",
         ) from error
     try:

@@ -33,6 +33,6 @@ def writing(place: Path) -> Iterator[None]:
     except OSError as error:
         raise EnvironmentFault(
             f"cannot be written: {error.strerror or error}",
-            place=str(place),
+            location=str(place),
             remedy="make room or name another disk, and give the same command again",
         ) from error

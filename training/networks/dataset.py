@@ -247,13 +247,13 @@ def _check_interval(recordings: Sequence[Recording]) -> None:
             raise UserError(
                 f"{first.name} has a row every {first.interval_s:g} s, {recording.name} every "
                 f"{recording.interval_s:g} s",
-                place=recording.name,
+                location=recording.name,
                 remedy="bring them to one with --interval",
             )
     if first.interval_s > MAX_INTERVAL_S:
         raise UserError(
             f"a row every {first.interval_s:g} s is rarer than an agent reads, once a day",
-            place=first.name,
+            location=first.name,
             remedy="give data that is more frequent, or a shorter --interval",
         )
 
@@ -264,7 +264,7 @@ def _check_readings(sample: Float64Array, first: Recording) -> None:
     if empty:
         raise UserError(
             f"no valid reading in the training part: {', '.join(empty)}",
-            place=first.name,
+            location=first.name,
             remedy="leave these channels out with --channels, or give data in which they are recorded",
         )
 

@@ -151,7 +151,7 @@ def fit(
         if plan.form not in files:
             raise UserError(
                 f"the networks cannot be had as {plan.form}: {forms['forecaster'][plan.form]['unavailable']}",
-                place="--form",
+                location="--form",
                 remedy="choose another number format; int8 is the usual one",
             )
         done = progress.stage("calibrate and verify", 4)
@@ -281,7 +281,7 @@ def _refuse_too_little(
     if not forecast.available or not redraw.available:
         raise UserError(
             f"{rows} rows are too few: not one whole stretch of {wanted} good rows in the part that is learned from",
-            place=prepared.place,
+            location=prepared.place,
             remedy=f"at least {round(wanted / 0.16)} rows are needed, better ten times as many; record for longer, or "
             "choose a smaller --window and --look-back",
         )

@@ -120,7 +120,7 @@ def choose_windows(plan: FitOptions, prepared: Prepared) -> Windows:
     if points < 4 or points > 4096:
         raise UserError(
             f"a window of {rows} rows in blocks of {block} has {points} points",
-            place="--window and --block",
+            location="--window and --block",
             remedy="choose them so that there are 4 to 4,096 points; 20 to 100 are usual",
         )
     centred = rhythm if plan.centred is None else plan.centred

@@ -37,7 +37,7 @@ def workspace(output: Path, data: str, plan: FitOptions) -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"cannot write here: {error.strerror or error}",
-            place=str(output.parent),
+            location=str(output.parent),
             remedy="name a folder that you may write to",
         ) from error
     try:

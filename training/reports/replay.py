@@ -47,16 +47,16 @@ def plot(replayed: Replayed, path: Path) -> str:
     ways = {".html": _page, ".png": _picture, ".gif": _animation}
     if path.suffix not in ways:
         raise UserError(
-            "a plot is a page, a picture or an animation", place=str(path), remedy="end it .html, .png, .gif"
+            "a plot is a page, a picture or an animation", location=str(path), remedy="end it .html, .png, .gif"
         )
     if not len(replayed.wall):
-        raise UserError("there is nothing to draw: no row was replayed", place=str(path))
+        raise UserError("there is nothing to draw: no row was replayed", location=str(path))
     shown = _most_unusual(replayed)
     try:
         ways[path.suffix](replayed, shown, path)
     except OSError as error:
         raise UserError(
-            f"cannot be written: {error.strerror}", place=str(path), remedy="name a file in another folder"
+            f"cannot be written: {error.strerror}", location=str(path), remedy="name a file in another folder"
         ) from error
     left_out = len(replayed.channels) - len(shown)
     return f"drawn to {path}" + (f", without the {left_out} channels with the lowest scores" if left_out else "")

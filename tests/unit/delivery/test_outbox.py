@@ -31,7 +31,7 @@ def seqs(outbox: Outbox) -> list[int]:
 
 
 def take(outbox: Outbox, *which: int) -> None:
-    outbox.acknowledge([place for place, payload in outbox.pending(0, 1000) if alert_seq(payload) in which])
+    outbox.acknowledge([rowid for rowid, payload in outbox.pending(0, 1000) if alert_seq(payload) in which])
 
 
 def alert_seq(payload: bytes) -> int:
@@ -208,9 +208,9 @@ def test_an_alert_whose_bytes_have_changed_is_not_sent_but_counted(tmp_path: Pat
     outbox = Outbox(tmp_path)
     outbox.append([alert(seq) for seq in (1, 2, 3)])
     with sqlite3.connect(tmp_path / "outbox.db") as other:
-        place, record = other.execute("SELECT place, record FROM alert ORDER BY place LIMIT 1").fetchone()
+        rowid, record = other.execute("SELECT place, record FROM alert ORDER BY place LIMIT 1").fetchone()
         other.execute(
-            "UPDATE alert SET record = ? WHERE place = ?", (record.replace(b"n-i-000001", b"n-i-000002"), place)
+            "UPDATE alert SET record = ? WHERE place = ?", (record.replace(b"n-i-000001", b"n-i-000002"), rowid)
         )
     other.close()
     assert seqs(outbox) == [2, 3]

@@ -345,7 +345,7 @@ class TestRefused:
     def test_other_channels_name_what_is_missing_and_what_is_unknown(self, joint: Trained) -> None:
         with pytest.raises(UserError, match="it needs flow, rate; it knows no pressure") as refused:
             of(joint, [Channel("temperature"), Channel("pressure")])
-        assert refused.value.place == "plant: plant@1.0.0"
+        assert refused.value.location == "plant: plant@1.0.0"
         assert "`builtin`" in refused.value.remedy
 
     @pytest.mark.parametrize("interval_s", [1.0, 56.0, 64.0])
@@ -495,7 +495,7 @@ class TestCalibration:
         held_back = errors_of(shared.bundle, prepared, learned=False)
         with pytest.raises(UserError, match="too little data of flow to calibrate on: 0 looks at") as refused:
             start_of(shared.bundle, prepared, held_back, held_back)
-        assert refused.value.place == "plant"
+        assert refused.value.location == "plant"
         assert "record for longer" in refused.value.remedy
         with pytest.raises(UserError, match="too little data of flow"):
             refuse_too_little(prepared, POINTS, STRIDE)

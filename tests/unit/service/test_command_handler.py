@@ -56,7 +56,7 @@ def test_relearning_closes_the_incident_and_keeps_a_whole_snapshot(node: Node, h
     assert handler.carry_out(Relearn(channels=("simulated.1",))) == "learned anew: 1 channel"
     assert [alert.phase for alert in node.delivery.alerts][-1] == "close"
     assert (node.pipeline.bundles, node.pipeline.incidents.open) == ([node.bundle], ())
-    assert node.pipeline.continuity.written > 0
+    assert node.pipeline.checkpoints.written > 0
     assert node.step().verdict.progress().min() < 0.1
 
 

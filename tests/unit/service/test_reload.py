@@ -55,7 +55,7 @@ def test_the_same_configuration_replaces_nothing_and_keeps_what_was_learned(relo
     before = (reloaded.parts.link, reloaded.parts.pipeline)
     assert not reloaded.apply()
     assert (reloaded.parts.link, reloaded.parts.pipeline) == before
-    assert reloaded.node.pipeline.continuity.written > 0
+    assert reloaded.node.pipeline.checkpoints.written > 0
     assert reloaded.node.delivery.publishers == []
 
 
@@ -90,7 +90,7 @@ def test_other_channels_get_a_new_pipeline_with_the_numbers_and_silences_of_the_
 
 def test_a_configuration_that_cannot_be_used_changes_nothing(reloaded: Reloaded, caplog: Any, tmp_path: Path) -> None:
     before = msgspec.structs.asdict(reloaded.parts.config)
-    reloaded.text = UserError("no such key", place="$.x")
+    reloaded.text = UserError("no such key", location="$.x")
     assert reloaded.reload.apply(reloaded.parts) is reloaded.parts
     assert not reloaded.apply(models=(str(tmp_path / "none"),), mqtt=MqttConfig(port=1884))
     assert caplog.text.count("nothing was changed") == 2
@@ -117,7 +117,7 @@ def test_a_page_that_cannot_be_served_leaves_none(
     reloaded: Reloaded, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     def taken(config: Config) -> None:
-        raise UserError("the address is taken", place=f"$.prometheus: {config.prometheus}")
+        raise UserError("the address is taken", location=f"$.prometheus: {config.prometheus}")
 
     monkeypatch.setattr(reload_module, "open_page", taken)
     assert not reloaded.apply(prometheus=PrometheusConfig())

@@ -45,12 +45,12 @@ class Run:
         self.monitor = Ensemble(channels, bundle, settings.detection, settings.alerts, 1.0)
         self.incidents = Incidents(channels, settings.alerts, 1.0, node="pi4", model="m", instance="7f3a")
         belongs_to = identity(settings, [bundle], channels)
-        self.continuity = Checkpoints(directory, belongs_to, "7f3a", clock, lambda job: job())
+        self.checkpoints = Checkpoints(directory, belongs_to, "7f3a", clock, lambda job: job())
         self.first = 0
 
     def resume(self, raised: bytes | None = None, next_seq: int = 1) -> int:
         self.incidents.continue_from(next_seq)
-        self.first = self.continuity.resume(self.monitor, self.incidents, raised)
+        self.first = self.checkpoints.resume(self.monitor, self.incidents, raised)
         return self.first
 
     def step(self, seq: int, row: Any) -> tuple[Any, list[Alert]]:
@@ -83,7 +83,7 @@ def test_a_run_cut_in_two_says_just_what_an_uncut_one_says(tmp_path: Path, defau
         clock.now_ns = seq * 10**9
         expected, alerts = whole.step(seq, data[seq])
         verdict, same = first.step(seq, data[seq])
-    first.continuity.take(first.monitor, first.incidents, cut - 1, whole=True)
+    first.checkpoints.take(first.monitor, first.incidents, cut - 1, whole=True)
     clock.now_ns = cut * 10**9
     second = Run(settings, default_bundle, tmp_path, clock)
     assert second.resume() == cut
@@ -100,7 +100,7 @@ def test_every_threshold_goes_on_where_it_was(tmp_path: Path, default_bundle: Bu
     one = Run(settings, default_bundle, tmp_path, clock)
     for seq in range(300):
         one.step(seq, data[seq])
-    one.continuity.take(one.monitor, one.incidents, 299, whole=True)
+    one.checkpoints.take(one.monitor, one.incidents, 299, whole=True)
     other = Run(settings, default_bundle, tmp_path, clock)
     other.resume()
     for seq in range(300, 500):
@@ -118,11 +118,11 @@ def test_after_a_kill_the_newest_snapshot_and_the_last_alert_are_gone_on_from(
         clock.now_ns = seq * 10**9
         _, alerts = one.step(seq, data[seq])
         if alerts:
-            raised, packed = raised + alerts, one.incidents.packed(one.continuity.name)
+            raised, packed = raised + alerts, one.incidents.packed(one.checkpoints.name)
         if seq == 100:
-            one.continuity.take(one.monitor, one.incidents, seq, whole=True)
+            one.checkpoints.take(one.monitor, one.incidents, seq, whole=True)
         if seq == 380:  # before the incident
-            one.continuity.take(one.monitor, one.incidents, seq, whole=False)
+            one.checkpoints.take(one.monitor, one.incidents, seq, whole=False)
     assert [alert.phase for alert in raised][:1] == ["open"]
     two = Run(settings, default_bundle, tmp_path, clock)
     clock.now_ns = 433 * 10**9
@@ -143,7 +143,7 @@ def test_incidents_of_another_configuration_are_closed_with_the_first_frame(
     alerts: list[Alert] = []
     for seq in range(420):
         alerts += one.step(seq, data[seq])[1]
-    packed = one.incidents.packed(one.continuity.name)
+    packed = one.incidents.packed(one.checkpoints.name)
     two = Run(config(), default_bundle, tmp_path, clock, channels=CHANNELS[:1])
     two.resume(packed, alerts[-1].seq + 1)
     _, (closed,) = two.step(0, data[420][:1])
@@ -167,7 +167,7 @@ def test_what_was_learned_for_something_else_is_refused_and_said(
     one = Run(settings, default_bundle, tmp_path, clock)
     for seq in range(200):
         one.step(seq, data[seq])
-    one.continuity.take(one.monitor, one.incidents, 199, whole=True)
+    one.checkpoints.take(one.monitor, one.incidents, 199, whole=True)
     two = Run(msgspec.structs.replace(settings, **changed), default_bundle, tmp_path, clock)
     assert two.resume() == 0
     assert f"{named} changed" in caplog.text
@@ -184,7 +184,7 @@ def test_a_silence_goes_on_and_ends_when_it_would_have_ended(tmp_path: Path, def
     clock = ManualClock()
     first = Run(config(), default_bundle, tmp_path, clock)
     first.incidents.silences.add(["a", "c"], 3600.0, clock.monotonic_ns(), include_limits=True)
-    first.continuity.take(first.monitor, first.incidents, 0, whole=True)
+    first.checkpoints.take(first.monitor, first.incidents, 0, whole=True)
     clock.now_ns = 600 * 10**9
     window = SilenceConfig(("b",), until="2100-01-01")
     changed = msgspec.structs.replace(config(), alerts=msgspec.structs.replace(ALERTS, silences=(window,)))
@@ -202,9 +202,9 @@ def test_what_was_forgotten_does_not_come_back_with_a_restart(tmp_path: Path, de
     first = Run(config(), default_bundle, tmp_path, clock)
     for seq in range(300):
         first.step(seq, data[seq])
-    first.continuity.take(first.monitor, first.incidents, 299, whole=True)
+    first.checkpoints.take(first.monitor, first.incidents, 299, whole=True)
     first.monitor.relearn(np.ones(len(CHANNELS), bool))
-    first.continuity.take(first.monitor, first.incidents, 300, whole=True)
+    first.checkpoints.take(first.monitor, first.incidents, 300, whole=True)
     fresh, second = (Run(config(), default_bundle, tmp_path, clock) for _ in range(2))
     second.resume()
     for seq in range(300, 500):
@@ -222,7 +222,7 @@ def test_an_acknowledged_incident_stays_so(tmp_path: Path, default_bundle: Bundl
     newest = Frame(seq, 0, 0.0, data[seq])
     (told_once,) = first.incidents.acknowledge(opened[0].incident, newest)
     second = Run(config(), default_bundle, tmp_path, clock)
-    second.resume(first.incidents.packed(second.continuity.name), told_once.seq + 1)
+    second.resume(first.incidents.packed(second.checkpoints.name), told_once.seq + 1)
     assert second.incidents.acknowledge(opened[0].incident, newest) == []
 
 
@@ -233,14 +233,14 @@ def test_an_error_soon_after_a_resumption_makes_the_next_run_start_afresh(
     one = Run(settings, default_bundle, tmp_path, clock)
     for seq in range(100):
         one.step(seq, data[seq])
-    one.continuity.take(one.monitor, one.incidents, 99, whole=True)
-    one.continuity.doubt(100)  # it did not resume anything itself
+    one.checkpoints.take(one.monitor, one.incidents, 99, whole=True)
+    one.checkpoints.doubt(100)  # it did not resume anything itself
     two = Run(settings, default_bundle, tmp_path, clock)
     assert two.resume() == 100
-    two.continuity.doubt(601)  # long after
+    two.checkpoints.doubt(601)  # long after
     three = Run(settings, default_bundle, tmp_path, clock)
     assert three.resume() == 100
-    three.continuity.doubt(3)
+    three.checkpoints.doubt(3)
     assert Run(settings, default_bundle, tmp_path, clock).resume() == 0
     assert (tmp_path / "whole.suspect").exists()
 
@@ -249,15 +249,15 @@ def test_a_disk_that_takes_nothing_is_not_given_more_and_more(tmp_path: Path, de
     clock, settings, data = ManualClock(), config(), rows(10)
     jobs: list[Any] = []
     run = Run(settings, default_bundle, tmp_path, clock)
-    run.continuity = Checkpoints(tmp_path, {}, "7f3a", clock, jobs.append)
+    run.checkpoints = Checkpoints(tmp_path, {}, "7f3a", clock, jobs.append)
     for seq in range(10):
         clock.now_ns += 100 * 10**9
         run.step(seq, data[seq])
-        run.continuity.tend(run.monitor, run.incidents, seq, hurry=True)
+        run.checkpoints.tend(run.monitor, run.incidents, seq, hurry=True)
     assert len(jobs) == 1
     jobs[0]()
     clock.now_ns += 100 * 10**9
-    run.continuity.tend(run.monitor, run.incidents, 10)
+    run.checkpoints.tend(run.monitor, run.incidents, 10)
     assert len(jobs) == 2
 
 
@@ -290,7 +290,7 @@ def amid_an_incident(tmp_path_factory: pytest.TempPathFactory, default_bundle: B
     run = Run(config(), default_bundle, folder, ManualClock())
     for seq, row in enumerate(data):
         run.step(seq, row)
-    run.continuity.take(run.monitor, run.incidents, len(data) - 1, whole=True)
+    run.checkpoints.take(run.monitor, run.incidents, len(data) - 1, whole=True)
     saved, content = snapshot_file.read(folder / "whole.snapshot")
     return saved, pack(content)
 

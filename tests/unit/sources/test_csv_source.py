@@ -226,7 +226,7 @@ def test_an_empty_file_is_said(file: Path, text: str) -> None:
 def test_what_is_no_table_is_refused_with_file_and_line(file: Path, text: str | bytes, message: str, line: int) -> None:
     error = refused(file, text)
     assert message in error.message
-    assert error.place == f"{file}:{line}"
+    assert error.location == f"{file}:{line}"
 
 
 def test_bad_bytes_far_into_the_file_are_found_when_they_are_reached(file: Path) -> None:
@@ -237,7 +237,7 @@ def test_bad_bytes_far_into_the_file_are_found_when_they_are_reached(file: Path)
             next(frames)
         with pytest.raises(UserError) as caught:
             next(frames)
-    assert caught.value.place == f"{file}:52"
+    assert caught.value.location == f"{file}:52"
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))

@@ -311,7 +311,7 @@ def test_a_machine_that_hides_its_sensors_is_watched_without_them(machine: FakeM
 def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError) as caught:
         source("cpu", "gpu")
-    assert caught.value.place == "$.groups[1]"
+    assert caught.value.location == "$.groups[1]"
     assert "'gpu'" in caught.value.message
     assert all(group in caught.value.remedy for group in GROUPS)
 
@@ -320,7 +320,7 @@ def test_an_unknown_group_is_refused_with_the_known_ones() -> None:
 def test_a_name_given_twice_is_refused(key: str) -> None:
     with pytest.raises(UserError) as caught:
         HostSource(msgspec.convert({"type": "host", key: ("cpu", "cpu")}, HostConfig), 1.0)
-    assert caught.value.place == f"$.{key}[1]"
+    assert caught.value.location == f"$.{key}[1]"
 
 
 def test_nothing_to_watch_is_refused(machine: FakeMachine) -> None:

@@ -336,7 +336,8 @@ try:
     source("127.0.0.1")
     sys.exit("was allowed")
 except UserError as error:
-    assert "ping_group_range" in str(error) and "sysctl" in error.remedy and error.place == "$.targets[0].icmp", error
+    assert "ping_group_range" in str(error) and "sysctl" in error.remedy, error
+    assert error.location == "$.targets[0].icmp"
 open("/proc/sys/net/ipv4/ping_group_range", "w").write("0 0")
 for host in sys.argv[1:]:
     watched = source(host)
@@ -394,14 +395,14 @@ def test_icmp_echoes_are_measured_where_the_kernel_allows_them_and_refused_with_
 )
 def test_a_wrong_target_is_refused_at_its_place(target: dict[str, Any], key: str, text: str) -> None:
     error = refused({"tcp": "127.0.0.1:1"}, target)
-    assert error.place == f"$.targets[1]{key}"
+    assert error.location == f"$.targets[1]{key}"
     assert text in error.message
     assert "secret" not in str(error)
 
 
 def test_two_targets_of_one_name_are_refused() -> None:
-    assert refused({"name": "a", "tcp": "a:1"}, {"name": "a", "tcp": "b:1"}).place == "$.targets[1].name"
+    assert refused({"name": "a", "tcp": "a:1"}, {"name": "a", "tcp": "b:1"}).location == "$.targets[1].name"
 
 
 def test_no_targets_are_refused() -> None:
-    assert refused().place == "$.targets"
+    assert refused().location == "$.targets"

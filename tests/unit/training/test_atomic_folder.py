@@ -41,7 +41,7 @@ def test_a_failure_or_ctrl_c_leaves_nothing_behind(tmp_path: Path, failure: type
 def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
         _fail(tmp_path / "bundle", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert fault.value.place == str(tmp_path / "bundle")
+    assert fault.value.location == str(tmp_path / "bundle")
     assert "make room" in fault.value.remedy
     assert list(tmp_path.iterdir()) == []
 

@@ -98,7 +98,7 @@ class TestScale:
         values[:700, 2] = np.inf  # the last readings are behind the training part
         with pytest.raises(UserError, match="no valid reading in the training part: c1, c2") as refused:
             prepared(values)
-        assert refused.value.place == "pump"
+        assert refused.value.location == "pump"
         assert "--channels" in refused.value.remedy
 
     def test_a_rate_is_seen_on_a_logarithmic_scale(self) -> None:
@@ -130,7 +130,7 @@ class TestParts:
         recordings = [recording(noise(100)), recording(noise(100), name="slow", interval_s=60.0)]
         with pytest.raises(UserError, match="pump has a row every 1 s, slow every 60 s") as refused:
             prepare(recordings, method="robust")
-        assert refused.value.place == "slow"
+        assert refused.value.location == "slow"
         assert "--interval" in refused.value.remedy
 
     def test_an_interval_that_no_agent_samples_at_is_refused(self) -> None:

@@ -89,7 +89,7 @@ def test_every_row_is_told_to_the_progress_bar(run: Any) -> None:
 def test_a_recording_without_a_row_that_counts_is_refused(run: Any, rows: int, first: int | None, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
         run(recording(rows), first=first)
-    assert caught.value.place == "r"
+    assert caught.value.location == "r"
 
 
 def test_a_bundles_channels_are_taken_by_name_in_its_order(trained: Bundle) -> None:

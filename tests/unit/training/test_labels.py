@@ -67,7 +67,7 @@ def test_a_label_outside_the_data_is_an_error_that_names_both(tmp_path: Path, ou
     path = written(tmp_path, [[NOON, NOON], outside])
     with pytest.raises(UserError, match="outside the data of folder/pump") as caught:
         labels.apply(recording(), path)
-    assert caught.value.place == f"{path}: $[1]"
+    assert caught.value.location == f"{path}: $[1]"
     assert "2026-05-04 12:00:00Z – 2026-05-04 12:09:00Z" in caught.value.message
 
 
@@ -94,7 +94,7 @@ def test_what_is_no_label_is_refused_with_its_place(tmp_path: Path, content: Any
     with pytest.raises(UserError) as caught:
         labels.apply(recording(), path)
     assert message in caught.value.message
-    assert caught.value.place == f"{path}{place}"
+    assert caught.value.location == f"{path}{place}"
     assert caught.value.remedy
 
 

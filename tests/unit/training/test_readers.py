@@ -167,7 +167,7 @@ def test_a_column_of_labels_can_be_named(file: Path) -> None:
     assert recording.labels.tolist() == [False, True]
     assert "'bad'" in refused(file, text, label_column="bat").remedy
     error = refused(file, "t,a,bad\n1,5,0\n2,6,odd\n", label_column="bad")
-    assert (error.place, "neither 0 nor 1" in error.message) == (f"{file}:3", True)
+    assert (error.location, "neither 0 nor 1" in error.message) == (f"{file}:3", True)
 
 
 def test_a_file_of_labels_goes_before_a_column(file: Path, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_single_row_is_a_recording(file: Path) -> None:
 def test_bad_csv_is_refused_with_file_and_line(file: Path, content: str | bytes, message: str, line: str) -> None:
     error = refused(file, content)
     assert message in error.message
-    assert error.place == f"{file}{line}"
+    assert error.location == f"{file}{line}"
 
 
 def test_an_unclosed_quotation_mark_is_the_users_error(file: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_file_beside_nabs_data_is_a_csv_like_any_other(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["nab", "ucr", "smd", "skab", "directory"])
 def test_a_format_that_is_not_there_is_said(tmp_path: Path, name: str) -> None:
-    assert str(tmp_path) in refused(tmp_path, format=name).place
-    assert refused(tmp_path / "pump.txt", "1,2\n", format=name).place
+    assert str(tmp_path) in refused(tmp_path, format=name).location
+    assert refused(tmp_path / "pump.txt", "1,2\n", format=name).location
 
 
 @pytest.mark.parametrize("part", ["", "data", "data/real", "data/real/x.csv"])
@@ -393,7 +393,7 @@ def test_ucr_reads_its_published_text_and_npz_alike_by_their_name(tmp_path: Path
 def test_bad_ucr_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     error = refused(tmp_path / name, content)
     assert message in error.message
-    assert error.place == str(tmp_path / name)
+    assert error.location == str(tmp_path / name)
 
 
 def test_npz_with_missing_arrays_or_pickled_objects_is_refused(tmp_path: Path) -> None:

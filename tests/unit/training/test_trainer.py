@@ -265,5 +265,5 @@ def test_a_disk_that_is_full_is_named_and_the_former_checkpoint_stays(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
         descend(Echo(), PLAN, seed=7, checkpoint=path, report=silent)
-    assert fault.value.place == str(path)
+    assert fault.value.location == str(path)
     assert path.read_bytes() == former

@@ -161,7 +161,9 @@ def _steps(recordings: Sequence[Recording]) -> list[Float64Array]:
 def _recordings(folder: Path) -> list[Recording]:
     files = sorted(folder.glob("*.npz"))
     if not files:
-        raise UserError("no .npz in it", place=str(folder), remedy="give the folder that holds the KPIs, a file each")
+        raise UserError(
+            "no .npz in it", location=str(folder), remedy="give the folder that holds the KPIs, a file each"
+        )
     return [_recording(file) for file in files]
 
 
@@ -171,11 +173,13 @@ def _recording(file: Path) -> Recording:
     labels = np.concatenate((train_label, test_label)) != 0
     values = np.concatenate((train, test)).astype(np.float32).reshape(-1, 1)
     if not len(time) == len(labels) == len(values) or len(time) < 2:
-        raise UserError("values, labels and times differ in number", place=str(file), remedy="get the file again")
+        raise UserError("values, labels and times differ in number", location=str(file), remedy="get the file again")
     interval_s = float(np.median(np.diff(time)))
     steps = np.diff(time) / interval_s
     if not np.allclose(steps, np.rint(steps), atol=0.01) or steps.min() < 0.5:
-        raise UserError("rows are not a whole number of intervals apart", place=str(file), remedy="get the file again")
+        raise UserError(
+            "rows are not a whole number of intervals apart", location=str(file), remedy="get the file again"
+        )
     return Recording(
         file.stem, (Channel("value"),), interval_s, time, values, labels, train_rows=len(train), timed=True
     )

@@ -262,7 +262,7 @@ def _record(folder: Path, seconds: float, learning_s: float) -> None:
     n = int((seconds - _QUIET_S - 5 * _EVERY_S) // _EVERY_S)
     if n < len(kinds):
         least = math.ceil((_QUIET_S + (5 + len(kinds)) * _EVERY_S) / 60.0)
-        raise UserError("too short", place="--minutes", remedy=f"record for {least} minutes at least")
+        raise UserError("too short", location="--minutes", remedy=f"record for {least} minutes at least")
     folder.mkdir(parents=True, exist_ok=True)
     events: list[Event] = []
     with (
@@ -309,7 +309,7 @@ def _stress(kind: str, options: list[str]) -> Event:
     command = [sys.executable, "-m", "tools.stress", kind, "--seconds", str(_STRESS_S), *options]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        raise EnvironmentFault(f"the stress failed: {done.stderr.strip()}", place=kind)
+        raise EnvironmentFault(f"the stress failed: {done.stderr.strip()}", location=kind)
     return Event(kind, begin, time.time())
 
 
@@ -318,5 +318,5 @@ def _read_schedule(path: Path) -> Schedule:
         return msgspec.json.decode(path.read_bytes(), type=Schedule)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(
-            f"cannot be used: {error}", place=str(path), remedy="remove the folder, to record anew"
+            f"cannot be used: {error}", location=str(path), remedy="remove the folder, to record anew"
         ) from error

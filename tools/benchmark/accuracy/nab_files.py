@@ -87,7 +87,7 @@ def nab_files(folder: Path) -> list[NabFile]:
     except (OSError, ValueError) as error:
         raise UserError(
             f"not the Numenta Anomaly Benchmark: {error}",
-            place=str(labels),
+            location=str(labels),
             remedy="give the folder that holds data and labels of github.com/numenta/NAB",
         ) from error
     return [_file(folder / "data" / name, name, windows[name]) for name in sorted(windows)]
@@ -101,7 +101,7 @@ def _file(path: Path, name: str, windows: list[tuple[str, str]]) -> NabFile:
         limits = np.array(windows, "datetime64[us]").reshape(-1, 2)
     except (OSError, ValueError, IndexError) as error:
         raise UserError(
-            f"not a series of the benchmark: {error}", place=str(path), remedy="get the benchmark again"
+            f"not a series of the benchmark: {error}", location=str(path), remedy="get the benchmark again"
         ) from error
     rows = [(_row(stamps, begin, path), _row(stamps, end, path) + 1) for begin, end in limits]
     time = stamps.astype(np.int64) / 1e6
@@ -111,5 +111,5 @@ def _file(path: Path, name: str, windows: list[tuple[str, str]]) -> NabFile:
 def _row(stamps: np.ndarray[tuple[int, ...], np.dtype[np.datetime64]], at: np.datetime64, path: Path) -> int:
     found = np.flatnonzero(stamps == at)
     if not found.size:
-        raise UserError(f"no row at {at}, where a window begins or ends", place=str(path), remedy="get both again")
+        raise UserError(f"no row at {at}, where a window begins or ends", location=str(path), remedy="get both again")
     return int(found[0])

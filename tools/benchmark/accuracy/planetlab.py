@@ -67,15 +67,17 @@ def _recordings(path: Path) -> Iterator[Recording]:
     try:
         texts = dict(_texts(path))
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise UserError(f"cannot be read: {error}", place=str(path), remedy="give the archive or its folder") from error
+        raise UserError(
+            f"cannot be read: {error}", location=str(path), remedy="give the archive or its folder"
+        ) from error
     if not texts:
-        raise UserError("no machine in it", place=str(path), remedy="give the archive of texts, or its folder")
+        raise UserError("no machine in it", location=str(path), remedy="give the archive of texts, or its folder")
     for name in sorted(texts):
         try:
             values = np.array(texts[name].split(), np.float32).reshape(-1, 1)
         except ValueError as error:
             raise UserError(
-                f"not one number a line: {error}", place=f"{path}: {name}", remedy="get it again"
+                f"not one number a line: {error}", location=f"{path}: {name}", remedy="get it again"
             ) from error
         time = _INTERVAL_S * np.arange(len(values), dtype=np.float64)
         yield Recording(name, (_CHANNEL,), _INTERVAL_S, time, values, timed=False)

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> Results:
     folders = [options.data / part for part in _PARTS]
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing:
-        raise UserError("no such folder", place=str(missing[0]), remedy="give the benchmark's data folder")
+        raise UserError("no such folder", location=str(missing[0]), remedy="give the benchmark's data folder")
     recordings = [
         replace(one, name=f"{folder.name}/{one.name}") for folder in folders
         for one in read([folder], ReadOptions(format="skab"))

@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Results:
     """Judge all machines, score ours and what to hold it against."""
     if options.fit and options.joint is None:
-        raise UserError("where to", place="--fit", remedy="name the folder with --joint")
+        raise UserError("where to", location="--fit", remedy="name the folder with --joint")
     how = runner.setting(options)
     machines = _machines(options.data)
     if options.fit:
@@ -136,7 +136,7 @@ def _machines(folder: Path) -> list[Recording]:
     whole = {recording.name: recording for recording in read([folder], ReadOptions(format="smd"))}
     missing = [name for name in _MACHINES if name not in whole]
     if missing:
-        raise UserError(f"no {missing[0]}", place=str(folder), remedy="get the whole Server Machine Dataset")
+        raise UserError(f"no {missing[0]}", location=str(folder), remedy="get the whole Server Machine Dataset")
     return [_evaluated(whole[name], *rows) for name, rows in _MACHINES.items()]
 
 

@@ -40,19 +40,21 @@ def load_npz(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
             for name in names:
                 if name not in archive.files:
                     raise UserError(
-                        f"no array {name!r}", place=str(path), remedy=f"there are {', '.join(archive.files) or 'none'}"
+                        f"no array {name!r}",
+                        location=str(path),
+                        remedy=f"there are {', '.join(archive.files) or 'none'}",
                     )
                 arrays.append(_numeric(archive[name], name, path))
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"not readable as .npz of numbers: {error}", place=str(path), remedy="get the file again from its source"
+            f"not readable as .npz of numbers: {error}", location=str(path), remedy="get the file again from its source"
         ) from error
     return arrays
 
 
 def _numeric(array: npt.NDArray[Any], name: str, path: Path) -> npt.NDArray[Any]:
     if array.dtype.kind not in "biuf":
-        raise UserError(f"array {name!r} is of type {array.dtype}", place=str(path), remedy="numbers are expected")
+        raise UserError(f"array {name!r} is of type {array.dtype}", location=str(path), remedy="numbers are expected")
     return array
 
 
@@ -69,17 +71,17 @@ def load_text(path: Path) -> npt.NDArray[np.float64]:
         rows = [line.split() for line in lines if line.strip()]
         array = np.array(rows, np.float64)
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", place=str(path), remedy="check the path") from error
+        raise UserError(f"cannot be read: {error.strerror}", location=str(path), remedy="check the path") from error
     except UnicodeDecodeError as error:
-        raise UserError("not a text file", place=str(path), remedy="get the file again from its source") from error
+        raise UserError("not a text file", location=str(path), remedy="get the file again from its source") from error
     except ValueError as error:
         raise UserError(
             f"not a table of numbers: {_first_fault(lines)}",
-            place=str(path),
+            location=str(path),
             remedy="get the file again from its source",
         ) from error
     if not array.size:
-        raise UserError("empty file", place=str(path), remedy="get the file again from its source")
+        raise UserError("empty file", location=str(path), remedy="get the file again from its source")
     return array.T if len(array) == 1 else array
 
 
@@ -119,7 +121,7 @@ def untimed(
     if values.ndim != 2 or not values.size or labels.shape != values.shape[:1]:
         raise UserError(
             f"values of shape {values.shape} and labels of shape {labels.shape}",
-            place=str(path),
+            location=str(path),
             remedy="rows of numbers, at least one, and a label for each are expected",
         )
     chosen = selected(channels, options.channels, str(path))

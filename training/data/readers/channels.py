@@ -36,7 +36,7 @@ def selected(names: Sequence[str], patterns: Sequence[str], place: str) -> list[
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UserError(
                 f"no channel matches {pattern!r}",
-                place=place,
+                location=place,
                 remedy=f"{nearest(pattern, names)}; * and ? stand for any characters",
             )
     return [name for name in names if selects(patterns, name)]
@@ -78,7 +78,7 @@ def same_channels(recordings: Iterable[Recording]) -> None:
         raise UserError(
             f"the channels of {first.name} and {recording.name} differ: "
             + ("; ".join(parts) or "they stand in another order"),
-            place=recording.name,
+            location=recording.name,
             remedy="rename or reorder the columns, or choose common ones with --channels",
         )
 

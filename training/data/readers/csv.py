@@ -117,7 +117,9 @@ class CsvTable:
                     pass
         except UserError as found:
             return found
-        return UserError(f"not readable as CSV: {error}", place=str(self.path), remedy="look for stray quotation marks")
+        return UserError(
+            f"not readable as CSV: {error}", location=str(self.path), remedy="look for stray quotation marks"
+        )
 
 
 class _Ragged:

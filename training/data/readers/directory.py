@@ -34,7 +34,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
     known = [(reader, file) for file in files for reader in (csv, parquet) if reader.recognises(file)]
     if not known:
         raise UserError(
-            "no CSV or Parquet file in this folder", place=str(path), remedy="name the folder that holds the files"
+            "no CSV or Parquet file in this folder", location=str(path), remedy="name the folder that holds the files"
         )
     for reader, file in known:
         yield from reader.read(file, options)

@@ -41,7 +41,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
     """
     if not recognises(path):
         raise UserError(
-            "no segment of a recording here", place=str(path), remedy="name the folder that `history:` fills"
+            "no segment of a recording here", location=str(path), remedy="name the folder that `history:` fills"
         )
     series: _Series | None = None
     damaged: list[str] = []
@@ -53,7 +53,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
             series = _Series(block, options, path)
         series.add(block)
     if series is None:
-        raise UserError("no reading in any segment", place=str(path), remedy="let the agent run for some minutes")
+        raise UserError("no reading in any segment", location=str(path), remedy="let the agent run for some minutes")
     yield series.recording(path, options, damaged)
 
 
@@ -105,7 +105,7 @@ class _Series:
         if 2 * self._findings.count("unordered") > self._seen:
             raise UserError(
                 f"of {self._seen:,} rows {self._findings.count('unordered'):,} have a time stamp that goes back",
-                place=str(path),
+                location=str(path),
                 remedy="the clock of the machine was wrong; remove the segments of that time",
             )
         interval_s = options.interval_s or self._interval_s

@@ -57,7 +57,7 @@ class ParquetTable:
         if len(schema) < 2 or len(set(schema.names)) < len(schema):
             raise UserError(
                 f"the columns are {schema.names}",
-                place=str(path),
+                location=str(path),
                 remedy="a column of time stamps and one a channel are expected, each with a name of its own",
             )
         stamps = [field.name for field in schema if pa.types.is_timestamp(field.type)]
@@ -92,5 +92,5 @@ def _sound(path: Path, read: Callable[[], Any]) -> Any:
         return None
     except (OSError, pa.ArrowException) as error:
         raise UserError(
-            f"not readable as Parquet: {str(error).splitlines()[0]}", place=str(path), remedy="write the file again"
+            f"not readable as Parquet: {str(error).splitlines()[0]}", location=str(path), remedy="write the file again"
         ) from error

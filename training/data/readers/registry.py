@@ -68,7 +68,7 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Iterator[Recording]:
         except OSError as error:
             raise UserError(
                 f"cannot be read: {error.strerror or error}",
-                place=str(error.filename or path),
+                location=str(error.filename or path),
                 remedy="check its permissions",
             ) from error
 
@@ -82,12 +82,12 @@ def _recordings(path: Path, options: ReadOptions) -> Iterator[Recording]:
         else:
             yield labels.apply(recording, options.labels, whole=options.rows is None)
     if empty:
-        raise UserError("nothing of this format in it", place=str(path), remedy="check the path and --format")
+        raise UserError("nothing of this format in it", location=str(path), remedy="check the path and --format")
 
 
 def _reader(path: Path, name: str | None) -> Reader:
     if not path.exists():
-        raise UserError("no such file or folder", place=str(path), remedy="check the path")
+        raise UserError("no such file or folder", location=str(path), remedy="check the path")
     if name is not None:
         if name not in REGISTRY:
             raise UserError(f"unknown format {name!r}", remedy=nearest(name, list(REGISTRY)))
@@ -96,5 +96,5 @@ def _reader(path: Path, name: str | None) -> Reader:
         if reader.recognises(path):
             return reader
     raise UserError(
-        "its name tells no format", place=str(path), remedy=f"name one with --format: {', '.join(REGISTRY)}"
+        "its name tells no format", location=str(path), remedy=f"name one with --format: {', '.join(REGISTRY)}"
     )

@@ -58,7 +58,7 @@ def _recording(path: Path, options: ReadOptions) -> Recording:
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
         raise UserError(
             f"train of shape {train.shape}, test of shape {test.shape}",
-            place=str(path),
+            location=str(path),
             remedy="rows of the same metrics are expected in both",
         )
     names = [f"metric.{number}" for number in range(1, train.shape[1] + 1)]

@@ -125,7 +125,7 @@ def _label_column(table: Table, options: ReadOptions) -> str | None:
         return next((name for name in LABEL_COLUMNS if name in table.names), None)
     if wanted not in table.names:
         raise UserError(
-            f"no column {wanted!r} to take labels from", place=str(table.path), remedy=nearest(wanted, table.names)
+            f"no column {wanted!r} to take labels from", location=str(table.path), remedy=nearest(wanted, table.names)
         )
     return wanted
 
@@ -173,7 +173,7 @@ class _Reading:
         except TypeError as error:
             raise UserError(
                 f"the time column is of type {error}",
-                place=str(self._table.path),
+                location=str(self._table.path),
                 remedy="time stamps, ISO 8601 texts or seconds since 1970 are expected",
             ) from error
         for zone in (LOCAL, ZONED):
@@ -184,7 +184,7 @@ class _Reading:
             raise UserError(
                 f"some time stamps have an offset (first in {unit} {self._first_of_zone[ZONED]}), others have none "
                 f"(first in {unit} {self._first_of_zone[LOCAL]})",
-                place=f"{self._table.path}:{max(self._first_of_zone.values())}",
+                location=f"{self._table.path}:{max(self._first_of_zone.values())}",
                 remedy="write all of them with an offset such as Z or +02:00, or none",
             )
         return time
@@ -200,7 +200,7 @@ class _Reading:
         except TypeError as error:
             raise UserError(
                 f"column {channel!r} is of type {error}, which is no number",
-                place=str(self._table.path),
+                location=str(self._table.path),
                 remedy="choose other channels with --channels",
             ) from error
         if problems.any():
@@ -217,7 +217,7 @@ class _Reading:
             at = int(np.argmax(wrong))
             raise UserError(
                 f"label {block.columns[-1][at].as_py()!r} in column {self._label!r} is neither 0 nor 1",
-                place=f"{self._table.path}:{block.places[at]}",
+                location=f"{self._table.path}:{block.places[at]}",
                 remedy="name the right column with --label-column, or rename this one",
             )
         self.findings.add_rows("unlabelled", problems > 0, block.places)
@@ -228,7 +228,7 @@ class _Reading:
         if not len(rows):
             raise UserError(
                 "no row has a readable time stamp in its first column" if self._seen else "no rows",
-                place=str(self._table.path),
+                location=str(self._table.path),
                 remedy="ISO 8601 such as 2026-05-04T12:30:00Z or seconds (not milliseconds) since 1970 are expected",
             )
         for kind in ("time", "unordered"):
@@ -236,7 +236,7 @@ class _Reading:
                 raise UserError(
                     f"of {self._seen:,} rows {self.findings.count(kind):,} have a time stamp that "
                     + ("cannot be read" if kind == "time" else "goes back"),
-                    place=f"{self._table.path}:{self.findings.first(kind)}",
+                    location=f"{self._table.path}:{self.findings.first(kind)}",
                     remedy="sort the rows by time, and check the first column",
                 )
 
@@ -249,7 +249,7 @@ class _Wide(_Reading):
         if not channels:
             raise UserError(
                 "no channel beside time and labels",
-                place=str(self._table.path),
+                location=str(self._table.path),
                 remedy="the first column is the time, each further one a channel",
             )
         rows = Rows(len(channels), long=False, labelled=self._label is not None)
@@ -310,7 +310,7 @@ class _Long(_Reading):
         if len(known) > _MAX_CHANNELS:
             raise UserError(
                 f"more than {_MAX_CHANNELS:,} different names in column {self._names[0]!r}",
-                place=str(self._table.path),
+                location=str(self._table.path),
                 remedy="a long table has the columns time, channel and value",
             )
         index = encoded.indices.fill_null(len(names)).to_numpy()

@@ -59,7 +59,7 @@ def _recording(path: Path, options: ReadOptions) -> Recording:
     if match is None:
         raise UserError(
             "the file's name does not say where training and anomaly end",
-            place=str(path),
+            location=str(path),
             remedy="NNN_UCR_Anomaly_NAME_TRAINEND_BEGIN_END.txt is expected",
         )
     train_rows, begin, end = (int(number) for number in match.groups()[1:])
@@ -67,7 +67,7 @@ def _recording(path: Path, options: ReadOptions) -> Recording:
     if not (values.shape[1] == 1 and 0 < train_rows < begin <= end <= len(values)):
         raise UserError(
             f"training to {train_rows}, anomaly {begin} – {end}, but {len(values)} rows of {values.shape[1]}",
-            place=str(path),
+            location=str(path),
             remedy="is the file complete, and was it renamed?",
         )
     labels = np.zeros(len(values), np.bool_)
