@@ -8,6 +8,7 @@ import pytest
 from agent.alerting.budget import LOUDEST, AlertBudget
 from agent.alerting.suppressed import SuppressedIncidents
 from agent.messages.alert import HeldBack
+from tests.support import naive
 
 DAY_S = 86400.0
 
@@ -90,6 +91,23 @@ def test_quiet_weeks_do_not_save_up_more_than_the_bar_can_rise() -> None:
     budget = AlertBudget(3.0)
     burst = [budget.admits(LOUDEST, 365 * DAY_S + second) for second in range(100)]
     assert sum(burst) == 7
+
+
+@pytest.mark.parametrize("per_day", [0.3, 3.0, 50.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_level_is_that_of_a_bucket_that_leaks_from_the_first_incident_on(per_day: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    budget = AlertBudget(per_day)
+    sent_s: list[float] = []
+    now_s = 0.0
+    for strength in np.exp(np.abs(rng.normal(0, 2, 300))).tolist():
+        now_s += float(rng.exponential(DAY_S / per_day / 2.0))
+        level = naive.budget_level(sent_s, now_s, per_day)
+        assert budget.needed(now_s) == pytest.approx(math.exp(level), rel=1e-9)
+        if budget.admits(strength, now_s):
+            assert min(strength, LOUDEST) >= math.exp(level) * (1.0 - 1e-9)
+            sent_s.append(now_s)
+    assert 20 < len(sent_s) < 280
 
 
 def held(strength: float) -> HeldBack:
