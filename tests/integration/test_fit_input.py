@@ -28,10 +28,10 @@ HEADER = "time,flow,pressure"
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake has to be found before hours are spent."""
 
-    def descend(*_: Any, **__: Any) -> None:
+    def train(*_: Any, **__: Any) -> None:
         pytest.fail("the training began")
 
-    monkeypatch.setattr(fit, "descend", descend)
+    monkeypatch.setattr(fit, "train", train)
 
 
 @pytest.fixture

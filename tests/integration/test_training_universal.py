@@ -27,7 +27,7 @@ from training.recipes import universal
 from training.synthetic.series import days, simulate
 
 if TYPE_CHECKING:
-    from training.networks.universal_trainer import Advance
+    from training.recipes.universal import Advance
 
 pytestmark = pytest.mark.training
 

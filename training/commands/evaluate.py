@@ -19,11 +19,11 @@ from training.optional_imports import importing
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from agent.models.bundle import Bundle
     from training.evaluation.evaluate import EvaluationPlan, Examined
     from training.evaluation.outcome import Outcome
-    from training.networks.universal_trainer import Advance
     from training.reports.page.document import Section
 
 __all__ = ["add"]
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     with Progress(*COLUMNS, console=out, transient=True) as progress:
         bar = progress.add_task("reading", total=None)
 
-        def stage(name: str, rows: int) -> Advance:
+        def stage(name: str, rows: int) -> Callable[[int], object]:
             progress.reset(bar, total=rows, description=name)
             return lambda done: progress.advance(bar, done)
 

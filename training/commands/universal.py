@@ -12,7 +12,7 @@ from training.optional_imports import importing
 if TYPE_CHECKING:
     import argparse
 
-    from training.networks.universal_trainer import Advance
+    from training.recipes.universal import Advance
 
 __all__ = ["add"]
 

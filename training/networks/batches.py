@@ -1,4 +1,4 @@
-"""What the two networks of a trained bundle learn: batches cut from prepared recordings, and their losses."""
+"""Batches from which the two networks of a fitted bundle learn, cut from prepared recordings, and their losses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from keras import ops
 from training.networks import architectures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.core.arrays import Float32Array, IntArray
     from training.networks.architectures import AutoencoderShape, ForecasterShape
     from training.networks.dataset import Part, Prepared
@@ -53,11 +55,11 @@ class ForecastTask:
         #: Sequences there are to learn from.
         self.available = sum(len(ends) for ends in self._ends)
 
-    def batch(self, rng: np.random.Generator) -> tuple[Float32Array, ...]:
+    def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
         """See `training.networks.trainer.Task`."""
-        return self._cut(
-            *_draw(rng, self._ends, _SERIES_A_BATCH), rng.integers(self._prepared_channels, size=_SERIES_A_BATCH)
-        )
+        while True:
+            which, ends = _draw(rng, self._ends, _SERIES_A_BATCH)
+            yield self._cut(which, ends, rng.integers(self._prepared_channels, size=_SERIES_A_BATCH))
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
         """See `training.networks.trainer.Task`."""
@@ -68,13 +70,16 @@ class ForecastTask:
             for which, at in _batches(ends, _SERIES_A_BATCH, _VALIDATED)
         ]
 
-    def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
+    def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
         """See `training.networks.trainer.Task`; missing targets and the first rows do not count."""
         features, target, weight = batch
         state = tf.zeros((tf.shape(features)[0], self.shape.layers * self.shape.units))
         forecast = self.model([features, state, state], training=training)[0]
         losses = architectures.forecaster_loss(self.shape.head, target, forecast)
-        return ops.sum(losses * weight) / ops.maximum(ops.sum(weight), 1.0)
+        return ops.sum(losses * weight) / ops.maximum(ops.sum(weight), 1.0), ()
+
+    def carry(self, state: tuple[Any, ...]) -> None:
+        """Every sequence begins at zero."""
 
     @property
     def _prepared_channels(self) -> int:
@@ -132,10 +137,11 @@ class ReconstructionTask:
         #: Windows there are to learn from.
         self.available = sum(len(ends) for ends in self._ends)
 
-    def batch(self, rng: np.random.Generator) -> tuple[Float32Array, ...]:
+    def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
         """See `training.networks.trainer.Task`."""
-        which, ends = _draw(rng, self._ends, _WINDOWS_A_BATCH)
-        return (self._cut(which, ends, rng.integers(len(self._prepared.channels), size=len(ends))),)
+        while True:
+            which, ends = _draw(rng, self._ends, _WINDOWS_A_BATCH)
+            yield (self._cut(which, ends, rng.integers(len(self._prepared.channels), size=len(ends))),)
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
         """See `training.networks.trainer.Task`."""
@@ -146,10 +152,13 @@ class ReconstructionTask:
             for which, at in _batches(ends, _WINDOWS_A_BATCH, _VALIDATED)
         ]
 
-    def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
+    def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
         """See `training.networks.trainer.Task`: mean absolute error."""
         (window,) = batch
-        return ops.mean(ops.abs(window - self.model(window, training=training)))
+        return ops.mean(ops.abs(window - self.model(window, training=training))), ()
+
+    def carry(self, state: tuple[Any, ...]) -> None:
+        """Windows do not hang together."""
 
     def windows(self, part: Part, ends: IntArray) -> Float32Array:
         """Windows of one recording as the network sees them, float32[n, window, lanes].

@@ -1,4 +1,8 @@
-"""Gradient descent in epochs: early stopping, best weights kept, and a checkpoint from which it goes on exactly."""
+"""Gradient descent in epochs: early stopping, best weights kept, and a checkpoint from which it resumes exactly.
+
+One loop trains all networks. Those of a fitted bundle run over many short epochs with held-back data; those of the
+universal bundle over a single epoch, without.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,14 @@ from agent.core.errors import EdgewatchError
 from training.files.disk_errors import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from agent.core.arrays import Float32Array
 
-__all__ = ["Curves", "Task", "TrainingPlan", "descend"]
+__all__ = ["Curves", "Task", "TrainingPlan", "train"]
 
 _WARM_UP_SHARE = 0.04  # of the steps, in which the rate rises from a tenth
-_WORTH_COMPILING = 400  # steps
 _IMPROVEMENT = 1e-4  # relative; less is standing still
 _DIGEST_BYTES = hashlib.sha256().digest_size  # at the beginning of a checkpoint
 
@@ -42,24 +45,31 @@ class TrainingPlan:
         Epochs without a better validation loss after which it ends.
     rate
         Highest learning rate of Adam; it falls as a cosine to 0 at the last step of the last epoch.
+    compiled
+        Whether XLA compiles a step as a whole: it then takes a third of the time, but the first one takes seconds, and
+        sums are rounded differently.
     """
 
     epochs: int
     steps: int
     patience: int
     rate: float
+    compiled: bool = False
 
 
 class Task(Protocol):
-    """What is learned: where batches come from and what is minimised."""
+    """Batches to learn from, and the loss to minimise."""
 
     model: Any
 
-    def batch(self, rng: np.random.Generator) -> tuple[Float32Array, ...]:
-        """Draw one batch, the same for the same generator."""
+    def batches(self, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+        """Batches of an epoch, without end; the same for the same generator."""
 
-    def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
-        """Mean loss of the model on a batch, a scalar tensor."""
+    def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
+        """Mean loss of the model on a batch, a scalar tensor, and tensors for `carry`."""
+
+    def carry(self, state: tuple[Any, ...]) -> None:
+        """Take what a training step left for the next batch."""
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
         """Batches of data that is never learned from; empty if there is none."""
@@ -82,13 +92,18 @@ class Curves:
     best: int = 0
 
 
-def descend(
-    task: Task, plan: TrainingPlan, *, seed: int, checkpoint: Path, report: Callable[[int, float, float], None]
+def train(
+    task: Task,
+    plan: TrainingPlan,
+    *,
+    seed: int,
+    report: Callable[[int, float, float], None],
+    checkpoint: Path | None = None,
 ) -> Curves:
-    """Train a task's model, or go on where a checkpoint left off; it ends with the best weights.
+    """Train a task's model, or resume from a checkpoint; it ends with the best weights.
 
-    Everything random depends on the seed and the number of the epoch alone, so that a training which was interrupted
-    ends with the same weights as one that was not.
+    Everything random depends on the seed and the number of the epoch alone, so that an interrupted training ends with
+    the same weights as one that was not.
 
     Parameters
     ----------
@@ -98,15 +113,15 @@ def descend(
         How long.
     seed
         Of the batches.
-    checkpoint
-        File that holds the state after the last whole epoch.
     report
-        Told the number of steps done, of all epochs, and the epoch's loss and validation loss so far.
+        Called after each step with the number of steps done, of all epochs, and the epoch's loss and validation loss.
+    checkpoint
+        File that holds the state after the last whole epoch; None keeps none.
 
     Raises
     ------
     EdgewatchError
-        The loss is no number any more.
+        The loss is no longer finite.
     EnvironmentFault
         The checkpoint cannot be written.
     """
@@ -114,26 +129,27 @@ def descend(
 
     def step(*batch: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = task.loss(batch, training=True)
+            loss, state = task.loss(batch, training=True)
         variables = task.model.trainable_variables
         optimiser.apply(tape.gradient(loss, variables), variables)
-        return loss
+        return loss, state
 
-    # Nothing here needs Python rewritten into graphs, which takes longer than tracing. Compiled as a whole, a step
-    # takes a third of the time, for the loop over rows costs more than its sums; a short training is over before.
-    learn = tf.function(step, autograph=False, jit_compile=plan.epochs * plan.steps >= _WORTH_COMPILING)
-    measure = tf.function(lambda *batch: task.loss(batch, training=False), autograph=False)
+    # Nothing here needs Python rewritten into graphs, which takes longer than tracing.
+    learn = tf.function(step, autograph=False, jit_compile=plan.compiled)
+    measure = tf.function(lambda *batch: task.loss(batch, training=False)[0], autograph=False)
     held_back = [tuple(map(tf.constant, batch)) for batch in task.validation()]
     variables = [*task.model.variables, *optimiser.variables]
     best = [np.asarray(v) for v in task.model.variables]
-    curves = _resume(checkpoint, variables, best)
+    curves = _resume(checkpoint, variables, best) if checkpoint else Curves()
     for epoch in range(len(curves.training), plan.epochs):
         if epoch - curves.best > plan.patience:
             break
         rng = np.random.default_rng([seed, epoch])
         total = 0.0
-        for done in range(plan.steps):
-            total += float(learn(*map(tf.constant, task.batch(rng))))
+        for done, batch in zip(range(plan.steps), task.batches(rng), strict=False):
+            loss, state = learn(*map(tf.constant, batch))
+            task.carry(state)
+            total += float(loss)
             past = curves.validation[-1] if curves.validation else float("nan")
             report(epoch * plan.steps + done + 1, total / (done + 1), past)
         if not np.isfinite(total):
@@ -150,7 +166,8 @@ def descend(
         if epoch == 0 or validation < former - _IMPROVEMENT * abs(former):
             curves.best = epoch
             best[:] = [np.asarray(v) for v in task.model.variables]
-        _save(checkpoint, variables, best, curves)
+        if checkpoint:
+            _save(checkpoint, variables, best, curves)
     for variable, value in zip(task.model.variables, best, strict=True):
         variable.assign(value)
     return curves
@@ -185,7 +202,7 @@ def _save(path: Path, variables: list[Any], best: list[Any], curves: Curves) -> 
 
 
 def _resume(path: Path, variables: list[Any], best: list[Any]) -> Curves:
-    """Put back what a checkpoint holds; a missing or damaged one, or one of another network, is a fresh start."""
+    """Restore a checkpoint; a missing or damaged one, or one of another network, is a fresh start."""
     try:
         raw = path.read_bytes()
     except OSError:

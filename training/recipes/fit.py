@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -27,7 +28,7 @@ from training.networks.architectures import AutoencoderShape, ForecasterShape
 from training.networks.batches import ForecastTask, ReconstructionTask
 from training.networks.dataset import prepare
 from training.networks.seeding import seeded
-from training.networks.trainer import TrainingPlan, descend
+from training.networks.trainer import TrainingPlan, train
 from training.recipes.fit_manifest import data_digest, fit_manifest, in_words, provenance
 from training.recipes.fit_options import choose_windows
 from training.recipes.workspace import workspace
@@ -52,6 +53,7 @@ __all__ = ["Fit", "Progress", "fit"]
 _VERIFIED = 1024  # rows and windows in sequence
 _TYPICAL_BATCHES = 4  # of what was learned, on which int8 rounding errors shall cancel
 _SHIFT_ROWS = 4096  # over which scores of two forms are compared
+_WORTH_COMPILING = 400  # steps; a shorter training is over before the first compiled step
 _FORECASTER_RATE = 3e-3
 _AUTOENCODER_RATE = 6e-3
 
@@ -239,10 +241,11 @@ def _train(
     )
     for seed, (task, rate) in enumerate(lessons):
         steps = min(plan.steps, max(8, task.available // 16))
-        schedule = TrainingPlan(plan.epochs, steps, plan.patience, rate)
+        compiled = plan.epochs * steps >= _WORTH_COMPILING
+        schedule = TrainingPlan(plan.epochs, steps, plan.patience, rate, compiled)
         network = task.model.name
         advance = progress.stage(f"train {network}", plan.epochs * steps)
-        curves[network] = descend(
+        curves[network] = train(
             task,
             schedule,
             seed=2 * plan.seed + seed,
@@ -269,8 +272,10 @@ def _train(
 def _typical(forecast: ForecastTask, redraw: ReconstructionTask, seed: int) -> tuple[Float32Array, Float32Array]:
     """Sequences and windows that were learned from, drawn from the seed."""
     rng = np.random.default_rng([seed, 2])
-    sequences = np.concatenate([forecast.batch(rng)[0] for _ in range(_TYPICAL_BATCHES)])
-    return sequences, np.concatenate([redraw.batch(rng)[0] for _ in range(4 * _TYPICAL_BATCHES)])
+    sequences = [batch[0] for batch in islice(forecast.batches(rng), _TYPICAL_BATCHES)]
+    return np.concatenate(sequences), np.concatenate(
+        [batch[0] for batch in islice(redraw.batches(rng), 4 * _TYPICAL_BATCHES)]
+    )
 
 
 def _refuse_too_little(

@@ -25,8 +25,9 @@ from training.export.tflite import QUANTISATION, export_autoencoder, export_fore
 from training.files.atomic_folder import refuse_foreign_folder
 from training.networks import architectures
 from training.networks.seeding import seeded
+from training.networks.trainer import TrainingPlan, train
+from training.networks.universal_batches import UniversalForecastTask, UniversalReconstructionTask
 from training.networks.universal_dataset import WARM_UP, Trace, draw_floors, trace, windows
-from training.networks.universal_trainer import train_autoencoder, train_forecaster
 from training.synthetic.series import days, digest, simulate
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
     from agent.core.arrays import Float64Array, IntArray
     from training.export.tflite import Form
-    from training.networks.universal_trainer import Advance
+    from training.networks.trainer import Task
 
+    #: Called with the number of steps done since the last call.
+    Advance: TypeAlias = Callable[[int], None]
     #: Called with a stage's name and its steps; gives what to call as they are done.
     Stage: TypeAlias = Callable[[str, int], Advance]
 
@@ -45,6 +48,8 @@ __all__ = ["FULL", "QUICK", "TrainingBudget", "build"]
 _NAME = "default"
 _VERSION = "1.0.0"
 _STRIDE = 4
+_FORECASTER_RATE = 3e-3
+_AUTOENCODER_RATE = 6e-3
 _VERIFIED_ROWS = 1024
 _VERIFIED_SERIES = 32
 # On which int8 rounding errors shall cancel.
@@ -126,12 +131,20 @@ def build(output: Path, *, seed: int, budget: TrainingBudget, stage: Stage, refe
 
     with seeded(seed):
         forecaster, autoencoder = architectures.forecaster(), architectures.autoencoder()
-    steps = budget.forecaster_steps
-    train_forecaster(forecaster, learned.traced, steps=steps, seed=seed, advance=stage("train forecaster", steps))
-    steps = budget.autoencoder_steps
-    train_autoencoder(
-        autoencoder, learned.series, learned.traced, steps=steps, seed=seed, advance=stage("train autoencoder", steps)
+    lessons: tuple[tuple[str, Task, int, float], ...] = (
+        ("forecaster", UniversalForecastTask(forecaster, learned.traced), budget.forecaster_steps, _FORECASTER_RATE),
+        (
+            "autoencoder",
+            UniversalReconstructionTask(autoencoder, learned.series, learned.traced),
+            budget.autoencoder_steps,
+            _AUTOENCODER_RATE,
+        ),
     )
+    for network, task, steps, rate in lessons:
+        # One epoch: no series is seen often enough for early stopping to matter. Not compiled: the bundle that ships
+        # was not, and other rounding makes other networks.
+        plan, advance = TrainingPlan(1, steps, 0, rate), stage(f"train {network}", steps)
+        train(task, plan, seed=seed, report=lambda *_, advance=advance: advance(1))
 
     typical = _some_windows(learned, _TYPICAL_WINDOWS, seed)[:, :, None]
     wanted: list[tuple[Path, Form]] = [(output, "int8")]

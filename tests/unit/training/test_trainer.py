@@ -16,10 +16,10 @@ from keras import ops
 from agent.core.errors import EdgewatchError, EnvironmentFault
 from training.networks import architectures, trainer
 from training.networks.architectures import ForecasterShape
-from training.networks.trainer import Curves, TrainingPlan, descend
+from training.networks.trainer import Curves, TrainingPlan, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agent.core.arrays import Float32Array
 
@@ -41,15 +41,19 @@ class Echo:
         parts = [keras.Input((4,)), layers.Dense(6), layers.Dropout(dropout), layers.Dense(4)]
         self.model = keras.Sequential(parts, name="echo")
 
-    def batch(self, rng: np.random.Generator) -> tuple[Float32Array, ...]:
-        return (rng.normal(size=(8, 4)).astype(np.float32),)
+    def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
+        while True:
+            yield (rng.normal(size=(8, 4)).astype(np.float32),)
 
-    def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
+    def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
         (told,) = batch
-        return ops.mean(ops.abs(told - self.model(told, training=training)))
+        return ops.mean(ops.abs(told - self.model(told, training=training))), ()
+
+    def carry(self, state: tuple[Any, ...]) -> None:
+        pass
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
-        return [self.batch(np.random.default_rng(k)) for k in (90, 91)]
+        return [next(self.batches(np.random.default_rng(k))) for k in (90, 91)]
 
 
 class RecurrentEcho(Echo):
@@ -59,10 +63,10 @@ class RecurrentEcho(Echo):
         keras.utils.set_random_seed(start)
         self.model = architectures.forecaster(ForecasterShape(n_features=1, units=3, dropout=dropout))
 
-    def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
+    def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
         series, state = batch[0][..., None], ops.zeros((8, 3))
         forecast = self.model([series, state, state], training=training)[0]
-        return ops.mean(ops.abs(series - forecast[..., :1]))
+        return ops.mean(ops.abs(series - forecast[..., :1])), ()
 
 
 def weights(task: Echo) -> list[Float32Array]:
@@ -86,14 +90,18 @@ class Drift:
     def weight(self) -> Any:
         return self.model.layers[0].kernel[0, 0]
 
-    def batch(self, rng: np.random.Generator) -> tuple[Float32Array, ...]:
-        return (np.zeros((1, 1), np.float32),)
+    def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
+        while True:
+            yield (np.zeros((1, 1), np.float32),)
 
-    def loss(self, batch: tuple[Any, ...], *, training: bool) -> Any:
-        return -self.weight if training else self._held_back(self.weight)
+    def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
+        return -self.weight if training else self._held_back(self.weight), ()
+
+    def carry(self, state: tuple[Any, ...]) -> None:
+        pass
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
-        return [self.batch(np.random.default_rng())] if self._told else []
+        return [next(self.batches(np.random.default_rng()))] if self._told else []
 
 
 def to_a_point(weight: Any) -> Any:
@@ -102,7 +110,7 @@ def to_a_point(weight: Any) -> Any:
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
     task = Drift(to_a_point)
-    curves = descend(task, TrainingPlan(12, 1, 20, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent)
+    curves = train(task, TrainingPlan(12, 1, 20, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent)
     assert len(curves.training) == len(curves.validation) == 12
     assert 0 < curves.best < 11
     assert curves.validation[curves.best] == min(curves.validation)
@@ -112,19 +120,19 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("patience", [1, 3])
 def test_it_ends_after_so_many_epochs_without_progress(tmp_path: Path, patience: int) -> None:
     task = Drift(to_a_point)
-    curves = descend(task, TrainingPlan(50, 1, patience, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent)
+    curves = train(task, TrainingPlan(50, 1, patience, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent)
     assert len(curves.training) == curves.best + 1 + patience < 50
 
 
 def test_a_loss_below_zero_that_rises_a_little_is_no_progress(tmp_path: Path) -> None:
     task = Drift(lambda weight: -10.0 + 1e-3 * weight)
-    curves = descend(task, TrainingPlan(50, 1, 3, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent)
+    curves = train(task, TrainingPlan(50, 1, 3, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent)
     assert curves.best == 0
     assert len(curves.training) == 4
 
 
 def test_without_held_back_data_the_training_loss_decides(tmp_path: Path) -> None:
-    curves = descend(
+    curves = train(
         Drift(to_a_point, told=False), TrainingPlan(5, 2, 9, 0.01), seed=1, checkpoint=tmp_path / "c", report=silent
     )
     assert curves.validation == curves.training
@@ -144,7 +152,7 @@ def test_the_rate_rises_to_the_highest_and_falls_as_a_cosine_to_nothing() -> Non
 
 def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
     told: list[tuple[int, float, float]] = []
-    curves = descend(Echo(), PLAN, seed=1, checkpoint=tmp_path / "c", report=lambda *progress: told.append(progress))
+    curves = train(Echo(), PLAN, seed=1, checkpoint=tmp_path / "c", report=lambda *progress: told.append(progress))
     assert [done for done, _, _ in told] == list(range(1, 21))
     assert told[4][1] == pytest.approx(curves.training[0])
     assert np.isnan(told[4][2])
@@ -152,7 +160,7 @@ def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    curves = descend(Echo(), TrainingPlan(6, 20, 6, 0.03), seed=1, checkpoint=tmp_path / "c", report=silent)
+    curves = train(Echo(), TrainingPlan(6, 20, 6, 0.03), seed=1, checkpoint=tmp_path / "c", report=silent)
     assert curves.validation[-1] < 0.5 * curves.validation[0]
 
 
@@ -172,26 +180,26 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
     tmp_path: Path, kind: type[Echo], dropout: float, step: int
 ) -> None:
     whole = kind(dropout=dropout)
-    expected = descend(whole, PLAN, seed=7, checkpoint=tmp_path / "whole", report=silent)
+    expected = train(whole, PLAN, seed=7, checkpoint=tmp_path / "whole", report=silent)
     with pytest.raises(KeyboardInterrupt):
-        descend(kind(dropout=dropout), PLAN, seed=7, checkpoint=tmp_path / "c", report=stopped_at(step))
+        train(kind(dropout=dropout), PLAN, seed=7, checkpoint=tmp_path / "c", report=stopped_at(step))
     # Before the first whole epoch there is no checkpoint, and the start decides; afterwards it no longer matters.
     resumed = kind(dropout=dropout, start=1 if step <= PLAN.steps else 99)
-    assert descend(resumed, PLAN, seed=7, checkpoint=tmp_path / "c", report=silent) == expected
+    assert train(resumed, PLAN, seed=7, checkpoint=tmp_path / "c", report=silent) == expected
     assert same(resumed, whole)
 
 
 def test_a_finished_training_is_taken_from_its_checkpoint_without_a_step(tmp_path: Path) -> None:
     whole, again = Echo(), Echo(start=99)
-    expected = descend(whole, PLAN, seed=7, checkpoint=tmp_path / "c", report=silent)
-    assert descend(again, PLAN, seed=7, checkpoint=tmp_path / "c", report=stopped_at(1)) == expected
+    expected = train(whole, PLAN, seed=7, checkpoint=tmp_path / "c", report=silent)
+    assert train(again, PLAN, seed=7, checkpoint=tmp_path / "c", report=stopped_at(1)) == expected
     assert same(again, whole)
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
     one, other = Echo(), Echo()
     for seed, task in enumerate((one, other)):
-        descend(task, PLAN, seed=seed, checkpoint=tmp_path / f"c{seed}", report=silent)
+        train(task, PLAN, seed=seed, checkpoint=tmp_path / f"c{seed}", report=silent)
     assert not same(one, other)
 
 
@@ -199,7 +207,7 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 def _content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What a whole checkpoint holds."""
     path = tmp_path_factory.mktemp("trained") / "c"
-    descend(Echo(), PLAN, seed=7, checkpoint=path, report=silent)
+    train(Echo(), PLAN, seed=7, checkpoint=path, report=silent)
     return path.read_bytes()
 
 
@@ -243,12 +251,12 @@ class TestDamagedCheckpoint:
 
 def test_a_loss_that_is_no_number_is_refused_with_the_name_of_the_network(tmp_path: Path) -> None:
     class Spoiled(Echo):
-        def batch(self, rng: np.random.Generator) -> tuple[Float32Array, ...]:
-            (told,) = super().batch(rng)
-            return (told * (np.float32("nan") if (tmp_path / "c").exists() else np.float32(1.0)),)
+        def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
+            for (told,) in super().batches(rng):
+                yield (told * (np.float32("nan") if (tmp_path / "c").exists() else np.float32(1.0)),)
 
     with pytest.raises(EdgewatchError, match=r"training loss of the echo is no number any more \(epoch 2\)") as refused:
-        descend(Spoiled(), PLAN, seed=1, checkpoint=tmp_path / "c", report=silent)
+        train(Spoiled(), PLAN, seed=1, checkpoint=tmp_path / "c", report=silent)
     assert refused.value.remedy
 
 
@@ -256,7 +264,7 @@ def test_a_disk_that_is_full_is_named_and_the_former_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "c"
-    descend(Echo(), TrainingPlan(1, 5, 9, 0.01), seed=7, checkpoint=path, report=silent)
+    train(Echo(), TrainingPlan(1, 5, 9, 0.01), seed=7, checkpoint=path, report=silent)
     former = path.read_bytes()
 
     def full(_file: int) -> None:
@@ -264,6 +272,6 @@ def test_a_disk_that_is_full_is_named_and_the_former_checkpoint_stays(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
-        descend(Echo(), PLAN, seed=7, checkpoint=path, report=silent)
+        train(Echo(), PLAN, seed=7, checkpoint=path, report=silent)
     assert fault.value.location == str(path)
     assert path.read_bytes() == former
