@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.models.bundle import Bundle
-    from training.evaluation.evaluate import EvaluationPlan, Examined
+    from training.evaluation.evaluate import EvaluationPlan
     from training.evaluation.outcome import Outcome
     from training.reports.page.document import Section
 
@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> None:
     out = console()
     sections: list[Section] = []
 
-    def seen(examined: Examined, outcome: Outcome) -> None:
+    def seen(outcome: Outcome) -> None:
         if len(sections) < _SHOWN:
-            sections.append(reports_evaluation.details(examined, outcome, folded=bool(sections)))
+            sections.append(reports_evaluation.details(outcome, folded=bool(sections)))
 
     with Progress(*COLUMNS, console=out, transient=True) as progress:
         bar = progress.add_task("reading", total=None)

@@ -123,7 +123,7 @@ def evaluate(
     bundle: Bundle,
     plan: EvaluationPlan,
     stage: Stage,
-    seen: Callable[[Examined, Outcome], object],
+    seen: Callable[[Outcome], object],
 ) -> tuple[Evaluation, list[Examined]]:
     """Evaluate recordings one after the other.
 
@@ -134,7 +134,7 @@ def evaluate(
     stage
         See `examine`.
     seen
-        Called with what `examine` gives for each recording, before its outcome is dropped.
+        Called with the outcome of each recording, before it is dropped.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def evaluate(
             skipped[recording.name] = error
             continue
         examined.append(each)
-        seen(each, outcome)
+        seen(outcome)
     if not examined:
         raise next(
             iter(skipped.values()), UserError("there is no recording", remedy="name files or folders with --data")

@@ -114,9 +114,9 @@ def report(evaluation: Evaluation, examined: Sequence[Examined], particulars: Se
     )
 
 
-def details(examined: Examined, outcome: Outcome, *, folded: bool) -> Section:
+def details(outcome: Outcome, *, folded: bool) -> Section:
     """Show one recording: its channels with what was detected, and how large errors were."""
-    result, recording = examined.result, outcome.recording
+    recording = outcome.recording
     counted = slice(outcome.first, None)
     strongest = np.argsort(-outcome.channel_score[counted].max(axis=0), kind="stable")[:_CHANNELS]
     shown = np.sort(strongest)
@@ -135,7 +135,7 @@ def details(examined: Examined, outcome: Outcome, *, folded: bool) -> Section:
     errors = charts.error_distribution(strength[~wrong], strength[wrong], 1.0)
     some = f"The {shown.size} of {len(recording.channels)} channels that scored highest. "
     return Section(
-        result.name,
+        recording.name,
         (some if shown.size < len(recording.channels) else "")
         + f"The first {outcome.first:,} of {recording.rows:,} rows are there to learn from and do not count.",
         (series, errors),

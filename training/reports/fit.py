@@ -9,8 +9,7 @@ import msgspec
 import numpy as np
 
 from agent.alerting.settings import AlertsConfig
-from agent.detection.settings import DetectionConfig, RangeThreshold
-from training.evaluation.evaluate import EvaluationPlan, examine
+from agent.detection.settings import DetectionConfig
 from training.evaluation.run import judge
 from training.reports.evaluation import details, error_over_limit
 from training.reports.page import charts
@@ -19,7 +18,6 @@ from training.reports.page.table import Table
 
 if TYPE_CHECKING:
     from training.data.recording import Recording
-    from training.evaluation.outcome import Outcome
     from training.networks.dataset import Part
     from training.recipes.fit import Fit
     from training.reports.page.document import Item
@@ -154,13 +152,18 @@ def _windows(fit: Fit) -> Section:
 
 
 def _tests(fit: Fit) -> list[Section]:
-    """What the agent makes of the test part: forecasts with their band, detections, and what is truly wrong."""
+    """Forecasts with their band on the test part, and how close errors came to their limits or to the labels."""
     part = max(fit.prepared.parts, key=lambda p: p.recording.rows - p.split.test.start)
-    if part.recording.rows - part.split.test.start < 2:
+    begin = part.split.test.start
+    if part.recording.rows - begin < 2:
         return []
-    outcome = judge(_test_part(part), fit.bundle, DetectionConfig(), AlertsConfig(), first=_lead(part))
+    labels = part.recording.labels
+    labelled = labels is not None and bool(labels[begin : begin + _SHOWN_ROWS].any())
+    # With labels the whole recording is shown; without, the calibration part before it fills windows and states.
+    judged, first = (part.recording, begin) if labelled else (_test_part(part), _lead(part))
+    outcome = judge(judged, fit.bundle, DetectionConfig(), AlertsConfig(), first=first)
     recording = outcome.recording
-    counted = slice(outcome.first, None)
+    counted = slice(first, first + _SHOWN_ROWS)
     time = (recording.time if recording.timed else np.arange(recording.rows, dtype=np.float64))[counted]
     forecasts = tuple(
         charts.forecast_band(
@@ -176,23 +179,10 @@ def _tests(fit: Fit) -> list[Section]:
         for k, channel in enumerate(recording.channels[:_SHOWN_CHANNELS])
     )
     sections = [Section("Forecast", "On the test part: each row as it was expected from those before it.", forecasts)]
-    if recording.labels is None or not recording.labels[counted].any():
-        strength = error_over_limit(outcome.score[counted])
-        chart = charts.error_distribution(strength, np.zeros(0), 1.0)
-        return [
-            *sections,
-            Section("Test part", "How close to their limits the errors of the test part came.", (chart,)),
-        ]
-    return [*sections, _labelled(fit, outcome)]
-
-
-def _labelled(fit: Fit, outcome: Outcome) -> Section:
-    plan = EvaluationPlan(DetectionConfig(), AlertsConfig(), (RangeThreshold(),))
-    part = max(fit.prepared.parts, key=lambda p: p.recording.rows - p.split.test.start)
-    marked = replace(part.recording, train_rows=part.split.test.start)
-    examined, full = examine(marked, fit.bundle, plan, lambda _name, _rows: lambda _done: None)
-    del outcome
-    return details(examined, full, folded=False)
+    if labelled:
+        return [*sections, details(outcome, folded=False)]
+    chart = charts.error_distribution(error_over_limit(outcome.score[counted]), np.zeros(0), 1.0)
+    return [*sections, Section("Test part", "How close to their limits the errors of the test part came.", (chart,))]
 
 
 def _lead(part: Part) -> int:
