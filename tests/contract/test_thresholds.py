@@ -10,30 +10,19 @@ import pytest
 from agent.detection.settings import (
     DspotThreshold,
     LikelihoodThreshold,
-    MadThreshold,
-    MeanStdThreshold,
     PercentileThreshold,
     RangeThreshold,
     SpotThreshold,
-    ThresholdConfig,
 )
 from agent.detection.thresholds.registry import make_threshold
+from tests.support.thresholds import DEFAULT_THRESHOLDS
 
 if TYPE_CHECKING:
+    from agent.detection.settings import ThresholdConfig
     from agent.detection.thresholds.base import Threshold
 
-CONFIGS: list[ThresholdConfig] = [
-    RangeThreshold(),
-    MeanStdThreshold(),
-    PercentileThreshold(),
-    MadThreshold(),
-    LikelihoodThreshold(),
-    SpotThreshold(),
-    DspotThreshold(),
-]
 
-
-@pytest.fixture(params=CONFIGS, ids=lambda config: type(config).__name__)
+@pytest.fixture(params=DEFAULT_THRESHOLDS, ids=lambda config: type(config).__name__)
 def make(request: pytest.FixtureRequest) -> Any:
     def make_one(lanes: int = 1, effect: float = 0.0, memory: float = 1e5) -> Threshold:
         return make_threshold(request.param, np.full(lanes, effect), memory)
@@ -53,6 +42,21 @@ def test_limits_lie_on_both_sides_of_nothing(make: Any) -> None:
         assert (lower < 0).all()
         assert (upper > 0).all()
         threshold.learn(row, np.array([True, True]))
+
+
+def test_limits_are_known_before_an_error_is_learned_and_asking_changes_nothing(make: Any) -> None:
+    asked, silent = make(2), make(2)
+    for row in np.random.default_rng(10).normal(0, 1, (300, 2)):
+        before = asked.limits()
+        asked.strength(row)
+        asked.strength(np.full(2, np.nan))
+        for limit, again in zip(before, asked.limits(), strict=True):
+            np.testing.assert_array_equal(limit, again)
+        asked.learn(row, np.array([True, False]))
+        silent.learn(row, np.array([True, False]))
+    for limit, other in zip(asked.limits(), silent.limits(), strict=True):
+        np.testing.assert_array_equal(limit, other)
+    assert np.isfinite(asked.strength(np.array([1e29, -1e29]))[0])
 
 
 def test_normal_errors_rarely_pass_and_large_ones_always_do(make: Any) -> None:

@@ -1,22 +1,13 @@
 from __future__ import annotations
 
-from agent.detection.settings import (
-    DspotThreshold,
-    LikelihoodThreshold,
-    MadThreshold,
-    MeanStdThreshold,
-    PercentileThreshold,
-    RangeThreshold,
-    SpotThreshold,
-)
+from typing import get_args
 
-#: Every threshold that a config can name, those that calibrate with little to do so.
-THRESHOLDS = (
-    RangeThreshold(),
-    MeanStdThreshold(),
-    PercentileThreshold(),
-    MadThreshold(),
-    LikelihoodThreshold(),
-    SpotThreshold(calibration_rows=100),
-    DspotThreshold(calibration_rows=100),
+from agent.detection.settings import ThresholdConfig
+
+#: Every threshold that a config can name, with its defaults.
+DEFAULT_THRESHOLDS: tuple[ThresholdConfig, ...] = tuple(kind() for kind in get_args(ThresholdConfig))
+#: The same; those that calibrate have little to do so.
+THRESHOLDS: tuple[ThresholdConfig, ...] = tuple(
+    kind(calibration_rows=100) if "calibration_rows" in kind.__struct_fields__ else kind()
+    for kind in get_args(ThresholdConfig)
 )
