@@ -41,7 +41,7 @@ behaviour:
 	@sh tools/setup.sh run
 	$(BIN)/python -m tools.behaviour
 
-# Takes two hours and a half; `python -m tools.fault_injection NAME` runs one of them.
+# Fault injection in full takes two hours and a half; `python -m tools.fault_injection NAME` runs one experiment.
 torture:
 	@sh tools/setup.sh test
 	$(BIN)/python -m tools.fault_injection

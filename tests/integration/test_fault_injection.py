@@ -1,4 +1,4 @@
-"""The tortures in short: the full ones are run by `make torture`."""
+"""The experiments of fault injection in short; `make torture` runs them in full."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def findings(request: pytest.FixtureRequest) -> Findings:
 def test_kills_lose_nothing_double_nothing_and_teach_nothing_twice(
     mosquitto_available: None, findings: Findings, tmp_path: Path
 ) -> None:
-    kill.torture(findings, tmp_path, rounds=15, nodes=1)
-    # On a slow machine few of its short lives see a fault: how many is for the full torture to tell.
+    kill.run(findings, tmp_path, rounds=15, nodes=1)
+    # On a slow machine few of its short lives see a fault: how many is what `make torture` measures.
     assert [promise for promise in findings.broken if "most faults" not in promise] == []
     assert findings.figures["node0: incidents"] >= 1
 
@@ -34,14 +34,14 @@ def test_kills_lose_nothing_double_nothing_and_teach_nothing_twice(
 def test_what_waited_for_a_broker_is_delivered_in_order_while_the_loop_stays_on_time(
     mosquitto_available: None, findings: Findings, tmp_path: Path
 ) -> None:
-    backlog.torture(findings, tmp_path, alerts=2000)
-    # How fast is told by the full torture: a test must not depend on the machine.
+    backlog.run(findings, tmp_path, alerts=2000)
+    # How fast is measured by `make torture`: a test must not depend on the machine.
     assert [promise for promise in findings.broken if "a second" not in promise] == []
 
 
 @pytest.mark.broker
 def test_a_bad_network_delays_and_loses_nothing(mosquitto_available: None, findings: Findings, tmp_path: Path) -> None:
-    network.torture(findings, tmp_path, storm_s=2.0, rounds=1)
+    network.run(findings, tmp_path, storm_s=2.0, rounds=1)
     assert "all arrived, in order" in findings.kept
 
 
@@ -49,21 +49,21 @@ def test_a_full_or_read_only_disk_loses_nothing(findings: Findings, tmp_path: Pa
     if shutil.which("mount") is None:
         pytest.skip("there is no mount")
     try:
-        disk.full(findings, tmp_path)
+        disk.fill(findings, tmp_path)
     except EnvironmentFault as fault:
         pytest.skip(str(fault))
     assert findings.broken == []
 
 
 def test_damage_stops_nothing_and_costs_only_what_it_hit(findings: Findings, tmp_path: Path) -> None:
-    disk.damaged(findings, tmp_path, rounds=60)
+    disk.damage(findings, tmp_path, rounds=60)
     assert findings.broken == []
 
 
 def test_nonsense_from_outside_is_refused_as_documented_whatever_engine_makes_it(
     findings: Findings, tmp_path: Path
 ) -> None:
-    fuzz.torture(findings, tmp_path, inputs=2000, seconds=1.0, targets=("command", "queued"))
+    fuzz.run(findings, tmp_path, inputs=2000, seconds=1.0, targets=("command", "queued"))
     assert findings.broken == []
     assert findings.figures["inputs in all"] >= 2000
 
@@ -100,7 +100,7 @@ def test_what_takes_for_ever_is_ended_and_told(tmp_path: Path, monkeypatch: pyte
 def test_half_a_simulated_day_of_trouble_leaves_nothing_behind(
     mosquitto_available: None, findings: Findings, tmp_path: Path
 ) -> None:
-    soak.torture(findings, tmp_path, days=0.5)
+    soak.run(findings, tmp_path, days=0.5)
     # What grows is told by the month: half a day fills rings and pools.
     assert [promise for promise in findings.broken if "become more" not in promise] == []
     assert findings.figures["alerts"] > 10
@@ -110,8 +110,8 @@ def test_half_a_simulated_day_of_trouble_leaves_nothing_behind(
 def test_a_gateway_hears_its_sensors_through_noise_and_garbage(
     mosquitto_available: None, findings: Findings, tmp_path: Path
 ) -> None:
-    gateway.torture(findings, tmp_path, sensors=64, hours=1.2)
-    # Ranges of half an hour are young: how many are found is for the full torture to tell.
+    gateway.run(findings, tmp_path, sensors=64, hours=1.2)
+    # Ranges of half an hour are young: how many are found is what `make torture` measures.
     assert [promise for promise in findings.broken if "nine faults" not in promise] == []
     assert findings.figures["of them found, %"] >= 60
 

@@ -1,4 +1,4 @@
-"""``python -m tools.fault_injection [NAME…]``: all tortures, or those named, in full."""
+"""``python -m tools.fault_injection [NAME…]``: all experiments in full, or those named."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from tools.testing.findings import Findings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TORTURES: dict[str, Callable[[Findings, Path], None]] = {
-    "kill": lambda findings, folder: kill.torture(findings, folder, rounds=2000),
-    "backlog": lambda findings, folder: backlog.torture(findings, folder, alerts=100_000),
-    "network": lambda findings, folder: network.torture(findings, folder, storm_s=15.0, rounds=2),
-    "full": disk.full,
-    "damage": lambda findings, folder: disk.damaged(findings, folder, rounds=2000),
-    "fuzz": lambda findings, folder: fuzz.torture(findings, folder, inputs=1_000_000, seconds=40.0),
-    "gateway": lambda findings, folder: gateway.torture(findings, folder, sensors=2000, hours=10.0),
-    "soak": lambda findings, folder: soak.torture(findings, folder, days=30.0),
+_EXPERIMENTS: dict[str, Callable[[Findings, Path], None]] = {
+    "kill": lambda findings, folder: kill.run(findings, folder, rounds=2000),
+    "backlog": lambda findings, folder: backlog.run(findings, folder, alerts=100_000),
+    "network": lambda findings, folder: network.run(findings, folder, storm_s=15.0, rounds=2),
+    "full": disk.fill,
+    "damage": lambda findings, folder: disk.damage(findings, folder, rounds=2000),
+    "fuzz": lambda findings, folder: fuzz.run(findings, folder, inputs=1_000_000, seconds=40.0),
+    "gateway": lambda findings, folder: gateway.run(findings, folder, sensors=2000, hours=10.0),
+    "soak": lambda findings, folder: soak.run(findings, folder, days=30.0),
 }
 
 
 def main() -> int:
     """Run them one after another; 1 where a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tools.fault_injection", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_TORTURES)}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_EXPERIMENTS)}; all by default")
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in _TORTURES]
+    unknown = [name for name in options.names if name not in _EXPERIMENTS]
     if unknown:
         parser.error(f"there is no {unknown[0]!r}")
     broken = []
-    for name in options.names or _TORTURES:
+    for name in options.names or _EXPERIMENTS:
         begin = time.monotonic()
         findings = Findings(name)
-        with tempfile.TemporaryDirectory(prefix="edgewatch-torture-") as folder:
+        with tempfile.TemporaryDirectory(prefix="edgewatch-faults-") as folder:
             try:
-                _TORTURES[name](findings, Path(folder))
+                _EXPERIMENTS[name](findings, Path(folder))
             except EdgewatchError as error:
                 print(f"   skipped: {error}", flush=True)
         findings.figure("seconds", round(time.monotonic() - begin, 1))

@@ -17,7 +17,7 @@ from tools.testing.mosquitto import Mosquitto
 if TYPE_CHECKING:
     from tools.testing.findings import Findings
 
-__all__ = ["torture"]
+__all__ = ["run"]
 
 _ROOT = Path(__file__).parents[2]
 _FASTEST_A_SECOND = 1000.0
@@ -33,7 +33,7 @@ mqtt: {{port: {port}, health_interval_s: 1}}
 """
 
 
-def torture(findings: Findings, folder: Path, *, alerts: int) -> None:
+def run(findings: Findings, folder: Path, *, alerts: int) -> None:
     """Let so many alerts wait, start the agent with a broker, and watch them arrive."""
     broker = Mosquitto(folder / "broker")
     receiver = Receiver(broker.port)

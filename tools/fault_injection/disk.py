@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tools.testing.findings import Findings
 
-__all__ = ["damaged", "full"]
+__all__ = ["damage", "fill"]
 
 _WAITING = 60
 # Alerts on the full disk of which the broker has not taken the first fifty.
@@ -62,7 +62,7 @@ def _impatient() -> Iterator[None]:
         outbox_module._RETRY_S = usual  # noqa: SLF001 - as above
 
 
-def full(findings: Findings, folder: Path) -> None:
+def fill(findings: Findings, folder: Path) -> None:
     """Fill a disk under the outbox, make it read-only, and give it back."""
     with _impatient(), _small_disk(folder / "disk", "24m") as disk:
         outbox = Outbox(disk / "state")
@@ -103,7 +103,7 @@ def full(findings: Findings, folder: Path) -> None:
         outbox.close()
 
 
-def damaged(findings: Findings, folder: Path, *, rounds: int) -> None:
+def damage(findings: Findings, folder: Path, *, rounds: int) -> None:
     """Change bytes of the outbox and of a snapshot at random."""
     sound = folder / "sound"
     outbox = Outbox(sound)

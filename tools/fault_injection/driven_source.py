@@ -1,4 +1,4 @@
-"""An agent whose readings a torturer sets: ``python -m tools.fault_injection.driven_source run --config FILE``.
+"""An agent whose readings an experiment sets: ``python -m tools.fault_injection.driven_source run --config FILE``.
 
 Its source ``driven`` reads one number from a small file, beside a channel that is always lively, so that there is
 something to learn, and counts its readings there. The number has a hard limit: what must be raised is known exactly.
@@ -26,7 +26,7 @@ LIMIT = 100.0
 
 
 class Drive:
-    """The number and how often it was read, as the torturer and the agent share them.
+    """The number and how often it was read, as the experiment and the agent share them.
 
     Parameters
     ----------

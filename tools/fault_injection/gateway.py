@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from agent.sources.push_buffer import PushBuffer
     from tools.testing.findings import Findings
 
-__all__ = ["torture"]
+__all__ = ["run"]
 
 _ROOT = Path(__file__).parents[2]
 _INTERVAL_S = 10.0
@@ -303,7 +303,7 @@ class _Time(ManualClock):
             time.sleep(5e-4)
 
 
-def torture(findings: Findings, folder: Path, *, sensors: int, hours: float) -> None:
+def run(findings: Findings, folder: Path, *, sensors: int, hours: float) -> None:
     """Let so many sensors speak for so long, and see what was found and what else was said."""
     broker = Mosquitto(folder / "broker")
     receiver = Receiver(broker.port)
@@ -401,7 +401,7 @@ def _incidents(alerts: list[Alert]) -> list[tuple[float, set[str], float]]:
 
 
 def main() -> None:
-    """Run the agent of the torture, and its sensors."""
+    """Run the agent of the experiment, and its sensors."""
     parser = argparse.ArgumentParser(prog="python -m tools.fault_injection.gateway")
     parser.add_argument("folder", type=Path)
     parser.add_argument("port", type=int)

@@ -18,7 +18,7 @@ from tools.testing.mosquitto import PERSISTENT, Mosquitto
 if TYPE_CHECKING:
     from tools.testing.findings import Findings
 
-__all__ = ["torture"]
+__all__ = ["run"]
 
 _ROOT = Path(__file__).parents[2]
 _INTERVAL_S = 0.05
@@ -91,7 +91,7 @@ class _Node:
             self.kills += 1
 
 
-def torture(findings: Findings, folder: Path, *, rounds: int, nodes: int = 2, seed: int = 0) -> None:
+def run(findings: Findings, folder: Path, *, rounds: int, nodes: int = 2, seed: int = 0) -> None:
     """Kill agents so often, in all, and see what their receiver got."""
     rng = random.Random(seed)
     broker = Mosquitto(folder / "broker", PERSISTENT)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tools.testing.findings import Findings
 
-__all__ = ["Proxy", "torture"]
+__all__ = ["Proxy", "run"]
 
 #: Hand on everything; swallow everything while both ends seem well; drop the broker's side only; reset in the middle
 #: of a packet; hold three packets in ten back for two seconds.
@@ -108,7 +108,7 @@ class Proxy:
                 return
 
 
-def torture(findings: Findings, folder: Path, *, storm_s: float, rounds: int) -> None:
+def run(findings: Findings, folder: Path, *, storm_s: float, rounds: int) -> None:
     """Raise alerts all the time while the weather changes."""
     broker = Mosquitto(folder / "broker")
     receiver = Receiver(broker.port)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from tools.testing.findings import Findings
 
-__all__ = ["WaywardSource", "torture"]
+__all__ = ["WaywardSource", "run"]
 
 _ROOT = Path(__file__).parents[2]
 _HOUR_S, _DAY_S = 3600.0, 86400.0
@@ -183,7 +183,7 @@ class _Found(NamedTuple):
     waiting: list[int]
 
 
-def torture(findings: Findings, folder: Path, *, days: float) -> None:
+def run(findings: Findings, folder: Path, *, days: float) -> None:
     """Let so many days pass, and see what has grown and what was lost."""
     broker = Mosquitto(folder / "broker", PERSISTENT)
     receiver = Receiver(broker.port)
@@ -272,7 +272,7 @@ def _judge(findings: Findings, folder: Path, found: _Found, receiver: Receiver) 
 
 
 def main() -> None:
-    """Run the agent of the torture."""
+    """Run the agent of the experiment."""
     parser = argparse.ArgumentParser(prog="python -m tools.fault_injection.soak")
     parser.add_argument("folder", type=Path)
     parser.add_argument("days", type=float)

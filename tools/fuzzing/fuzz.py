@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tools.testing.findings import Findings
 
-__all__ = ["ENGINES", "torture"]
+__all__ = ["ENGINES", "run"]
 
 ENGINES = ("chance", "hypothesis", "atheris")
 _ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ class _Report(msgspec.Struct):
     skipped: str = ""
 
 
-def torture(
+def run(
     findings: Findings,
     folder: Path,
     *,

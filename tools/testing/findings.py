@@ -1,4 +1,4 @@
-"""What a torture found: figures, and promises that were kept or broken."""
+"""Findings of an experiment: figures, and promises that were kept or broken."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PROGRESS_S = 10.0
 
 
 class Findings:
-    """Prints as it goes.
+    """Collects findings and prints them as they come.
 
     Parameters
     ----------
     name
-        Of the torture.
+        Of the experiment.
     out
         Where to print; standard output by default.
     """
@@ -38,21 +38,21 @@ class Findings:
         self.say(f"== {name}")
 
     def progress(self, done: int, of: int) -> None:
-        """Say now and then how far it is."""
+        """Print the progress, every ten seconds at most."""
         if time.monotonic() - self._said_at >= _PROGRESS_S:
             self._said_at = time.monotonic()
             self.say(f"   … {done:,} of {of:,}")
 
     def figure(self, name: str, value: float) -> None:
-        """Something measured."""
+        """Record and print a measured figure."""
         self.figures[name] = value
         self.say(f"   {name}: {value:,.6g}" if isinstance(value, float) else f"   {name}: {value:,}")
 
     def promise(self, name: str, kept: bool) -> None:
-        """Something promised."""
+        """Record and print whether a promise was kept."""
         (self.kept if kept else self.broken).append(name)
         self.say(f"   {'kept  ' if kept else 'BROKEN'} {name}")
 
     def say(self, text: str) -> None:
-        """Something worth a line."""
+        """Print a line."""
         print(text, file=self._out, flush=True)
