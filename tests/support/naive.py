@@ -58,57 +58,57 @@ class _Weighted:
     """
 
     def __init__(self, memory: float) -> None:
-        self._memory = memory
-        self._values: list[float] = []
-        self._weights = np.zeros(0)
+        self.memory = memory
+        self.values: list[float] = []
+        self.weights = np.zeros(0)
 
     def add(self, value: float) -> None:
-        self._values.append(value)
-        rate = max(1.0 / len(self._values), 1.0 / self._memory)
-        self._weights = np.append(self._weights * (1.0 - rate), rate)
+        self.values.append(value)
+        rate = max(1.0 / len(self.values), 1.0 / self.memory)
+        self.weights = np.append(self.weights * (1.0 - rate), rate)
 
     @property
     def count(self) -> int:
-        return len(self._values)
+        return len(self.values)
 
     def mean(self) -> float:
-        return float(np.dot(self._weights, self._values)) if self._values else 0.0
+        return float(np.dot(self.weights, self.values)) if self.values else 0.0
 
     def variance(self) -> float:
         """Weighted mean square of the distances from the weighted mean."""
-        return float(np.dot(self._weights, (np.array(self._values) - self.mean()) ** 2)) if self._values else 0.0
+        return float(np.dot(self.weights, (np.array(self.values) - self.mean()) ** 2)) if self.values else 0.0
 
 
 class NormaliserTwin:
     """Centre, mean absolute deviation from the centre of that time, mean absolute change."""
 
     def __init__(self, floor: float, memory: float) -> None:
-        self._floor = max(floor, 1e-9)
-        self._readings = _Weighted(memory)
-        self._deviations, self._changes = _Weighted(memory), _Weighted(memory)
-        self._last = 0.0
-        self._step = 0.0
+        self.floor = max(floor, 1e-9)
+        self.readings = _Weighted(memory)
+        self.deviations, self.changes = _Weighted(memory), _Weighted(memory)
+        self.last = 0.0
+        self.step = 0.0
 
     def take(self, row: int, value: float | None) -> None:
-        self._step = 0.0
+        self.step = 0.0
         if value is None:
             return
-        self._step = value - self._last if self._readings.count else 0.0
-        self._last = value
-        self._readings.add(value)
-        self._deviations.add(abs(value - self._readings.mean()))
-        self._changes.add(abs(self._step))
+        self.step = value - self.last if self.readings.count else 0.0
+        self.last = value
+        self.readings.add(value)
+        self.deviations.add(abs(value - self.readings.mean()))
+        self.changes.add(abs(self.step))
 
     def said(self) -> tuple[float, ...]:
-        centre = self._readings.mean()
-        spread = max(self._deviations.mean(), 1e-6 * abs(centre), self._floor)
-        change = max(self._changes.mean(), 0.05 * spread)
+        centre = self.readings.mean()
+        spread = max(self.deviations.mean(), 1e-6 * abs(centre), self.floor)
+        change = max(self.changes.mean(), 0.05 * spread)
         features = (
-            np.clip(np.arcsinh((self._last - centre) / spread), -12.0, 12.0),
-            np.clip(np.arcsinh(self._step / change), -12.0, 12.0),
+            np.clip(np.arcsinh((self.last - centre) / spread), -12.0, 12.0),
+            np.clip(np.arcsinh(self.step / change), -12.0, 12.0),
             np.clip(math.log(spread / change), -6.0, 6.0),
         )
-        return (centre, self._deviations.mean(), self._changes.mean(), *map(float, features))
+        return (centre, self.deviations.mean(), self.changes.mean(), *map(float, features))
 
 
 class SeasonsTwin:
@@ -118,21 +118,21 @@ class SeasonsTwin:
     """
 
     def __init__(self, day: int, thin: int) -> None:
-        self._thin = 1 if day % thin else thin
-        self._day = day
-        self._rows: list[float | None] = []
+        self.thin = 1 if day % thin else thin
+        self.day = day
+        self.rows: list[float | None] = []
 
     def take(self, row: int, value: float | None) -> None:
         # A channel that is new knows nothing of the rows before it.
-        self._rows += [None] * (row - len(self._rows))
-        self._rows.append(None if value is None else float(np.float32(value)))
+        self.rows += [None] * (row - len(self.rows))
+        self.rows.append(None if value is None else float(np.float32(value)))
 
     def said(self) -> tuple[float, ...]:
         """Features of a channel of centre 0, spread 1 and change 1, and how far 2.5 would depart from day and week."""
-        day, later, week = (self._before(back) for back in (self._day, self._day + self._thin, 7 * self._day))
-        if not self._day or day is None or later is None:
+        day, later, week = (self.before(back) for back in (self.day, self.day + self.thin, 7 * self.day))
+        if not self.day or day is None or later is None:
             day = later = None
-        if not self._day:
+        if not self.day:
             week = None
         departures = [2.5 - then for then in (day, week) if then is not None]
         return (
@@ -144,30 +144,30 @@ class SeasonsTwin:
             min(departures, key=abs) if day is not None else math.nan,
         )
 
-    def _before(self, rows: int) -> float | None:
-        group = (len(self._rows) - rows) // self._thin
-        last = group * self._thin + self._thin - 1
-        return self._rows[last] if 0 <= last < len(self._rows) else None
+    def before(self, rows: int) -> float | None:
+        group = (len(self.rows) - rows) // self.thin
+        last = group * self.thin + self.thin - 1
+        return self.rows[last] if 0 <= last < len(self.rows) else None
 
 
 class RelativeErrorTwin:
     """Size over its running mean; one size counts for five usual sizes at most once 20 are known."""
 
     def __init__(self, memory: float, settled: float = math.inf, floor: float = 0.0) -> None:
-        self._memory, self._settled, self._floor = memory, settled, floor
+        self.memory, self.settled, self.floor = memory, settled, floor
         self.count = 0
         self.usual = 0.0
 
     def rate(self) -> float:
-        young = 1.0 / max(self.count, 1) if self.count <= self._settled else 0.0
-        return max(young, 1.0 / self._memory)
+        young = 1.0 / max(self.count, 1) if self.count <= self.settled else 0.0
+        return max(young, 1.0 / self.memory)
 
     def of(self, size: float, floor: float | None = None) -> float:
-        floor = self._floor if floor is None else floor
+        floor = self.floor if floor is None else floor
         return size / max(self.usual, floor + 1e-9) if self.count > 20 else 0.0
 
     def learn(self, size: float, floor: float | None = None) -> None:
-        floor = self._floor if floor is None else floor
+        floor = self.floor if floor is None else floor
         self.count += 1
         if self.count > 20:
             size = min(size, 5.0 * max(self.usual, floor + 1e-9))
@@ -185,161 +185,161 @@ class LevelTwin:
     """Short mean of six values against a slow centre that follows one usual deviation at most."""
 
     def __init__(self, memory: float) -> None:
-        self._ratio = RelativeErrorTwin(memory, settled=60.0)
-        self._values: list[float] = []
-        self._mean = self._centre = 0.0
-        self._relative = 0.0
+        self.ratio = RelativeErrorTwin(memory, settled=60.0)
+        self.values: list[float] = []
+        self.mean = self.centre = 0.0
+        self.relative = 0.0
 
     @property
-    def _floor(self) -> float:
-        return 0.002 * (max(self._values) - min(self._values)) if self._values else 0.0
+    def floor(self) -> float:
+        return 0.002 * (max(self.values) - min(self.values)) if self.values else 0.0
 
     def take(self, row: int, value: float | None) -> None:
-        self._relative = 0.0
+        self.relative = 0.0
         if value is None:
             return
-        floor = self._floor
-        if not self._values:
-            self._mean = self._centre = value
-        self._mean += (value - self._mean) / min(len(self._values) + 1, 6)
-        deviation = self._mean - self._centre
-        self._relative = self._ratio.of(abs(deviation), floor)
-        most = max(self._ratio.usual, floor + 1e-9) if self._ratio.count > 20 else math.inf
-        self._ratio.learn(abs(deviation), floor)
-        self._centre += self._ratio.rate() * min(max(deviation, -most), most)
-        self._values.append(value)
+        floor = self.floor
+        if not self.values:
+            self.mean = self.centre = value
+        self.mean += (value - self.mean) / min(len(self.values) + 1, 6)
+        deviation = self.mean - self.centre
+        self.relative = self.ratio.of(abs(deviation), floor)
+        most = max(self.ratio.usual, floor + 1e-9) if self.ratio.count > 20 else math.inf
+        self.ratio.learn(abs(deviation), floor)
+        self.centre += self.ratio.rate() * min(max(deviation, -most), most)
+        self.values.append(value)
 
     def said(self) -> tuple[float, ...]:
-        return self._relative, self._floor
+        return self.relative, self.floor
 
 
 class FlatLineTwin:
     """Cuts all readings into runs of equal values and holds the last one against those before it."""
 
     def __init__(self, interval_s: float, floor: float) -> None:
-        self._floor = floor
-        self._share_rows = max(60.0, 600.0 / interval_s)
-        self._shortest = max(12.0, 60.0 / interval_s)
-        self._kept = 0.5 ** (interval_s / (7 * 86400.0))
+        self.floor = floor
+        self.share_rows = max(60.0, 600.0 / interval_s)
+        self.shortest = max(12.0, 60.0 / interval_s)
+        self.kept = 0.5 ** (interval_s / (7 * 86400.0))
         # Each run: its first value, its readings, the share of changes when it began; and the rows at which runs ended.
-        self._runs: list[tuple[float, int, float]] = []
-        self._ended: list[int] = []
-        self._count = 0
-        self._share = 0.0
-        self._row = 0
+        self.runs: list[tuple[float, int, float]] = []
+        self.ended: list[int] = []
+        self.count = 0
+        self.share = 0.0
+        self.row = 0
 
     def take(self, row: int, value: float | None) -> None:
-        self._row = row
+        self.row = row
         if value is None:
             return
-        changed = not self._runs or not abs(value - self._runs[-1][0]) <= self._floor
-        self._count += 1
-        self._share += (changed - self._share) / min(self._count, self._share_rows)
+        changed = not self.runs or not abs(value - self.runs[-1][0]) <= self.floor
+        self.count += 1
+        self.share += (changed - self.share) / min(self.count, self.share_rows)
         if changed:
-            if self._runs:
-                self._ended.append(row)
-            self._runs.append((value, 1, self._share))
+            if self.runs:
+                self.ended.append(row)
+            self.runs.append((value, 1, self.share))
         else:
-            first, length, share = self._runs[-1]
-            self._runs[-1] = first, length + 1, share
+            first, length, share = self.runs[-1]
+            self.runs[-1] = first, length + 1, share
 
     def said(self) -> tuple[float, ...]:
-        if not self._runs:
+        if not self.runs:
             return (0.0,)
-        _, length, share = self._runs[-1]
+        _, length, share = self.runs[-1]
         share = min(share, 1.0 - 1e-9)
-        if share <= 0.2 or self._count - length < self._share_rows:
+        if share <= 0.2 or self.count - length < self.share_rows:
             return (0.0,)
         longest = max(
-            (run[1] * self._kept ** (self._row - ended) for run, ended in zip(self._runs, self._ended, strict=False)),
+            (run[1] * self.kept ** (self.row - ended) for run, ended in zip(self.runs, self.ended, strict=False)),
             default=0.0,
         )
         # A million to one that a channel which changes this often stays as it is for so many readings.
         by_chance = math.log(1e-6) / math.log1p(-share)
-        return (length / max(self._shortest, by_chance, 5.0 * longest),)
+        return (length / max(self.shortest, by_chance, 5.0 * longest),)
 
 
 class RangeNoveltyTwin:
     """Range of the errors, drawn towards their mean every so many rows."""
 
     def __init__(self, effect: float, memory: float, novelty: float) -> None:
-        self._half_effect = effect / 2 + TINY
-        self._memory, self._novelty = memory, novelty
-        self._between = max(1, round(memory / 1000.0))
-        self._errors = _Weighted(memory)
-        self._low = self._high = 0.0
-        self._relaxed_at = 0
+        self.half_effect = effect / 2 + TINY
+        self.memory, self.novelty = memory, novelty
+        self.between = max(1, round(memory / 1000.0))
+        self.errors = _Weighted(memory)
+        self.low = self.high = 0.0
+        self.relaxed_at = 0
 
     def take(self, row: int, value: float | None) -> None:
         if value is not None:
-            self._errors.add(value)
-            share = 1.0 if self._errors.count <= 100 else 0.5
-            self._high += share * max(value - self._high, 0.0)
-            self._low -= share * max(self._low - value, 0.0)
-        if (row + 1) % self._between == 0:
-            forgotten = 1.0 - math.exp(-(self._errors.count - self._relaxed_at) / self._memory)
-            self._relaxed_at = self._errors.count
-            mean = self._errors.mean()
-            self._high += forgotten * (mean - self._high)
-            self._low += forgotten * (mean - self._low)
+            self.errors.add(value)
+            share = 1.0 if self.errors.count <= 100 else 0.5
+            self.high += share * max(value - self.high, 0.0)
+            self.low -= share * max(self.low - value, 0.0)
+        if (row + 1) % self.between == 0:
+            forgotten = 1.0 - math.exp(-(self.errors.count - self.relaxed_at) / self.memory)
+            self.relaxed_at = self.errors.count
+            mean = self.errors.mean()
+            self.high += forgotten * (mean - self.high)
+            self.low += forgotten * (mean - self.low)
 
     def said(self) -> tuple[float, ...]:
-        margin = self._novelty * (1.0 + 30.0 / max(self._errors.count, 1)) * (self._high - self._low)
-        beyond = margin + self._half_effect
-        return min(self._low, 0.0) - beyond, max(self._high, 0.0) + beyond
+        margin = self.novelty * (1.0 + 30.0 / max(self.errors.count, 1)) * (self.high - self.low)
+        beyond = margin + self.half_effect
+        return min(self.low, 0.0) - beyond, max(self.high, 0.0) + beyond
 
 
 class MeanStdTwin:
     """Mean and standard deviation from all errors and their weights."""
 
     def __init__(self, effect: float, memory: float, k: float) -> None:
-        self._effect, self._k = max(effect, TINY), k
-        self._errors = _Weighted(memory)
+        self.effect, self.k = max(effect, TINY), k
+        self.errors = _Weighted(memory)
 
     def take(self, row: int, value: float | None) -> None:
         if value is not None:
-            self._errors.add(value)
+            self.errors.add(value)
 
     def said(self) -> tuple[float, ...]:
-        mean, spread = self._errors.mean(), self._k * math.sqrt(self._errors.variance())
-        return min(mean - spread, -self._effect), max(mean + spread, self._effect)
+        mean, spread = self.errors.mean(), self.k * math.sqrt(self.errors.variance())
+        return min(mean - spread, -self.effect), max(mean + spread, self.effect)
 
 
 class LikelihoodTwin:
     """The limit is the error that would bring the short mean to the end of what is usual for it."""
 
     def __init__(self, effect: float, memory: float, k: float, short_rows: float) -> None:
-        self._effect, self._k, self._short_rows = max(effect, TINY), k, short_rows
-        self._errors, self._means = _Weighted(short_rows), _Weighted(memory)
+        self.effect, self.k, self.short_rows = max(effect, TINY), k, short_rows
+        self.errors, self.means = _Weighted(short_rows), _Weighted(memory)
 
     def take(self, row: int, value: float | None) -> None:
         if value is not None:
-            self._errors.add(value)
-            self._means.add(self._errors.mean())
+            self.errors.add(value)
+            self.means.add(self.errors.mean())
 
     def said(self) -> tuple[float, ...]:
-        short, mean, spread = self._errors.mean(), self._means.mean(), self._k * math.sqrt(self._means.variance())
+        short, mean, spread = self.errors.mean(), self.means.mean(), self.k * math.sqrt(self.means.variance())
         # Solve (1 - 1/rows) short + error / rows = mean ± spread for the error.
-        lower, upper = (self._short_rows * (mean + s) - (self._short_rows - 1.0) * short for s in (-spread, spread))
-        return min(lower, -self._effect), max(upper, self._effect)
+        lower, upper = (self.short_rows * (mean + s) - (self.short_rows - 1.0) * short for s in (-spread, spread))
+        return min(lower, -self.effect), max(upper, self.effect)
 
 
 class _QuantileTwin:
     """Stochastic approximation (Robbins & Monro 1951), one value at a time."""
 
     def __init__(self, probability: float, memory: float) -> None:
-        self._probability, self._memory = probability, memory
+        self.probability, self.memory = probability, memory
         self.count = 0
-        self.estimate = self._scale = 0.0
+        self.estimate = self.scale = 0.0
 
     def learn(self, value: float) -> None:
         self.count += 1
-        rate = max(1.0 / self.count, 1.0 / self._memory)
+        rate = max(1.0 / self.count, 1.0 / self.memory)
         distance = value - self.estimate
-        self._scale += rate * (abs(distance) - self._scale)
-        towards = self._probability if distance > 0.0 else 1.0 - self._probability
+        self.scale += rate * (abs(distance) - self.scale)
+        towards = self.probability if distance > 0.0 else 1.0 - self.probability
         # In this order: a step that ends on a value exactly, or not, decides the direction of the next one.
-        step = 1.0 / min(self._probability, 1.0 - self._probability) * rate * self._scale * towards
+        step = 1.0 / min(self.probability, 1.0 - self.probability) * rate * self.scale * towards
         self.estimate += math.copysign(min(step, 4.0 * abs(distance)), distance)
 
 
@@ -347,65 +347,65 @@ class PercentileTwin:
     """Both percentiles, each by itself."""
 
     def __init__(self, effect: float, memory: float, percentile: float) -> None:
-        self._effect = max(effect, TINY)
-        self._upper = _QuantileTwin(percentile / 100.0, memory)
-        self._lower = _QuantileTwin(1.0 - percentile / 100.0, memory)
+        self.effect = max(effect, TINY)
+        self.upper = _QuantileTwin(percentile / 100.0, memory)
+        self.lower = _QuantileTwin(1.0 - percentile / 100.0, memory)
 
     def take(self, row: int, value: float | None) -> None:
         if value is not None:
-            self._upper.learn(value)
-            self._lower.learn(value)
+            self.upper.learn(value)
+            self.lower.learn(value)
 
     def said(self) -> tuple[float, ...]:
-        return min(self._lower.estimate, -self._effect), max(self._upper.estimate, self._effect)
+        return min(self.lower.estimate, -self.effect), max(self.upper.estimate, self.effect)
 
 
 class MadTwin:
     """Median, and median of the distances from the median of that time."""
 
     def __init__(self, effect: float, memory: float, k: float) -> None:
-        self._effect, self._k = max(effect, TINY), k
-        self._median, self._deviation = _QuantileTwin(0.5, memory), _QuantileTwin(0.5, memory)
+        self.effect, self.k = max(effect, TINY), k
+        self.median, self.deviation = _QuantileTwin(0.5, memory), _QuantileTwin(0.5, memory)
 
     def take(self, row: int, value: float | None) -> None:
         if value is not None:
-            self._median.learn(value)
-            self._deviation.learn(abs(value - self._median.estimate))
+            self.median.learn(value)
+            self.deviation.learn(abs(value - self.median.estimate))
 
     def said(self) -> tuple[float, ...]:
-        spread = 1.4826 * self._k * self._deviation.estimate
-        return min(self._median.estimate - spread, -self._effect), max(self._median.estimate + spread, self._effect)
+        spread = 1.4826 * self.k * self.deviation.estimate
+        return min(self.median.estimate - spread, -self.effect), max(self.median.estimate + spread, self.effect)
 
 
 class SpotTwin:
     """Peaks over threshold from the list of all excesses, each side by itself."""
 
     def __init__(self, effect: float, memory: float, risk: float, calibration_rows: int, depth_rows: float) -> None:
-        self._effect, self._memory, self._risk = max(effect, TINY), memory, risk
-        self._calibration_rows, self._depth_rows = calibration_rows, depth_rows
-        self._average = 0.0
-        self._centred: list[float] = []
+        self.effect, self.memory, self.risk = max(effect, TINY), memory, risk
+        self.calibration_rows, self.depth_rows = calibration_rows, depth_rows
+        self.average = 0.0
+        self.centred: list[float] = []
 
     def take(self, row: int, value: float | None) -> None:
         if value is None:
             return
-        centred = value - self._average
-        self._centred.append(centred)
-        if self._depth_rows:
-            self._average += centred * max(1.0 / len(self._centred), 1.0 / self._depth_rows)
+        centred = value - self.average
+        self.centred.append(centred)
+        if self.depth_rows:
+            self.average += centred * max(1.0 / len(self.centred), 1.0 / self.depth_rows)
 
     def said(self) -> tuple[float, ...]:
-        upper, lower = (self._level([side * each for each in self._centred]) for side in (1.0, -1.0))
-        return min(self._average - lower, -self._effect), max(self._average + upper, self._effect)
+        upper, lower = (self.level([side * each for each in self.centred]) for side in (1.0, -1.0))
+        return min(self.average - lower, -self.effect), max(self.average + upper, self.effect)
 
-    def _level(self, errors: Sequence[float]) -> float:
-        calibration, after = errors[: self._calibration_rows], errors[self._calibration_rows :]
-        if len(calibration) < self._calibration_rows:
+    def level(self, errors: Sequence[float]) -> float:
+        calibration, after = errors[: self.calibration_rows], errors[self.calibration_rows :]
+        if len(calibration) < self.calibration_rows:
             return math.inf
         begin = float(np.quantile(calibration, 0.95))
         peaks = [error - begin for error in errors if error > begin][-128:]
-        kept = (1.0 - 1.0 / self._memory) ** np.arange(len(after))[::-1]
-        before = (1.0 - 1.0 / self._memory) ** len(after)
+        kept = (1.0 - 1.0 / self.memory) ** np.arange(len(after))[::-1]
+        before = (1.0 - 1.0 / self.memory) ** len(after)
         seen = before * len(calibration) + kept.sum()
         passed = before * sum(error > begin for error in calibration) + (kept * (np.array(after) > begin)).sum()
         if not peaks:
@@ -413,7 +413,7 @@ class SpotTwin:
         mean, variance = float(np.mean(peaks)), float(np.var(peaks))
         shape = float(np.clip(0.5 * (1.0 - mean**2 / max(variance, TINY * mean**2 + TINY**2)), -0.5, 0.5))
         size = mean * (1.0 - shape)
-        rarer = max(passed / max(seen, 1.0) / self._risk, 1.0)
+        rarer = max(passed / max(seen, 1.0) / self.risk, 1.0)
         # The level that a generalised Pareto distribution passes with the risk asked for.
         return begin + size * (math.log(rarer) if abs(shape) < 1e-6 else (rarer**shape - 1.0) / shape)
 
@@ -425,47 +425,47 @@ class AnalogForecastTwin:
     """
 
     def __init__(self, memory: int, window: int = 32, tolerance: int = 4) -> None:
-        self._memory, self._window, self._tolerance = memory, window, tolerance
-        self._values: list[float] = []
-        self._valid: list[bool] = []
-        self._first: float | None = None
+        self.memory, self.window, self.tolerance = memory, window, tolerance
+        self.values: list[float] = []
+        self.valid: list[bool] = []
+        self.first: float | None = None
 
     def take(self, row: int, value: float | None) -> None:
-        if value is not None and self._first is None:
-            self._first = value
-        before = self._values[-1] if self._values else 0.0
-        self._values.append(before if value is None or self._first is None else value - self._first)
-        self._valid.append(value is not None)
+        if value is not None and self.first is None:
+            self.first = value
+        before = self.values[-1] if self.values else 0.0
+        self.values.append(before if value is None or self.first is None else value - self.first)
+        self.valid.append(value is not None)
 
     def said(self) -> tuple[float, ...]:
         """Distance of the newest block from the most like moment, and its error from what came then."""
-        if not self._valid[-1] or sum(self._valid) <= 4 * self._window:
+        if not self.valid[-1] or sum(self.valid) <= 4 * self.window:
             return math.nan, math.nan
-        rows = len(self._values)
-        past = np.concatenate((np.zeros(self._memory), self._values))
-        now, before = self._squares(past, rows), self._squares(past, rows - 1)
-        nearest = self._nearest(before)
+        rows = len(self.values)
+        past = np.concatenate((np.zeros(self.memory), self.values))
+        now, before = self.squares(past, rows), self.squares(past, rows - 1)
+        nearest = self.nearest(before)
         # What came after that moment, or a little sooner or later.
-        then = self._memory + rows - 1 - nearest + np.arange(-self._tolerance, self._tolerance + 1)
-        return float(np.sqrt(now[self._nearest(now) - 1])), float(np.abs(past[then] - past[-1]).min())
+        then = self.memory + rows - 1 - nearest + np.arange(-self.tolerance, self.tolerance + 1)
+        return float(np.sqrt(now[self.nearest(now) - 1])), float(np.abs(past[then] - past[-1]).min())
 
-    def _squares(self, past: Float64Array, end: int) -> Float64Array:
+    def squares(self, past: Float64Array, end: int) -> Float64Array:
         """Weighted mean square of the difference from so many blocks before, for every lag, over the first rows."""
         weights = np.zeros(end)
         left = 1.0
         for row in range(end - 1, -1, -1):
-            if self._valid[row]:
-                weights[row] = left / self._window
-                left *= 1.0 - 1.0 / self._window
-        now = past[self._memory : self._memory + end]
-        windows = np.lib.stride_tricks.sliding_window_view(past[: self._memory + end - 1], end)
+            if self.valid[row]:
+                weights[row] = left / self.window
+                left *= 1.0 - 1.0 / self.window
+        now = past[self.memory : self.memory + end]
+        windows = np.lib.stride_tricks.sliding_window_view(past[: self.memory + end - 1], end)
         # The window that begins at `memory - lag` is what was so many blocks before.
-        squares = np.square(windows[::-1][: self._memory] - now) @ weights
+        squares = np.square(windows[::-1][: self.memory] - now) @ weights
         return np.asarray(squares)
 
-    def _nearest(self, squares: Float64Array) -> int:
+    def nearest(self, squares: Float64Array) -> int:
         """The lag at which the past is most like now; the longest of those that are alike."""
-        lags = np.arange(self._window, self._memory - self._tolerance + 1)[::-1]
+        lags = np.arange(self.window, self.memory - self.tolerance + 1)[::-1]
         return int(lags[squares[lags - 1].argmin()])
 
 
@@ -479,42 +479,42 @@ class LinearForecastTwin:
     LAGS, CHUNK, MEMORY = 64, 32, 20_000.0
 
     def __init__(self, begun_at: int = 0) -> None:
-        self._begun_at = begun_at
-        self._rows: list[tuple[int, Float64Array, float]] = []
-        self._beyond = [0.0] * self.LAGS
-        self._count = 0
-        self._centre = self._last = 0.0
-        self._due = 4.0 * self.LAGS
-        self._weights: Float64Array | None = None
+        self.begun_at = begun_at
+        self.rows: list[tuple[int, Float64Array, float]] = []
+        self.beyond = [0.0] * self.LAGS
+        self.count = 0
+        self.centre = self.last = 0.0
+        self.due = 4.0 * self.LAGS
+        self.weights: Float64Array | None = None
 
     def take(self, row: int, value: float | None) -> None:
         if value is not None:
-            if not self._count:
-                self._centre = value
-            self._last = value
-            self._count += 1
-            self._centre += (self._last - self._centre) / min(self._count, self.MEMORY)
-        beyond = self._last - self._centre
-        if value is not None and self._count > self.LAGS:
-            self._rows.append((row, np.array(self._beyond[-self.LAGS :]), beyond))
-        self._beyond.append(beyond)
-        if (row + 1) % self.CHUNK == 0 and self._count >= self._due:
-            self._solve(row)
-            self._due = min(1.5 * self._count, self._count + self.MEMORY / 4)
+            if not self.count:
+                self.centre = value
+            self.last = value
+            self.count += 1
+            self.centre += (self.last - self.centre) / min(self.count, self.MEMORY)
+        beyond = self.last - self.centre
+        if value is not None and self.count > self.LAGS:
+            self.rows.append((row, np.array(self.beyond[-self.LAGS :]), beyond))
+        self.beyond.append(beyond)
+        if (row + 1) % self.CHUNK == 0 and self.count >= self.due:
+            self.solve(row)
+            self.due = min(1.5 * self.count, self.count + self.MEMORY / 4)
 
-    def _solve(self, now: int) -> None:
-        inputs = np.array([row[1] for row in self._rows])
-        targets = np.array([row[2] for row in self._rows])
-        chunks = np.array([now // self.CHUNK - row[0] // self.CHUNK for row in self._rows])
+    def solve(self, now: int) -> None:
+        inputs = np.array([row[1] for row in self.rows])
+        targets = np.array([row[2] for row in self.rows])
+        chunks = np.array([now // self.CHUNK - row[0] // self.CHUNK for row in self.rows])
         weights = (1.0 - self.CHUNK / self.MEMORY) ** chunks
         moments = inputs.T @ (weights[:, None] * inputs)
         ridge = 1e-4 * moments[-1, -1] + 1e-12
-        self._weights = np.linalg.solve(moments + ridge * np.eye(self.LAGS), inputs.T @ (weights * targets))
+        self.weights = np.linalg.solve(moments + ridge * np.eye(self.LAGS), inputs.T @ (weights * targets))
 
     def said(self) -> tuple[float, ...]:
-        if self._weights is None:
+        if self.weights is None:
             return (math.nan,)
-        return (float(self._centre + self._weights @ np.array(self._beyond[-self.LAGS :])),)
+        return (float(self.centre + self.weights @ np.array(self.beyond[-self.LAGS :])),)
 
 
 def cross_channel_moments(rows: Float64Array, memory: float = 20_000.0) -> tuple[Float64Array, float]:

@@ -16,6 +16,7 @@ from agent.alerting.settings import AlertsConfig
 from agent.core.channel import Channel
 from agent.core.errors import UserError
 from agent.core.frame import Frame
+from agent.core.persistent_state import capture
 from agent.detection.ensemble import Ensemble
 from agent.detection.fitted import FittedDetector
 from agent.detection.fitted_networks import FittedNetworks
@@ -266,9 +267,11 @@ def test_the_order_of_channels_changes_no_threshold(trained: Trained) -> None:
     settings = (DetectionConfig(), AlertsConfig(), 60.0)
     one = FittedDetector(CHANNELS, trained.bundle, *settings)
     other = FittedDetector([CHANNELS[k] for k in order], trained.bundle, *settings)
-    for ours, theirs in zip(one._threshold.limits(), other._threshold.limits(), strict=True):
-        np.testing.assert_array_equal(theirs.reshape(2, 3), ours.reshape(2, 3)[:, order])
-    np.testing.assert_array_equal(other.detector._state.usual_residual, one.detector._state.usual_residual[order])
+    mine, others = capture(one), capture(other)
+    both = [k + head for head in (0, 3) for k in order]
+    np.testing.assert_array_equal(others["threshold"]["ends"], mine["threshold"]["ends"][:, both])
+    usual = [record["networks"]["usual_residual"] for record in (mine, others)]
+    np.testing.assert_array_equal(usual[1], usual[0][order])
 
 
 def test_the_hour_of_the_day_matters(trained: Trained) -> None:
@@ -278,7 +281,7 @@ def test_the_hour_of_the_day_matters(trained: Trained) -> None:
     for frame in frames(values):
         detector.score(msgspec.structs.replace(frame, wall=frame.wall + 43_200.0))
         detector.learn(everyone)
-    at_noon, at_midnight = detector._state.outlook, run_on(of(trained), values)._state.outlook
+    at_noon, at_midnight = (capture(each)[""]["outlook"] for each in (detector, run_on(of(trained), values)))
     assert (np.abs(at_noon - at_midnight) / SPREAD > 1e-3).any()
 
 
@@ -371,14 +374,16 @@ class TestRestart:
         detector.restart(self.WHICH)
         spec = trained.bundle.manifest.autoencoder
         newest = on_scale(values)[-spec.window * spec.block :, 1]
-        np.testing.assert_allclose(detector._state.centre, [CENTRE[0], np.median(newest), CENTRE[2]], rtol=1e-6)
+        np.testing.assert_allclose(
+            capture(detector)[""]["centre"], [CENTRE[0], np.median(newest), CENTRE[2]], rtol=1e-6
+        )
 
     def test_before_a_window_is_full_only_what_was_read_counts(self, trained: Trained) -> None:
         values = readings()[:4]
         values[:, 1] += 20.0
         detector = run_on(of(trained), values)
         detector.restart(self.WHICH)
-        assert detector._state.centre[1] == pytest.approx(np.median(values[:, 1]), rel=1e-6)
+        assert capture(detector)[""]["centre"][1] == pytest.approx(np.median(values[:, 1]), rel=1e-6)
 
 
 class TestStart:

@@ -10,6 +10,7 @@ import pytest
 from agent.alerting.settings import AlertsConfig
 from agent.core.channel import Channel
 from agent.core.frame import Frame
+from agent.core.persistent_state import capture
 from agent.detection.ensemble import Ensemble
 from agent.detection.linear_forecast import LAGS, LinearForecast
 from agent.detection.relative_error import Level, RelativeError, node_state
@@ -75,7 +76,7 @@ def test_seasons_give_yesterday_and_last_week_once_they_are_known() -> None:
 
 def test_thinned_seasons_give_the_nearest_row_they_remember() -> None:
     seasons = Seasons(np.array([8]), thin=4)
-    assert seasons._state.values.size == 7 * 2 + 1
+    assert capture(seasons)[""]["values"].size == 7 * 2 + 1
     zero, one = np.zeros(1), np.ones(1)
     for row in range(100):
         seasons.push(np.array([float(row)]))
@@ -86,7 +87,9 @@ def test_thinned_seasons_give_the_nearest_row_they_remember() -> None:
             assert abs(np.sinh(week) - (row + 1 - 56)) <= 3.01
         assert bool(day_known) is (row >= 11)
         assert bool(week_known) is (row >= 55)
-    assert Seasons(np.array([10]), thin=4)._state.values.size == 71  # a day that no whole number of them makes up
+    assert (
+        capture(Seasons(np.array([10]), thin=4))[""]["values"].size == 71
+    )  # a day that no whole number of them makes up
 
 
 def test_a_row_departs_from_both_yesterday_and_last_week_or_not_at_all() -> None:

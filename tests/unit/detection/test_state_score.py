@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from agent.core.persistent_state import capture
 from agent.detection.state_score import StateHead
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def test_what_is_missing_changes_nothing() -> None:
     for value in noise(300):
         head.follow(np.full(1, value), ONE, ONE.astype(float), [np.zeros(1)])
         head.learn(np.full(1, value), np.zeros((1, 0), np.float32), ONE, ONE)
-    usual = head._usual.usual.copy()
+    usual = capture(head)["usual"]["usual"]
     for _ in range(50):
         head.follow(np.full(1, 1e6), ~ONE, ONE.astype(float), [np.zeros(1)])
         head.learn(np.full(1, 1e6), np.zeros((1, 0), np.float32), ~ONE, ~ONE)
-    np.testing.assert_array_equal(head._usual.usual, usual)
+    np.testing.assert_array_equal(capture(head)["usual"]["usual"], usual)
     assert np.isfinite(head.state).all()

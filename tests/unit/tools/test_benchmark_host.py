@@ -53,20 +53,20 @@ def test_the_rule_raises_no_more_false_ones_than_allowed() -> None:
     values[4000, 0] += 40
     recording = Recording("r", (Channel("memory.x"), Channel("cpu.x")), 1.0, np.arange(7200.0), values)
     schedule = Schedule("m", 600.0, SCHEDULE.end, SCHEDULE.events)
-    none = host._steps([recording], schedule, 0)
+    none = host.largest_steps([recording], schedule, 0)
     assert [SCHEDULE.event_at(one.wall) for one in none] == [0]
     assert "cpu.x" in none[0].channels
-    one = host._steps([recording], schedule, 1)
+    one = host.largest_steps([recording], schedule, 1)
     assert sum(SCHEDULE.is_normal(each.wall) for each in one) == 1
 
 
 def test_a_recording_too_short_for_every_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="record for 43 minutes at least"):
-        host._record(tmp_path, 600.0, 600.0)
+        host.record(tmp_path, 600.0, 600.0)
 
 
 def test_a_schedule_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "schedule.json"
     path.write_text("[]")
     with pytest.raises(UserError, match="remove the folder"):
-        host._read_schedule(path)
+        host.read_schedule(path)

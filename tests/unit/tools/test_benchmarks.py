@@ -92,8 +92,8 @@ class TestVolume:
             pytest.skip("the Server Machine Dataset with published figures is not there (EDGEWATCH_DATA)")
         with path.open(encoding="utf-8") as file:
             published = {row["machine"]: float(row["PCA"]) for row in csv.DictReader(file)}
-        machines = smd._machines(path.parent)
-        ours = smd._each(machines, list(map(smd.principal_components, machines)))
+        machines = smd.read_machines(path.parent)
+        ours = smd.auc_each(machines, list(map(smd.principal_components, machines)))
         assert ours == pytest.approx([published[machine.name] for machine in machines], abs=0.001)
 
 
@@ -116,7 +116,7 @@ class TestSkab:
     def test_figures_are_those_of_all_files_together(self) -> None:
         parts = [recording(np.zeros(10), range(5)), recording([0.0] * 9 + [np.nan], range(9, 10))]
         flagged = [np.arange(10) < 4, np.arange(10) < 3]
-        figures = skab._figures(skab._each(parts, flagged))
+        figures = skab.figures_of(skab.count_each(parts, flagged))
         assert figures == {
             "F1": pytest.approx(8 / 12),
             "false alarms %": pytest.approx(300 / 14),
@@ -149,12 +149,12 @@ class TestAiops:
             "train_timestamp": np.arange(5) * 60, "test_timestamp": 300 + np.arange(3) * 60,
         }  # fmt: skip
         np.savez(tmp_path / "a.npz", **arrays)
-        (one,) = aiops._recordings(tmp_path)
+        (one,) = aiops.read_recordings(tmp_path)
         assert (one.interval_s, one.train_rows, one.rows) == (60.0, 5, 8)
         assert np.asarray(one.labels).tolist() == [False] * 5 + [True] * 3
         np.savez(tmp_path / "a.npz", **{**arrays, "test_timestamp": np.array([330, 390, 450])})
         with pytest.raises(UserError, match="whole number of intervals"):
-            aiops._recordings(tmp_path)
+            aiops.read_recordings(tmp_path)
 
 
 class TestPlanetlab:
@@ -165,13 +165,13 @@ class TestPlanetlab:
                 member = tarfile.TarInfo(name)
                 member.size = len(text)
                 archive.addfile(member, io.BytesIO(text))
-        machines = list(planetlab._recordings(path))
+        machines = list(planetlab.read_recordings(path))
         assert [(one.name, one.values[:, 0].tolist()) for one in machines] == [("d/a", [4, 5]), ("d/b", [1, 2, 3])]
 
     def test_a_line_that_is_no_number_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "host").write_text("1\nx\n")
         with pytest.raises(UserError, match="host"):
-            list(planetlab._recordings(tmp_path))
+            list(planetlab.read_recordings(tmp_path))
 
 
 class TestNoModel:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.core.arrays import Float64Array
     from tools.benchmark.results import DetectorKind
 
-__all__ = ["Found", "above", "add_arguments", "at_rate", "run"]
+__all__ = ["Found", "above", "add_arguments", "at_rate", "read_recordings", "run"]
 
 _ARRAYS = ("train", "test", "train_label", "test_label", "train_timestamp", "test_timestamp")
 #: False alarms a day and series that are allowed.
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Results:
     """Judge all series, score ours and what to hold it against."""
     how = runner.setting(options)
-    recordings = _recordings(options.data)
+    recordings = read_recordings(options.data)
     draws: dict[str, list[Found]] = {"alert head": [], "state head": [], _AS_FLAGGED: []}
     kinds: dict[str, DetectorKind] = {}
     for bundle in how.bundles:
@@ -158,7 +158,8 @@ def _steps(recordings: Sequence[Recording]) -> list[Float64Array]:
     return [relative[: one.rows, column] for column, one in enumerate(recordings)]
 
 
-def _recordings(folder: Path) -> list[Recording]:
+def read_recordings(folder: Path) -> list[Recording]:
+    """Recordings of a folder, with their labels."""
     files = sorted(folder.glob("*.npz"))
     if not files:
         raise UserError(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from agent.models.bundle import Bundle
     from training.data.recording import Recording
 
-__all__ = ["Event", "Opened", "Schedule", "add_arguments", "figures", "run"]
+__all__ = ["Event", "Opened", "Schedule", "add_arguments", "figures", "largest_steps", "read_schedule", "record", "run"]
 
 _QUIET_S = 1200.0
 _EVERY_S = 150.0
@@ -142,8 +142,8 @@ def run(options: argparse.Namespace) -> Results:
     """Record where nothing is recorded yet; judge the recording and score what was raised."""
     how = runner.setting(options)
     if not (options.data / _SCHEDULE).is_file():
-        _record(options.data, options.minutes * 60.0, how.alerts.learning_s)
-    schedule = _read_schedule(options.data / _SCHEDULE)
+        record(options.data, options.minutes * 60.0, how.alerts.learning_s)
+    schedule = read_schedule(options.data / _SCHEDULE)
     recordings = list(read([options.data], ReadOptions(format="history")))
     draws = []
     for directory in how.bundles:
@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> Results:
         opened = [one for part in recordings for one in _opened(part, bundle, how)]
         draws.append(figures(opened, schedule, how.alerts.budget_per_day))
     false = round(draws[0]["false an hour"] * schedule.normal_s() / _HOUR_S)
-    rule = figures(_steps(recordings, schedule, false), schedule, how.alerts.budget_per_day)
+    rule = figures(largest_steps(recordings, schedule, false), schedule, how.alerts.budget_per_day)
     for name in ("false sent a day", "found at budget %"):  # a rule has no strength to choose by
         rule[name] = math.nan
     entries = (mean_of("incidents", "ours", draws), mean_of("step over its usual size", "no model", [rule]))
@@ -212,7 +212,7 @@ def _opened(recording: Recording, bundle: Bundle, how: runner.Setting) -> list[O
     return list(found.values())
 
 
-def _steps(recordings: Sequence[Recording], schedule: Schedule, false: int) -> list[Opened]:
+def largest_steps(recordings: Sequence[Recording], schedule: Schedule, false: int) -> list[Opened]:
     """Incidents of the rule without a model: the step of any channel over its usual size, most of all channels."""
     found: list[tuple[float, float, str]] = []
     for one in recordings:
@@ -246,7 +246,7 @@ def _merged(found: list[tuple[float, float, str]], level: float) -> list[Opened]
     return opened
 
 
-def _record(folder: Path, seconds: float, learning_s: float) -> None:
+def record(folder: Path, seconds: float, learning_s: float) -> None:
     """Let the agent record this machine while it misbehaves on schedule.
 
     Raises
@@ -313,7 +313,8 @@ def _stress(kind: str, options: list[str]) -> Event:
     return Event(kind, begin, time.time())
 
 
-def _read_schedule(path: Path) -> Schedule:
+def read_schedule(path: Path) -> Schedule:
+    """Read when which anomaly was caused."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Schedule)
     except (OSError, msgspec.MsgspecError) as error:

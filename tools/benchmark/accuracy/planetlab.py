@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "read_recordings", "run"]
 
 _INTERVAL_S = 300.0
 _DAY_S = 86400.0
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Results:
     """Watch every machine, count what was raised."""
     how = runner.setting(options)
-    recordings = list(_recordings(options.data))
+    recordings = list(read_recordings(options.data))
     days = sum(one.rows for one in recordings) * _INTERVAL_S / _DAY_S
     draws = [_figures([len(rows) for rows in all_opens(recordings, bundle, how)], days) for bundle in how.bundles]
     novel = [len(intervals(range_novelty(one.values[:, 0].astype(np.float64)) >= 1.0)) for one in recordings]
@@ -63,7 +63,8 @@ def _figures(counts: Sequence[int], days: float) -> dict[str, float]:
     return dict(zip(_COLUMNS, figures, strict=True))
 
 
-def _recordings(path: Path) -> Iterator[Recording]:
+def read_recordings(path: Path) -> Iterator[Recording]:
+    """Recordings of an archive or a folder, one a machine."""
     try:
         texts = dict(_texts(path))
     except (OSError, tarfile.TarError, EOFError) as error:

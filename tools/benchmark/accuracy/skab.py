@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from training.data.recording import Recording
     from training.evaluation.metrics.points import Points
 
-__all__ = ["add_arguments", "flags", "run", "running_mean"]
+__all__ = ["add_arguments", "count_each", "figures_of", "flags", "run", "running_mean"]
 
 _PARTS = ("valve1", "valve2")
 _LEARNING_ROWS = 100
@@ -88,17 +88,19 @@ def run(options: argparse.Namespace) -> Results:
             )
             for one, each in zip(recordings, judged, strict=True)
         ]
-        draws["state head"].append(_each(recordings, state))
-        draws["alert head, as flagged"].append(_each(recordings, [each.flagged for each in judged]))
-    entries = [mean_of(name, "ours", [_figures(points) for points in each]) for name, each in draws.items()]
-    draws["z"] = [_each(recordings, list(map(_z_flags, recordings)))]
+        draws["state head"].append(count_each(recordings, state))
+        draws["alert head, as flagged"].append(count_each(recordings, [each.flagged for each in judged]))
+    entries = [mean_of(name, "ours", [figures_of(points) for points in each]) for name, each in draws.items()]
+    draws["z"] = [count_each(recordings, list(map(_z_flags, recordings)))]
     entries += [
-        Entry("z of 30-s means by the first 400 rows", "no model", _figures(draws["z"][0])),
-        Entry("every row", "blind", _figures(_each(recordings, [np.ones(one.rows, bool) for one in recordings]))),
+        Entry("z of 30-s means by the first 400 rows", "no model", figures_of(draws["z"][0])),
+        Entry(
+            "every row", "blind", figures_of(count_each(recordings, [np.ones(one.rows, bool) for one in recordings]))
+        ),
         *(Entry(name, "published", dict(zip(_COLUMNS, figures, strict=True))) for name, figures in _PUBLISHED.items()),
     ]
     series = {
-        name: {one.name: _figures([points]) for one, points in zip(recordings, each[0], strict=True)}
+        name: {one.name: figures_of([points]) for one, points in zip(recordings, each[0], strict=True)}
         for name, each in draws.items()
     }
     title = f"Skoltech Anomaly Benchmark, {' and '.join(_PARTS)}, {len(recordings)} files"
@@ -159,7 +161,7 @@ def _z_flags(one: Recording) -> BoolArray:
     return flags(score, first, 1, _Z_QUANTILE, _Z_FACTOR)
 
 
-def _each(recordings: Sequence[Recording], flagged: Sequence[BoolArray]) -> list[Points]:
+def count_each(recordings: Sequence[Recording], flagged: Sequence[BoolArray]) -> list[Points]:
     """Count each file's rows; a row of the grid on which no reading lies is none."""
     return [
         count_points(np.asarray(one.labels)[_read(one)], each[_read(one)])
@@ -173,7 +175,7 @@ def _read(one: Recording) -> BoolArray:
     return there
 
 
-def _figures(points: Sequence[Points]) -> dict[str, float]:
+def figures_of(points: Sequence[Points]) -> dict[str, float]:
     """F1, false and missed alarms of all rows together."""
     names = ("true_positive", "false_positive", "true_negative", "false_negative")
     right, false, quiet, missed = (sum(getattr(each, name) for each in points) for name in names)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tools.benchmark.results import DetectorKind
     from training.data.recording import Recording
 
-__all__ = ["add_arguments", "principal_components", "run"]
+__all__ = ["add_arguments", "auc_each", "principal_components", "read_machines", "run"]
 
 _FIGURE = "VUS-PR"
 _RANDOM = "random scores"
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> Results:
     if options.fit and options.joint is None:
         raise UserError("where to", location="--fit", remedy="name the folder with --joint")
     how = runner.setting(options)
-    machines = _machines(options.data)
+    machines = read_machines(options.data)
     if options.fit:
         _fit(machines, options.joint)
     series: dict[str, list[list[float]]] = {"state head": [], "alert head": []}
@@ -100,24 +100,24 @@ def run(options: argparse.Namespace) -> Results:
     for bundle in how.bundles:
         judged = runner.judge_all(machines, bundle, how)
         state = [each.state_score for each in judged]
-        series["state head"].append(_each(machines, state))
-        series["alert head"].append(_each(machines, [each.score for each in judged]))
+        series["state head"].append(auc_each(machines, state))
+        series["alert head"].append(auc_each(machines, [each.score for each in judged]))
     if options.joint is not None:
         joint = runner.judge_each(machines, [options.joint / machine.name for machine in machines], how)
         trained = [each.state_score for each in joint]
         share = UniversalDetector.weight / (UniversalDetector.weight + FittedDetector.weight)
         both = [one**share * other ** (1.0 - share) for one, other in zip(state, trained, strict=True)]
-        series["state head, trained on the prefix"] = [_each(machines, trained)]
-        series["state head, geometric mean of both"] = [_each(machines, both)]
+        series["state head, trained on the prefix"] = [auc_each(machines, trained)]
+        series["state head, geometric mean of both"] = [auc_each(machines, both)]
     no_model: dict[str, Callable[[Recording], Float64Array]] = {
         "mean absolute z by the prefix": _z,
         "PCA, of the whole series": principal_components,
     }
     for name, rule in no_model.items():
-        series[name] = [_each(machines, list(map(rule, machines)))]
+        series[name] = [auc_each(machines, list(map(rule, machines)))]
         kinds[name] = "no model"
     rng = np.random.default_rng(0)
-    series[_RANDOM] = [_each(machines, [rng.random(one.rows) for one in machines]) for _ in range(_DRAWS)]
+    series[_RANDOM] = [auc_each(machines, [rng.random(one.rows) for one in machines]) for _ in range(_DRAWS)]
     entries = [
         mean_of(name, kinds.get(name, "ours"), [{_FIGURE: float(np.mean(draw))} for draw in draws])
         for name, draws in series.items()
@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> Results:
     return Results(title, {_FIGURE: 3}, tuple(entries), by_machine, _CAPTION)
 
 
-def _machines(folder: Path) -> list[Recording]:
+def read_machines(folder: Path) -> list[Recording]:
     """What is evaluated of each machine."""
     whole = {recording.name: recording for recording in read([folder], ReadOptions(format="smd"))}
     missing = [name for name in _MACHINES if name not in whole]
@@ -151,7 +151,8 @@ def _evaluated(whole: Recording, left_out: int, prefix: int) -> Recording:
     )
 
 
-def _each(machines: Sequence[Recording], scores: Sequence[Float64Array]) -> list[float]:
+def auc_each(machines: Sequence[Recording], scores: Sequence[Float64Array]) -> list[float]:
+    """VUS-PR of each machine, by its own score."""
     return [
         vus_pr(np.asarray(machine.labels), score, period(machine.values[:, 0].astype(np.float64)))
         for machine, score in zip(machines, scores, strict=True)
