@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from agent.models import loader
 from tests.support.agent_process import AgentProcess
 from tests.support.paths import ROOT
 from tests.support.subscriber import Subscriber
-from tools.testing.mosquitto import Mosquitto, program
+from tools.testing.mosquitto import Mosquitto, free_port, program
 from training.optional_imports import settle_tensorflow
 
 if TYPE_CHECKING:
@@ -57,6 +59,18 @@ def make_mosquitto(mosquitto_available: None, tmp_path: Path) -> Iterator[Callab
 @pytest.fixture
 def broker(make_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
     return make_mosquitto()
+
+
+@pytest.fixture
+def port_of_an_older_broker() -> Iterator[int]:
+    """A broker that only speaks MQTT 3.1.1."""
+    port = free_port()
+    command = [sys.executable, "-m", "tools.demo.embedded_broker", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as broker:
+        assert broker.stdout
+        broker.stdout.readline()
+        yield port
+        broker.terminate()
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import datetime
 import gc
 import ipaddress
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
 
 from agent.cli.main import main
 from agent.core.errors import EnvironmentFault, UserError
@@ -22,7 +22,6 @@ from agent.messages import topics
 from agent.mqtt.one_shot import probe
 from agent.mqtt.settings import MqttConfig, TlsConfig
 from tests.support.alerts import alert
-from tests.support.paths import ROOT
 from tests.support.waiting import wait_for
 from tools.testing.mosquitto import free_port
 
@@ -98,43 +97,16 @@ def test_the_right_password_is_let_in_and_a_wrong_one_is_named(
 
 
 def test_a_broker_that_only_speaks_3_1_1_is_spoken_to_so(
-    make_publisher: Callable[..., Any], subscribe_311: Callable[[int], Any]
+    make_publisher: Callable[..., Any], subscribe: Callable[..., Any], port_of_an_older_broker: int
 ) -> None:
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.demo.embedded_broker", "--port", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=-3,
-    ) as broker:
-        assert broker.stdout
-        broker.stdout.readline()
-        subscriber = subscribe_311(port)
-        one, outbox = make_publisher(local(port))
-        wait_for(lambda: one.connected, 20, "the connection")
-        outbox.append([alert(1)])
-        wait_for(lambda: one.pump(outbox) or not outbox.depth, what="the acknowledgement")
-        wait_for(lambda: subscriber.on("alert"), what="the alert")
-        one.stop(outbox)
-        wait_for(lambda: subscriber.texts("status")[-1:] == ["offline"], what="the farewell")
-        broker.terminate()
-
-
-@pytest.fixture
-def subscribe_311() -> Iterator[Callable[[int], Any]]:
-    from paho.mqtt.enums import MQTTProtocolVersion  # noqa: PLC0415
-
-    from tests.support.subscriber import Subscriber  # noqa: PLC0415
-
-    made: list[Subscriber] = []
-
-    def make(port: int) -> Subscriber:
-        made.append(Subscriber(port, MQTTProtocolVersion.MQTTv311))
-        return made[-1]
-
-    yield make
-    for subscriber in made:
-        subscriber.close()
+    subscriber = subscribe(port_of_an_older_broker, version=MQTTProtocolVersion.MQTTv311)
+    one, outbox = make_publisher(local(port_of_an_older_broker))
+    wait_for(lambda: one.connected, 20, "the connection")
+    outbox.append([alert(1)])
+    wait_for(lambda: one.pump(outbox) or not outbox.depth, what="the acknowledgement")
+    wait_for(lambda: subscriber.on("alert"), what="the alert")
+    one.stop(outbox)
+    wait_for(lambda: subscriber.texts("status")[-1:] == ["offline"], what="the farewell")
 
 
 def test_an_alert_leaves_the_outbox_only_when_the_broker_has_it(

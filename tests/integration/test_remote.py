@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,6 @@ from agent.cli.main import main
 from agent.delivery.outbox import Outbox
 from agent.delivery.publisher import Publisher
 from agent.mqtt.settings import MqttConfig
-from tests.support.paths import ROOT
 from tests.support.waiting import wait_for
 from tools.testing.mosquitto import free_port
 
@@ -208,24 +205,14 @@ def test_a_reload_by_command_takes_over_what_changed(
 
 
 def test_answers_of_an_older_broker_go_to_a_topic_of_their_own(
-    subscribe: Callable[..., Any], run_agent: Callable[..., Any], tmp_path: Path
+    subscribe: Callable[..., Any], run_agent: Callable[..., Any], tmp_path: Path, port_of_an_older_broker: int
 ) -> None:
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-m", "tools.demo.embedded_broker", "--port", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=-3,
-    ) as broker:
-        assert broker.stdout
-        broker.stdout.readline()
-        subscriber = subscribe(port, version=MQTTProtocolVersion.MQTTv311)
-        agent = run_agent(settings(tmp_path, port, ", commands: true"))
-        wait_for(lambda: subscriber.on("state"), 30, "the first state")
-        subscriber.say(CMD, b'{"command":"silence","id":"b","channels":["oven"],"for_s":1}')
-        wait_for(lambda: [a for a in answers(subscriber) if a["ok"] and a["id"] == "b"], what="the answer")
-        assert agent.end() == 0
-        broker.terminate()
+    subscriber = subscribe(port_of_an_older_broker, version=MQTTProtocolVersion.MQTTv311)
+    agent = run_agent(settings(tmp_path, port_of_an_older_broker, ", commands: true"))
+    wait_for(lambda: subscriber.on("state"), 30, "the first state")
+    subscriber.say(CMD, b'{"command":"silence","id":"b","channels":["oven"],"for_s":1}')
+    wait_for(lambda: [a for a in answers(subscriber) if a["ok"] and a["id"] == "b"], what="the answer")
+    assert agent.end() == 0
 
 
 def test_nothing_that_is_said_stops_the_agent(

@@ -20,6 +20,7 @@ pytest.importorskip("rich", reason="training needs the training extra")
 from agent.core.errors import EdgewatchError
 from agent.models import loader
 from agent.models.bundle import Bundle
+from training.bundle import writer
 from training.export import device_run
 from training.networks import architectures
 from training.networks.universal_dataset import trace, windows
@@ -163,7 +164,7 @@ def test_a_bundle_that_the_agent_refuses_does_not_replace_the_former(
     target = tmp_path / "bundle"
     shutil.copytree(written[0], target)
     former = json.loads((target / "manifest.json").read_text())
-    monkeypatch.setattr(universal, "rounded", lambda numbers: (np.asarray(numbers) + 1.0).tolist())
+    monkeypatch.setattr(writer, "rounded", lambda numbers: (np.asarray(numbers) + 1.0).tolist())
     with pytest.raises(EdgewatchError, match="answers deviate"):
         universal.build(target, seed=1, budget=TINY, stage=_no_stage)
     assert json.loads((target / "manifest.json").read_text()) == former

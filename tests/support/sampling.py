@@ -31,5 +31,23 @@ class Fake:
         self.closed = True
 
 
+class Counting:
+    """Gives the number of its reading."""
+
+    Config = SourceConfig
+
+    def __init__(self, name: str, *, inline: bool = True) -> None:
+        self.inline = inline
+        self.channels = (Channel(name),)
+        self.reads = 0
+
+    def read(self) -> list[float]:
+        self.reads += 1
+        return [float(self.reads)]
+
+    def close(self) -> None:
+        pass
+
+
 def values(sampler: Sampler, count: int = 100) -> list[list[float]]:
     return [frame.values.tolist() for frame in itertools.islice(sampler.frames(), count)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agent.models import loader as agent_bundle
+from agent.models import verification
 from training.files.atomic_folder import staged
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.models.bundle import Bundle
-    from agent.models.manifest import Manifest
+    from agent.models.manifest import Golden, Manifest
 
-__all__ = ["created", "file_entry", "rounded", "sealed", "write"]
+__all__ = ["created", "file_entry", "recorded", "rounded", "sealed", "write"]
 
 
 def file_entry(name: str, content: bytes) -> dict[str, Any]:
@@ -73,6 +74,13 @@ def write(bundle: Bundle, output: Path, finish: Callable[[Path], None] | None = 
         if finish is not None:
             finish(folder)
     return agent_bundle.load(output)
+
+
+def recorded(bundle: Bundle) -> Golden:
+    """Golden inputs of the bundle's manifest with the answers of its networks, rounded."""
+    golden = bundle.manifest.golden
+    forecast, reconstruction = verification.golden_answers(bundle, golden)
+    return msgspec.structs.replace(golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction))
 
 
 def rounded(numbers: Any) -> Any:

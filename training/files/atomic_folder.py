@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.core.errors import UserError
-from training.files.disk_errors import writing
+from training.files.disk_errors import no_folder, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,11 +74,7 @@ def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
         directory.parent.mkdir(parents=True, exist_ok=True)
         fresh.mkdir()
     except OSError as error:
-        raise UserError(
-            f"cannot write here: {error.strerror or error}",
-            location=str(directory.parent),
-            remedy="name a folder that you may write to",
-        ) from error
+        raise no_folder(directory.parent, error) from error
     try:
         with writing(directory):
             yield fresh

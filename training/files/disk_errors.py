@@ -1,17 +1,17 @@
-"""A disk that fails, put into words."""
+"""Errors of writing, with the place and a remedy."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agent.core.errors import EnvironmentFault
+from agent.core.errors import EnvironmentFault, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["writing"]
+__all__ = ["no_folder", "writing"]
 
 
 @contextmanager
@@ -36,3 +36,12 @@ def writing(place: Path) -> Iterator[None]:
             location=str(place),
             remedy="make room or name another disk, and give the same command again",
         ) from error
+
+
+def no_folder(parent: Path, error: OSError) -> UserError:
+    """Give the error of a folder in which none can be made."""
+    return UserError(
+        f"cannot write here: {error.strerror or error}",
+        location=str(parent),
+        remedy="name a folder that you may write to",
+    )

@@ -14,11 +14,9 @@ from agent.alerting.settings import AlertsConfig
 from agent.core.errors import UserError
 from agent.detection.ensemble import Ensemble
 from agent.detection.settings import DetectionConfig
-from agent.models import verification as models_verification
 from agent.models.bundle import Bundle
 from training.bundle import writer
 from training.bundle.error_quantiles import errors_of, frames, quiet, refuse_too_little, start_of
-from training.bundle.writer import rounded
 from training.export.keras_comparison import keras_forecast, keras_outputs, keras_reconstruction, verify
 from training.export.number_formats import ExportedNetworks, compare
 from training.export.tflite import state_tensors
@@ -162,13 +160,10 @@ def fit(
         errors = errors_of(bare, prepared, learned=False)
         start = start_of(bare, prepared, errors, errors_of(bare, prepared, learned=True))
         done(1, "")
-        forecast, reconstruction = models_verification.golden_answers(bare, manifest.golden)
         manifest = msgspec.structs.replace(
             manifest,
             start=start,
-            golden=msgspec.structs.replace(
-                manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
-            ),
+            golden=writer.recorded(bare),
             provenance=provenance(plan, recordings, data, curves),
             measured=measured,
         )

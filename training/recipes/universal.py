@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from agent.models import verification as models_verification
 from agent.models.bundle import Bundle
 from agent.models.features import FEATURES, NORMALISATION_ROWS, SEASON_FEATURES
 from agent.models.manifest import FORMAT, AutoencoderSpec, ForecasterSpec, Golden, Manifest, RunningScaling
@@ -163,12 +162,9 @@ def build(output: Path, *, seed: int, budget: TrainingBudget, stage: Stage, refe
             exported, forecaster, autoencoder, held_back.traced.features, _some_windows(held_back, 2048, seed)
         )
         checking(1)
-        forecast, reconstruction = models_verification.golden_answers(exported, manifest.golden)
         manifest = msgspec.structs.replace(
             manifest,
-            golden=msgspec.structs.replace(
-                manifest.golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction)
-            ),
+            golden=writer.recorded(exported),
             calibration=calibrate(exported, normal.series, normal.traced, seed),
             verification={**verification, "quality": measure(exported, normal.series, normal.traced, normal.day, seed)},
         )

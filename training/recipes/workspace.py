@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.core.errors import UserError
+from training.files.disk_errors import no_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +35,7 @@ def workspace(output: Path, data: str, plan: FitOptions) -> Iterator[Path]:
             work.mkdir(parents=True)
             (work / key).touch()
     except OSError as error:
-        raise UserError(
-            f"cannot write here: {error.strerror or error}",
-            location=str(output.parent),
-            remedy="name a folder that you may write to",
-        ) from error
+        raise no_folder(output.parent, error) from error
     try:
         yield work
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from agent.core.channel import Channel
 from agent.core.clock import SystemClock
 from agent.detection.verdict import Verdict
 from agent.sampling.sampler import Sampler
-from agent.sources.base import SourceConfig
+from tests.support.sampling import Counting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,24 +54,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
     monkeypatch.setattr(SystemClock, "sleep_until", sleep_until)
     return machine
-
-
-class Counting:
-    """A source that counts its readings."""
-
-    Config = SourceConfig
-    inline = True
-    channels = (Channel("n"),)
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    def read(self) -> list[float]:
-        self.reads += 1
-        return [float(self.reads)]
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("jump_s", [5.0, -5.0, 3600.0, -YEAR_S, 50 * YEAR_S])
@@ -126,7 +108,7 @@ def test_alerts_say_that_the_clock_cannot_be_believed_until_it_can_again(machine
     settings = AlertsConfig(confirm_s=1, clear_s=1, cooldown_s=0, budget_per_day=1e9)
     channels = (Channel("disk", alarm_above=95.0),)
     incidents = Incidents(channels, settings, 1.0, node="pi4", model="m", instance="0", clock_synced=clock.synchronised)
-    source = Counting()
+    source = Counting("n")
     told = []
     for frame in itertools.islice(Sampler([("n", source)], 1.0, clock).frames(), 1400):
         value = 99.0 if frame.seq % 50 < 10 else 10.0
@@ -165,7 +147,7 @@ def _judged(frame: Any, value: float) -> tuple[Any, Verdict]:
 
 @pytest.mark.parametrize("jump_s", [-YEAR_S, 3600.0])
 def test_ticks_go_on_evenly_whatever_the_wall_clock_does(machine: Machine, jump_s: float) -> None:
-    source = Counting()
+    source = Counting("n")
     sampler = Sampler([("n", source)], 2.0, SystemClock())
     frames = []
     for frame in itertools.islice(sampler.frames(), 20):
@@ -180,7 +162,7 @@ def test_ticks_go_on_evenly_whatever_the_wall_clock_does(machine: Machine, jump_
 
 
 def test_a_night_asleep_is_missed_and_not_made_up_for(machine: Machine, caplog: Any) -> None:
-    source = Counting()
+    source = Counting("n")
     sampler = Sampler([("n", source)], 1.0, SystemClock())
     seen = []
     for frame in itertools.islice(sampler.frames(), 10):

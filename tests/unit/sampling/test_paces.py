@@ -22,7 +22,7 @@ from agent.models.interpreter_pool import InterpreterPool
 from agent.sampling.sampler import Sampler
 from agent.sampling.settings import DerivedConfig
 from tests.support.restart import carry_over
-from tests.support.sampling import Fake
+from tests.support.sampling import Counting, Fake
 from tests.support.verdicts import verdict
 
 if TYPE_CHECKING:
@@ -30,22 +30,6 @@ if TYPE_CHECKING:
     from agent.models.bundle import Bundle
 
 SLOW = 5
-
-
-class Counting:
-    """Gives the number of its reading."""
-
-    def __init__(self, name: str, *, inline: bool = True) -> None:
-        self.inline = inline
-        self.channels = (Channel(name),)
-        self.reads = 0
-
-    def read(self) -> list[float]:
-        self.reads += 1
-        return [float(self.reads)]
-
-    def close(self) -> None:
-        pass
 
 
 def sampled(sampler: Sampler, count: int) -> list[Frame]:
