@@ -5,69 +5,67 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 
 from agent.core.section import NamePatterns  # noqa: TC001 - msgspec resolves the hint at run time
+from agent.messages.envelope import Node, Version  # noqa: TC001 - msgspec resolves the hints at run time
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
 __all__ = ["LONGEST_S", "Acknowledge", "Answer", "Command", "CommandId", "Relearn", "Reload", "Silence", "Unsilence"]
 
-CommandId: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
+CommandId: TypeAlias = Annotated[str, Meta(max_length=64)]
+_ChannelPatterns: TypeAlias = Annotated[
+    NamePatterns, Meta(description="Names of the channels; `*`, `?` and `[…]` match as in a shell.")
+]
 
 
 class _Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="command"):
-    """Base of all commands.
+    """Base of all commands."""
 
-    Parameters
-    ----------
-    id
-        Chosen by the sender and echoed; a command whose id was seen is answered again, not carried out again.
-    """
-
-    id: CommandId = ""
+    id: Annotated[
+        CommandId,
+        Meta(
+            description=(
+                "Identifier that the sender chooses and the answer repeats. A command whose identifier was seen "
+                "before is answered again, not executed again."
+            )
+        ),
+    ] = ""
 
 
 class Silence(_Command, frozen=True, tag="silence"):
-    """Raise no alerts of these channels for a time, instead of what was ordered for them before.
+    """Raise no alerts of these channels for a time; this replaces earlier commands for them."""
 
-    Parameters
-    ----------
-    channels
-        Names; ``*``, ``?`` and ``[…]`` match as in a shell.
-    for_s
-        Seconds, thirty days at most.
-    include_limits
-        Hard limits are silenced, too.
-    """
-
-    channels: NamePatterns
-    for_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_S)]
-    include_limits: bool = False
+    channels: _ChannelPatterns
+    for_s: Annotated[float, Meta(gt=0, le=LONGEST_S, description="Duration in seconds, at most thirty days.")]
+    include_limits: Annotated[bool, Meta(description="Suppress alerts at hard limits, too.")] = False
 
 
 class Unsilence(_Command, frozen=True, tag="unsilence"):
     """End silences by command of these channels; those of the configuration stay."""
 
-    channels: NamePatterns
+    channels: _ChannelPatterns
 
 
 class Acknowledge(_Command, frozen=True, tag="acknowledge"):
-    """Somebody knows of this open incident: no more updates of it, only its close.
+    """Send no more updates of this open incident, only its close."""
 
-    Parameters
-    ----------
-    incident
-        As alerts carry it in ``incident`` or ``id``.
-    """
-
-    incident: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    incident: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            description="Identifier of the incident: `incident` or `id` of one of its alerts.",
+        ),
+    ]
 
 
 class Relearn(_Command, frozen=True, tag="relearn"):
-    """Forget what was learned of these channels and begin anew."""
+    """Discard the learned state of these channels and start learning afresh."""
 
-    channels: NamePatterns
+    channels: _ChannelPatterns
 
 
 class Reload(_Command, frozen=True, tag="reload"):
@@ -78,22 +76,14 @@ Command: TypeAlias = Silence | Unsilence | Acknowledge | Relearn | Reload
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the sender is told.
+    """The answer to a command."""
 
-    Parameters
-    ----------
-    id
-        The command's own, empty where it had none.
-    error, detail
-        Why it was refused; what was done.
-    """
-
-    v: int
-    node: str
-    id: str
-    ok: bool
-    error: str = ""
-    detail: str = ""
+    v: Version
+    node: Node
+    id: Annotated[str, Meta(description="Identifier of the command; empty if it had none.")]
+    ok: Annotated[bool, Meta(description="True if the command was executed.")]
+    error: Annotated[str, Meta(description="Reason of a refusal.")] = ""
+    detail: Annotated[str, Meta(description="Description of the effect.")] = ""
 
 
 #: A silence by command ends after thirty days at the latest.
