@@ -12,12 +12,14 @@ from typing import (
 )
 
 import msgspec
+from msgspec import Meta
 
-from agent.core.section import NamePatterns, NotNegative, Section
+from agent.core.section import ChannelNames, NotNegative, Section
 
 __all__ = ["AlertsConfig", "MaintenanceConfig", "SilenceConfig", "moment"]
 
 _Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_IncludeLimits = Annotated[bool, Meta(description="Suppress alerts at hard limits, too.")]
 
 
 def moment(text: str) -> float:
@@ -35,23 +37,17 @@ def moment(text: str) -> float:
 
 
 class SilenceConfig(Section, frozen=True):
-    """A time in which channels raise no alerts.
+    """A single period in which channels raise no alerts."""
 
-    Parameters
-    ----------
-    channels
-        Names; ``*``, ``?`` and ``[…]`` match as in a shell.
-    begin, until
-        ISO 8601; without an offset it is this machine's local time. The key of the first is ``from``; without it the
-        silence has begun.
-    include_limits
-        Hard limits are silenced, too.
-    """
-
-    channels: NamePatterns
-    until: str
-    begin: str | None = msgspec.field(default=None, name="from")
-    include_limits: bool = False
+    channels: ChannelNames
+    until: Annotated[
+        str,
+        Meta(description="End of the silence, an ISO 8601 time. Without an offset it is this machine's local time."),
+    ]
+    begin: Annotated[
+        str | None, Meta(description="Start of the silence, in the format of `until`. Default: at once.")
+    ] = msgspec.field(default=None, name="from")
+    include_limits: _IncludeLimits = False
 
     def __post_init__(self) -> None:
         if moment(self.until) <= (moment(self.begin) if self.begin else -math.inf):
@@ -59,56 +55,85 @@ class SilenceConfig(Section, frozen=True):
 
 
 class MaintenanceConfig(Section, frozen=True):
-    """A window that comes back on certain days, in which channels raise no alerts.
+    """A recurring window in which channels raise no alerts."""
 
-    Parameters
-    ----------
-    at
-        When it begins, ``HH:MM`` by this machine's local time.
-    for_s
-        How long it lasts, a day at most.
-    days
-        Of its beginning; every day by default.
-    channels, include_limits
-        As in `SilenceConfig`; all channels by default.
-    """
-
-    at: Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-    for_s: Annotated[float, msgspec.Meta(gt=0, le=86400)]
-    days: Annotated[tuple[_Day, ...], msgspec.Meta(min_length=1)] = get_args(_Day)
-    channels: NamePatterns = ("*",)
-    include_limits: bool = False
+    at: Annotated[
+        str,
+        Meta(
+            pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$",
+            description="Start of the window, `HH:MM` in this machine's local time.",
+        ),
+    ]
+    for_s: Annotated[float, Meta(gt=0, le=86400, description="Duration in seconds, at most a day.")]
+    days: Annotated[
+        tuple[_Day, ...], Meta(min_length=1, description="Days of the week on which the window starts, `mon` to `sun`.")
+    ] = get_args(_Day)
+    channels: ChannelNames = ("*",)
+    include_limits: _IncludeLimits = False
 
 
 class AlertsConfig(Section, frozen=True):
-    """When an anomaly becomes an incident, and when it ends.
+    """Rules by which incidents open, close and are sent."""
 
-    Parameters
-    ----------
-    learning_s
-        Silent time after a channel's first reading (at least 100 readings).
-    provisional_s
-        Until then alerts are marked as provisional.
-    confirm_s
-        A channel opens an incident when it was anomalous in four fifths of this time.
-    clear_s
-        An incident closes when all its channels were quiet for this long.
-    merge_s
-        Channels that follow within this time join the incident.
-    cooldown_s
-        A channel opens no new incident for this long after its last one closed.
-    budget_per_day
-        Incidents that are sent a day in the long run: the strongest. The others go into the digest.
-    silences, maintenance
-        When channels raise no alerts: once, and again and again. Detection and learning go on.
-    """
-
-    learning_s: NotNegative = 600.0
-    provisional_s: NotNegative = 86400.0
-    confirm_s: NotNegative = 5.0
-    clear_s: NotNegative = 10.0
-    merge_s: NotNegative = 30.0
-    cooldown_s: NotNegative = 60.0
-    budget_per_day: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 3.0
-    silences: Annotated[tuple[SilenceConfig, ...], msgspec.Meta(max_length=1000)] = ()
-    maintenance: Annotated[tuple[MaintenanceConfig, ...], msgspec.Meta(max_length=1000)] = ()
+    learning_s: Annotated[
+        NotNegative,
+        Meta(
+            description=(
+                "Learning time in seconds: a channel raises no alerts for this long after its first reading, and for "
+                "at least 100 readings."
+            )
+        ),
+    ] = 600.0
+    provisional_s: Annotated[
+        NotNegative,
+        Meta(description="Seconds after a channel's first reading in which its alerts are marked as provisional."),
+    ] = 86400.0
+    confirm_s: Annotated[
+        NotNegative,
+        Meta(
+            description=(
+                "Confirmation time in seconds: a channel opens an incident when it was anomalous in four fifths of "
+                "this time."
+            )
+        ),
+    ] = 5.0
+    clear_s: Annotated[
+        NotNegative,
+        Meta(description="Quiet time in seconds: an incident closes when all its channels were quiet for this long."),
+    ] = 10.0
+    merge_s: Annotated[
+        NotNegative, Meta(description="Seconds in which further channels that become anomalous join the incident.")
+    ] = 30.0
+    cooldown_s: Annotated[
+        NotNegative,
+        Meta(
+            description=(
+                "Cool-down in seconds: a channel opens no new incident for this long after its last one closed."
+            )
+        ),
+    ] = 60.0
+    budget_per_day: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1e9,
+            description=(
+                "Alert budget: about this many incidents a day are sent, the strongest; the topic `digest` lists the "
+                "suppressed ones. Hard limits are always sent; a large number, such as 1e9, disables the budget."
+            ),
+        ),
+    ] = 3.0
+    silences: Annotated[
+        tuple[SilenceConfig, ...],
+        Meta(
+            max_length=1000,
+            description="Single periods without alerts for some channels. Detection and learning continue.",
+        ),
+    ] = ()
+    maintenance: Annotated[
+        tuple[MaintenanceConfig, ...],
+        Meta(
+            max_length=1000,
+            description="Recurring windows without alerts for some channels. Detection and learning continue.",
+        ),
+    ] = ()

@@ -14,6 +14,7 @@ from typing import (
 )
 
 import msgspec
+from msgspec import Meta
 
 from agent.alerting.settings import AlertsConfig
 from agent.core.section import Section
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Config"]
 
 # Levels of topics: no wildcards, no control characters, and not the broker's own, which begin with a dollar sign.
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
+_Name = Annotated[str, Meta(pattern=r"^[^/+#\s\x00-\x1f\x7f-\x9f]{1,64}$")]
 # Readings that are kept of each channel to confirm an anomaly.
 _MOST_CONFIRMING = 100_000
 
@@ -51,54 +52,87 @@ def _default_state_dir() -> str:
 
 
 class Config(Section, frozen=True):
-    """The whole configuration; an empty file is a valid one.
+    """The whole configuration; an empty file is a valid one."""
 
-    Parameters
-    ----------
-    node
-        Name of this machine in topics and alerts; its host name by default.
-    interval_s
-        Sampling interval in seconds.
-    state_dir
-        Where alerts wait until they are delivered; by default what systemd gives, or ``~/.local/state/edgewatch``.
-    sources
-        What is read, by default this host; each entry has a ``type`` and that source's keys.
-    channels
-        What is so of some channels, whichever source they come from; the last entry that says something of one counts.
-    derived
-        Channels worked out from others.
-    models
-        Bundles, ``builtin`` or a folder; several run side by side.
-    trusted_keys
-        Ed25519 public keys in base64. Where there are any, bundles other than ``builtin`` must be signed by one.
-    detection
-        How errors are judged.
-    alerts
-        When an anomaly becomes an incident, and when it ends.
-    mqtt
-        The broker and what is published there.
-    outbox
-        How much waits for a broker that is away.
-    history
-        Present: all readings are recorded.
-    prometheus
-        Present: a page for Prometheus is served.
-    """
-
-    node: _Name = msgspec.field(default_factory=_default_node)
-    interval_s: Annotated[float, msgspec.Meta(ge=1e-4, le=86400)] = 1.0
-    state_dir: str = msgspec.field(default_factory=_default_state_dir)
-    sources: tuple[Any, ...] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
-    channels: Annotated[tuple[ChannelConfig, ...], msgspec.Meta(max_length=1000)] = ()
-    derived: Annotated[tuple[DerivedConfig, ...], msgspec.Meta(max_length=1000)] = ()
-    models: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4)] = ("builtin",)
-    trusted_keys: tuple[str, ...] = ()
-    detection: DetectionConfig = msgspec.field(default_factory=DetectionConfig)
-    alerts: AlertsConfig = msgspec.field(default_factory=AlertsConfig)
-    mqtt: MqttConfig = msgspec.field(default_factory=MqttConfig)
-    outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
-    history: HistoryConfig | None = None
-    prometheus: PrometheusConfig | None = None
+    node: Annotated[_Name, Meta(description="Name of this machine in topics and alerts. Default: its host name.")] = (
+        msgspec.field(default_factory=_default_node)
+    )
+    interval_s: Annotated[float, Meta(ge=1e-4, le=86400, description="Sampling interval in seconds.")] = 1.0
+    state_dir: Annotated[
+        str,
+        Meta(
+            description=(
+                "Folder for waiting alerts and learned state. Default: the StateDirectory of systemd, or "
+                "`~/.local/state/edgewatch`."
+            )
+        ),
+    ] = msgspec.field(default_factory=_default_state_dir)
+    sources: Annotated[
+        tuple[Any, ...], Meta(description="Sources of readings: each has a `type` and the keys of that source.")
+    ] = msgspec.field(default_factory=lambda: (source_class("host").Config(type="host"),))
+    channels: Annotated[
+        tuple[ChannelConfig, ...],
+        Meta(
+            max_length=1000,
+            description=(
+                "Overrides for matching channels of any source: hard limits, valid range, unit, sensitivity. The "
+                "last entry that sets a key wins."
+            ),
+        ),
+    ] = ()
+    derived: Annotated[
+        tuple[DerivedConfig, ...],
+        Meta(max_length=1000, description="Channels computed from others: rate, difference, ratio, sum."),
+    ] = ()
+    models: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            max_length=4,
+            description=(
+                "Models: `builtin` (any channel, no training), or folders written by `python -m training fit`. "
+                "Several run side by side."
+            ),
+        ),
+    ] = ("builtin",)
+    trusted_keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Ed25519 public keys in base64. If there are any, folders of models must be signed by one of them "
+                "(`python -m training sign`); this needs the extra `signed`."
+            )
+        ),
+    ] = ()
+    detection: Annotated[
+        DetectionConfig, Meta(description="Judging of prediction errors: threshold, memory and time scales.")
+    ] = msgspec.field(default_factory=DetectionConfig)
+    alerts: Annotated[AlertsConfig, Meta(description="Rules by which incidents open, close and are sent.")] = (
+        msgspec.field(default_factory=AlertsConfig)
+    )
+    mqtt: Annotated[MqttConfig, Meta(description="Connection to the broker, and the messages published there.")] = (
+        msgspec.field(default_factory=MqttConfig)
+    )
+    outbox: Annotated[OutboxConfig, Meta(description="Storage for alerts while the broker is unreachable.")] = (
+        msgspec.field(default_factory=OutboxConfig)
+    )
+    history: Annotated[
+        HistoryConfig | None,
+        Meta(
+            description=(
+                "Recording of all readings, for training. It is written only if this section is present, once a minute."
+            )
+        ),
+    ] = None
+    prometheus: Annotated[
+        PrometheusConfig | None,
+        Meta(
+            description=(
+                "Metrics page for Prometheus. It is served only if this section is present, and needs the extra "
+                "`prometheus`."
+            )
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         for key in self.trusted_keys:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-__all__ = ["NamePattern", "NamePatterns", "NotNegative", "Positive", "Section"]
+__all__ = ["ChannelNames", "NamePattern", "NamePatterns", "NotNegative", "Positive", "Section"]
 
 # Three hundred years: in nanoseconds and in rows it is still a number.
 _LONGEST = 1e10
-Positive = Annotated[float, msgspec.Meta(gt=0, le=_LONGEST)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0, le=_LONGEST)]
-NamePattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-NamePatterns = Annotated[tuple[NamePattern, ...], msgspec.Meta(min_length=1, max_length=64)]
+Positive = Annotated[float, Meta(gt=0, le=_LONGEST)]
+NotNegative = Annotated[float, Meta(ge=0, le=_LONGEST)]
+NamePattern = Annotated[str, Meta(min_length=1, max_length=128)]
+NamePatterns = Annotated[tuple[NamePattern, ...], Meta(min_length=1, max_length=64)]
+ChannelNames = Annotated[
+    NamePatterns, Meta(description="Names of the channels; `*`, `?` and `[…]` match as in a shell.")
+]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
+from msgspec import Meta
 
 from agent.core.section import Positive, Section
 
@@ -12,15 +12,19 @@ __all__ = ["OutboxConfig"]
 
 
 class OutboxConfig(Section, frozen=True):
-    """How many alerts wait for a broker that is away.
+    """Storage for alerts while the broker is unreachable."""
 
-    Parameters
-    ----------
-    max_mb
-        Megabytes; beyond, the oldest of the lowest severity go. An alert takes about one kilobyte.
-    max_age_s
-        Older ones go, too.
-    """
-
-    max_mb: Annotated[float, msgspec.Meta(ge=0.1, le=1 << 20)] = 128.0
-    max_age_s: Positive = 30 * 86400.0
+    max_mb: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=1 << 20,
+            description=(
+                "Maximum size in megabytes; beyond it the oldest alerts of the lowest severity are deleted. An alert "
+                "takes about one kilobyte."
+            ),
+        ),
+    ] = 128.0
+    max_age_s: Annotated[
+        Positive, Meta(description="Maximum age of a waiting alert in seconds; older ones are deleted.")
+    ] = 30 * 86400.0

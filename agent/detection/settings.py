@@ -9,6 +9,7 @@ from typing import (
 )
 
 import msgspec
+from msgspec import Meta
 
 from agent.core.section import Positive, Section
 
@@ -29,51 +30,67 @@ __all__ = [
     "ThresholdConfig",
 ]
 
+_Risk = Annotated[
+    float, Meta(gt=0, lt=0.05, description="Probability with which a normal error exceeds the limit, on each side.")
+]
+_CalibrationRows = Annotated[
+    int, Meta(ge=100, le=10_000, description="Number of first readings that calibrate the limit; they are not judged.")
+]
+
 
 class RangeThreshold(Section, frozen=True, tag_field="method", tag="range"):
-    """Soft range novelty (default): how far beyond everything seen so far."""
+    """Range novelty (default): beyond the range of errors seen."""
 
-    novelty: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.14
+    novelty: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=10,
+            description="Excess over that range from which an error is anomalous, as a share of the range's width.",
+        ),
+    ] = 0.14
 
 
 class MeanStdThreshold(Section, frozen=True, tag_field="method", tag="mean_std"):
-    """Mean ± k standard deviations of the error."""
+    """Mean ± k standard deviations of the errors."""
 
-    k: Annotated[float, msgspec.Meta(gt=0, le=100)] = 6.0
+    k: Annotated[float, Meta(gt=0, le=100, description="Number of standard deviations.")] = 6.0
 
 
 class PercentileThreshold(Section, frozen=True, tag_field="method", tag="percentile"):
-    """A high percentile of the error, and its mirror image below."""
+    """A high percentile of the errors, and its mirror image below."""
 
-    percentile: Annotated[float, msgspec.Meta(gt=50, lt=100)] = 99.9
+    percentile: Annotated[float, Meta(gt=50, lt=100, description="Percentile above which an error is anomalous.")] = (
+        99.9
+    )
 
 
 class MadThreshold(Section, frozen=True, tag_field="method", tag="mad"):
-    """Median ± k median absolute deviations of the error."""
+    """Median ± k median absolute deviations of the errors."""
 
-    k: Annotated[float, msgspec.Meta(gt=0, le=100)] = 8.0
+    k: Annotated[float, Meta(gt=0, le=100, description="Number of median absolute deviations.")] = 8.0
 
 
 class LikelihoodThreshold(Section, frozen=True, tag_field="method", tag="likelihood"):
-    """Anomaly likelihood: how improbable the mean of the newest errors is."""
+    """Anomaly likelihood: an improbable mean of the newest errors."""
 
-    epsilon: Annotated[float, msgspec.Meta(gt=0, lt=0.5)] = 1e-5
-    short_rows: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 5.0
+    epsilon: Annotated[float, Meta(gt=0, lt=0.5, description="Probability below which a mean is anomalous.")] = 1e-5
+    short_rows: Annotated[float, Meta(ge=1, le=1000, description="Number of newest errors in the mean.")] = 5.0
 
 
 class SpotThreshold(Section, frozen=True, tag_field="method", tag="spot"):
-    """Streaming peaks over threshold: the level that an error passes with a given risk."""
+    """Streaming peaks over threshold: the level that errors exceed with a given probability."""
 
-    risk: Annotated[float, msgspec.Meta(gt=0, lt=0.05)] = 1e-4
-    calibration_rows: Annotated[int, msgspec.Meta(ge=100, le=10_000)] = 300
+    risk: _Risk = 1e-4
+    calibration_rows: _CalibrationRows = 300
 
 
 class DspotThreshold(Section, frozen=True, tag_field="method", tag="dspot"):
-    """The same for errors that drift: around their moving average over so many rows."""
+    """Streaming peaks over threshold around the moving average of the errors, for errors that drift."""
 
-    risk: Annotated[float, msgspec.Meta(gt=0, lt=0.05)] = 1e-4
-    calibration_rows: Annotated[int, msgspec.Meta(ge=100, le=10_000)] = 300
-    depth_rows: Annotated[float, msgspec.Meta(ge=2, le=100_000)] = 50.0
+    risk: _Risk = 1e-4
+    calibration_rows: _CalibrationRows = 300
+    depth_rows: Annotated[float, Meta(ge=2, le=100_000, description="Number of errors in the moving average.")] = 50.0
 
 
 ThresholdConfig: TypeAlias = (
@@ -88,28 +105,35 @@ ThresholdConfig: TypeAlias = (
 
 
 class DetectionConfig(Section, frozen=True):
-    """How errors are judged.
+    """Judging of prediction errors: threshold, memory and time scales."""
 
-    Parameters
-    ----------
-    threshold
-        Which rolling threshold, with its parameters.
-    memory_s
-        Time after which an error is largely forgotten.
-    accept_after_s
-        A channel anomalous for this long has a new normal.
-    block_s
-        Readings are judged as means over this time, or one by one where they come more slowly; coarser scales are
-        12, 24 and 48 times as long.
-    relations
-        Whether a channel is also held against what the others of its node tell of it.
-    """
-
-    threshold: ThresholdConfig = msgspec.field(default_factory=RangeThreshold)
-    memory_s: Positive = 365 * 86400.0
-    accept_after_s: Positive = 1800.0
-    block_s: Positive = 5.0
-    relations: bool = True
+    threshold: Annotated[
+        ThresholdConfig, Meta(description="Rolling threshold for the errors: a `method` and its keys.")
+    ] = msgspec.field(default_factory=RangeThreshold)
+    memory_s: Annotated[Positive, Meta(description="Seconds after which an error is largely forgotten.")] = (
+        365 * 86400.0
+    )
+    accept_after_s: Annotated[
+        Positive,
+        Meta(description="Seconds after which the new behaviour of an anomalous channel is accepted as normal."),
+    ] = 1800.0
+    block_s: Annotated[
+        Positive,
+        Meta(
+            description=(
+                "Finest time scale in seconds: readings are averaged over this time, and over 12, 24 and 48 times as "
+                "long. Slower readings are judged one by one."
+            )
+        ),
+    ] = 5.0
+    relations: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Also compare each channel with a forecast from the other channels of this node (at most 256 channels)."
+            )
+        ),
+    ] = True
 
 
 class AlertTimes(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated
 
-import msgspec
+from msgspec import Meta
 
 from agent.core.section import Section
 
@@ -13,19 +13,22 @@ __all__ = ["PrometheusConfig"]
 
 
 class PrometheusConfig(Section, frozen=True):
-    """A page for Prometheus.
+    """A metrics page for Prometheus."""
 
-    Parameters
-    ----------
-    port, address
-        Where it listens; port 0 is any free one.
-    allow_remote
-        Addresses other than loopback are allowed: whoever reaches them reads all values; there is no password.
-    """
-
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9469
-    address: str = "127.0.0.1"
-    allow_remote: bool = False
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port of the page; 0 chooses any free one.")] = 9469
+    address: Annotated[
+        str,
+        Meta(description="IP address that the page is served on; it must be loopback unless `allow_remote` is true."),
+    ] = "127.0.0.1"
+    allow_remote: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Permit other addresses than loopback. The page has no password: anyone who reaches it can read all "
+                "values."
+            )
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         address = ipaddress.ip_address(self.address)

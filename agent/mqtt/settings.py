@@ -5,55 +5,85 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from agent.core.section import NotNegative, Positive, Section
 
 __all__ = ["MqttConfig", "TlsConfig"]
 
-_Prefix = Annotated[str, msgspec.Meta(pattern=r"^[^/$+#\s\x00-\x1f\x7f-\x9f][^+#\s\x00-\x1f\x7f-\x9f]{0,127}$")]
+_Prefix = Annotated[str, Meta(pattern=r"^[^/$+#\s\x00-\x1f\x7f-\x9f][^+#\s\x00-\x1f\x7f-\x9f]{0,127}$")]
 
 
 class MqttConfig(Section, frozen=True):
-    """The broker and what is published there.
+    """The broker and the messages published there."""
 
-    Parameters
-    ----------
-    host, port
-        Where the broker listens; the port is 1883, or 8883 with TLS, unless given.
-    username, password_file
-        The password is the first line of a file, of the systemd credential ``mqtt_password``, or the environment
-        variable ``EDGEWATCH_MQTT_PASSWORD``.
-    tls
-        Present: the connection is encrypted and checked. Absent: plain.
-    prefix
-        First level of all topics.
-    keepalive_s
-        The connection is given up when the broker is silent for one and a half times as long.
-    metrics_interval_s
-        Pace of ``metrics``; 0 publishes none.
-    health_interval_s
-        Pace of ``health``.
-    alert_expiry_s
-        Under MQTT 5 the broker drops an alert that it could not deliver for this long.
-    commands
-        Whether the agent obeys what is said to it on ``cmd``.
-    discovery
-        Whether the node announces itself to Home Assistant; a text is Home Assistant's discovery prefix, where that is
-        not ``homeassistant``.
-    """
-
-    host: Annotated[str, msgspec.Meta(min_length=1)] = "localhost"
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
-    username: str | None = None
-    password_file: str | None = None
-    tls: TlsConfig | None = None
-    prefix: _Prefix = "edgewatch"
-    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 30
-    metrics_interval_s: NotNegative = 0.0
-    health_interval_s: Positive = 60.0
-    alert_expiry_s: Annotated[int, msgspec.Meta(ge=1)] = 7 * 86400
-    commands: bool = False
-    discovery: bool | _Prefix = False
+    host: Annotated[str, Meta(min_length=1, description="Host name or address of the broker.")] = "localhost"
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None,
+        Meta(description="TCP port of the broker. Default: 1883, or 8883 with `tls`."),
+    ] = None
+    username: Annotated[str | None, Meta(description="User name for the broker. Default: none.")] = None
+    password_file: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "File with the password for the broker in its first line. Default: the systemd credential "
+                "`mqtt_password`, or the environment variable `EDGEWATCH_MQTT_PASSWORD`."
+            )
+        ),
+    ] = None
+    tls: Annotated[
+        TlsConfig | None,
+        Meta(
+            description=(
+                "Encryption with TLS 1.2 or later; the broker's certificate and name are always verified. Default: "
+                "no encryption."
+            )
+        ),
+    ] = None
+    prefix: Annotated[_Prefix, Meta(description="First level of all topics.")] = "edgewatch"
+    keepalive_s: Annotated[
+        int,
+        Meta(
+            ge=5,
+            le=65535,
+            description=(
+                "Keep-alive interval in seconds. The connection is closed when the broker is silent for one and a "
+                "half times as long."
+            ),
+        ),
+    ] = 30
+    metrics_interval_s: Annotated[
+        NotNegative,
+        Meta(
+            description=(
+                "Seconds between messages with value, expectation and score of all channels; 0 publishes none."
+            )
+        ),
+    ] = 0.0
+    health_interval_s: Annotated[
+        Positive, Meta(description="Seconds between messages about the agent's own condition.")
+    ] = 60.0
+    alert_expiry_s: Annotated[
+        int, Meta(ge=1, description="Seconds after which the broker drops an undelivered alert, under MQTT 5.")
+    ] = 7 * 86400
+    commands: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Accept commands on the topic `cmd`: silence, unsilence, acknowledge, relearn, reload. Anyone who "
+                "may publish there can silence the agent."
+            )
+        ),
+    ] = False
+    discovery: Annotated[
+        bool | _Prefix,
+        Meta(
+            description=(
+                "Announce the node to Home Assistant: true, or the discovery prefix if it is not `homeassistant`."
+            )
+        ),
+    ] = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -62,16 +92,14 @@ class MqttConfig(Section, frozen=True):
 
 
 class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Transport security: TLS 1.2 or later, the server's certificate and name always checked.
+    """Transport security: TLS 1.2 or later, with verification of the server's certificate and name."""
 
-    Parameters
-    ----------
-    ca_file
-        Certificates to trust; the system's by default.
-    cert_file, key_file
-        Our own certificate and key, where the broker asks for one.
-    """
-
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
+    ca_file: Annotated[
+        str | None, Meta(description="PEM file with the certificates to trust. Default: those of the system.")
+    ] = None
+    cert_file: Annotated[
+        str | None, Meta(description="PEM file with the client's certificate, if the broker asks for one.")
+    ] = None
+    key_file: Annotated[
+        str | None, Meta(description="PEM file with the client's private key. Default: the key is in `cert_file`.")
+    ] = None

@@ -8,51 +8,76 @@ from typing import (
     Literal,
 )
 
-import msgspec
+from msgspec import Meta
 
-from agent.core.section import NamePattern, NamePatterns, NotNegative, Section
+from agent.core.section import ChannelNames, NamePattern, NamePatterns, NotNegative, Section
 
 __all__ = ["ChannelConfig", "DerivedConfig", "HistoryConfig"]
 
 
 class ChannelConfig(Section, frozen=True):
-    """What is so of some channels, whichever source they come from; what is not said stays as the source has it.
+    """Overrides for matching channels of any source; unset keys keep the source's value."""
 
-    Parameters
-    ----------
-    names
-        ``*``, ``?`` and ``[…]`` match as in a shell.
-    unit
-        As printed behind values.
-    effect
-        Smallest difference from what is expected that is worth an alert; on a logarithmic scale a factor above 1.
-    log_reference
-        Above 0: values are compared by their ratios, as suits rates and latencies; what is small against this counts as
-        still.
-    minimum, maximum
-        What the channel can show at all.
-    alarm_below, alarm_above
-        Hard limits.
-    invalid_below, invalid_above
-        What lies beyond is no reading, but a fault: it is counted and taken as missing.
-    sensitivity
-        Strength of its anomalies is multiplied by this.
-    silent
-        It raises no alerts, but those of its hard limits.
-    """
-
-    names: NamePatterns
-    unit: Annotated[str, msgspec.Meta(max_length=16)] | None = None
-    effect: NotNegative | None = None
-    log_reference: NotNegative | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    alarm_below: float | None = None
-    alarm_above: float | None = None
-    invalid_below: float | None = None
-    invalid_above: float | None = None
-    sensitivity: Annotated[float, msgspec.Meta(gt=0, le=100)] | None = None
-    silent: bool | None = None
+    names: ChannelNames
+    unit: Annotated[
+        Annotated[str, Meta(max_length=16)] | None, Meta(description="Unit of the values, printed after them.")
+    ] = None
+    effect: Annotated[
+        NotNegative | None,
+        Meta(
+            description=(
+                "Smallest difference from the expected value that is worth an alert, in the channel's unit. On a "
+                "logarithmic scale it is a factor above 1."
+            )
+        ),
+    ] = None
+    log_reference: Annotated[
+        NotNegative | None,
+        Meta(
+            description=(
+                "Reference of a logarithmic scale, for rates and latencies: values well below it count as zero. 0 "
+                "selects the linear scale."
+            )
+        ),
+    ] = None
+    minimum: Annotated[float | None, Meta(description="Lowest possible value; expectations stay within.")] = None
+    maximum: Annotated[float | None, Meta(description="Highest possible value; expectations stay within.")] = None
+    alarm_below: Annotated[
+        float | None,
+        Meta(
+            description=(
+                "Lower hard limit: a value at or below it raises an alert, regardless of alert budget and learning "
+                "time."
+            )
+        ),
+    ] = None
+    alarm_above: Annotated[
+        float | None,
+        Meta(
+            description=(
+                "Upper hard limit: a value at or above it raises an alert, regardless of alert budget and learning "
+                "time."
+            )
+        ),
+    ] = None
+    invalid_below: Annotated[
+        float | None, Meta(description="Lowest plausible value: lower ones are sensor faults and count as missing.")
+    ] = None
+    invalid_above: Annotated[
+        float | None, Meta(description="Highest plausible value: higher ones are sensor faults and count as missing.")
+    ] = None
+    sensitivity: Annotated[
+        Annotated[float, Meta(gt=0, le=100)] | None,
+        Meta(
+            description=(
+                "Factor on the strength of anomalies: with 2 an alert needs half the strength, with 0.5 twice the "
+                "strength."
+            )
+        ),
+    ] = None
+    silent: Annotated[
+        bool | None, Meta(description="Raise no alerts except at hard limits; the channel is still recorded and shown.")
+    ] = None
 
     def __post_init__(self) -> None:
         for low, high in (
@@ -66,31 +91,38 @@ class ChannelConfig(Section, frozen=True):
 
 
 class DerivedConfig(Section, frozen=True):
-    """A channel that is worked out from others.
+    """A channel computed from others."""
 
-    Parameters
-    ----------
-    name
-        Of the channel.
-    how
-        ``rate`` of one a second, ``difference`` or ``ratio`` of two, ``sum`` of many.
-    of
-        Names of channels of sources, or of derived ones above; in those of a sum ``*``, ``?`` and ``[…]`` match as in a
-        shell.
-    unit
-        As printed behind values.
-    over_s
-        A rate is that since so long ago; since the reading before where it is 0.
-    counter
-        Of a rate: the channel only counts up, and when it is less than before it has begun anew.
-    """
-
-    name: NamePattern
-    how: Literal["rate", "difference", "ratio", "sum"]
-    of: NamePatterns
-    unit: Annotated[str, msgspec.Meta(max_length=16)] = ""
-    over_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 0.0
-    counter: bool = False
+    name: Annotated[NamePattern, Meta(description="Name of the computed channel.")]
+    how: Annotated[
+        Literal["rate", "difference", "ratio", "sum"],
+        Meta(
+            description=(
+                "Calculation: `rate` of one channel per second, `difference` or `ratio` of two, `sum` of any number."
+            )
+        ),
+    ]
+    of: Annotated[
+        NamePatterns,
+        Meta(
+            description=(
+                "Names of the input channels: those of sources, or derived ones listed before. For a sum, `*`, `?` "
+                "and `[…]` match as in a shell."
+            )
+        ),
+    ]
+    unit: Annotated[str, Meta(max_length=16, description="Unit of the values, printed after them.")] = ""
+    over_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            description="Seconds over which a rate is computed; 0 computes it from the previous reading.",
+        ),
+    ] = 0.0
+    counter: Annotated[
+        bool, Meta(description="Treat a decrease as the reset of a counter: its rate is missing instead of negative.")
+    ] = False
 
     def __post_init__(self) -> None:
         needed = {"rate": 1, "difference": 2, "ratio": 2}.get(self.how, len(self.of))
@@ -103,15 +135,19 @@ class DerivedConfig(Section, frozen=True):
 
 
 class HistoryConfig(Section, frozen=True):
-    """A recording of all readings, to train on.
+    """Recording of all readings, for training."""
 
-    Parameters
-    ----------
-    directory
-        Where it lies; ``history`` in the state directory by default.
-    max_mb
-        Megabytes it may take; the oldest readings go first. Twenty channels at 1 Hz take about 2.5 MB a day.
-    """
-
-    directory: str | None = None
-    max_mb: Annotated[float, msgspec.Meta(ge=1, le=1 << 20)] = 64.0
+    directory: Annotated[
+        str | None, Meta(description="Folder of the recording. Default: the folder `history` in `state_dir`.")
+    ] = None
+    max_mb: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=1 << 20,
+            description=(
+                "Maximum size in megabytes; the oldest readings are deleted first. Twenty channels at 1 Hz take "
+                "about 2.5 MB a day."
+            ),
+        ),
+    ] = 64.0

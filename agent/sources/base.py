@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, runtime_checkable
 
 import msgspec
+from msgspec import Meta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,23 +33,20 @@ class EndOfInputError(Exception):
 
 
 class _Typed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    type: str
+    type: Annotated[str, Meta(description="Type of the source.")]
 
 
 class SourceConfig(_Typed, frozen=True, kw_only=True):
-    """Base of a source's part of the config; each source adds its own keys.
-
-    Parameters
-    ----------
-    type
-        Name of the source in the registry.
-    interval_s
-        Seconds between its readings, where these are not those of the node; a whole multiple of them.
-    """
+    """Base of a source's keys; each source adds its own."""
 
     interval_s: Annotated[
-        Annotated[float, msgspec.Meta(gt=0, le=86400)] | None,
-        msgspec.Meta(description="Seconds between its readings: a whole multiple of the node's."),
+        Annotated[float, Meta(gt=0, le=86400)] | None,
+        Meta(
+            description=(
+                "Seconds between the readings of this source: a whole multiple of the node's `interval_s`, which is "
+                "the default."
+            )
+        ),
     ] = None
 
 

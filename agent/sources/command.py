@@ -33,26 +33,31 @@ class CommandError(Exception):
 
 
 class CommandConfig(SourceConfig, frozen=True):
-    """Keys of the `command` source.
+    """Keys of the `command` source."""
 
-    Parameters
-    ----------
-    command
-        Program and arguments; no shell looks at them.
-    name
-        Of the channel, or what its channels' names begin with.
-    values
-        Channels in a JSON document, by name: paths such as ``battery.level``. Without, the program prints one number.
-    timeout_s
-        After which the program is ended.
-    """
-
-    command: Annotated[tuple[str, ...], Meta(min_length=1, description="Program and arguments; there is no shell.")]
-    name: Annotated[str, Meta(min_length=1, description="Of the channel, or what its channels' names begin with.")]
-    values: Annotated[dict[str, str], Meta(max_length=1000, description="Channel → path in a JSON document.")] = field(
-        default_factory=dict
-    )
-    timeout_s: Annotated[float, Meta(gt=0, le=3600, description="After which the program is ended.")] = 5.0
+    command: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="Program and its arguments; it runs without a shell.")
+    ]
+    name: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Name of the channel, or the first part of the channels' names if `values` is set.",
+        ),
+    ]
+    values: Annotated[
+        dict[str, str],
+        Meta(
+            max_length=1000,
+            description=(
+                "Channel names, each with a path in the JSON document that the program prints, such as "
+                "`battery.level`. Default: it prints one number."
+            ),
+        ),
+    ] = field(default_factory=dict)
+    timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="Time-out in seconds, after which the program is killed.")
+    ] = 5.0
 
 
 class CommandSource:

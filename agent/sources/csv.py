@@ -30,15 +30,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class CsvConfig(SourceConfig, frozen=True):
-    """Keys of the `csv` source.
+    """Keys of the `csv` source."""
 
-    Parameters
-    ----------
-    path
-        The file to play, one row a tick. Required.
-    """
-
-    path: Annotated[str, Meta(min_length=1, description="The file to play, one row a tick.")]
+    path: Annotated[str, Meta(min_length=1, description="File to play, one row a tick.")]
 
 
 class CsvSource:

@@ -21,36 +21,26 @@ __all__ = ["FileConfig", "FileEntry", "FileSource"]
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file, one channel.
+    """One file, one channel."""
 
-    Parameters
-    ----------
-    name
-        Of the channel.
-    path
-        Of the file, of 4 KiB at most.
-    value
-        Where in a JSON document the number is, such as ``cpu.temperature``; empty if the file holds nothing else.
-    scale
-        What the number is multiplied by.
-    """
-
-    name: Annotated[str, Meta(min_length=1, description="Of the channel.")]
-    path: Annotated[str, Meta(min_length=1, description="Of the file.")]
-    value: Annotated[str, Meta(description="Path to the number in a JSON document.")] = ""
-    scale: Annotated[float, Meta(description="What the number is multiplied by.")] = 1.0
+    name: Annotated[str, Meta(min_length=1, description="Name of the channel.")]
+    path: Annotated[str, Meta(min_length=1, description="Path of the file, which has at most 4 KiB.")]
+    value: Annotated[
+        str,
+        Meta(
+            description=(
+                "Path of the number in a JSON document, such as `cpu.temperature`. Default: the file contains "
+                "nothing but the number."
+            )
+        ),
+    ] = ""
+    scale: Annotated[float, Meta(description="Factor that the number is multiplied by.")] = 1.0
 
 
 class FileConfig(SourceConfig, frozen=True):
-    """Keys of the `file` source.
+    """Keys of the `file` source."""
 
-    Parameters
-    ----------
-    files
-        What to read.
-    """
-
-    files: Annotated[tuple[FileEntry, ...], Meta(min_length=1, max_length=10_000, description="What to read.")]
+    files: Annotated[tuple[FileEntry, ...], Meta(min_length=1, max_length=10_000, description="Files to read.")]
 
 
 class FileSource:

@@ -50,21 +50,9 @@ _Device = Annotated[str, Meta(min_length=1)]
 
 
 class HostConfig(SourceConfig, frozen=True):
-    """Keys of the `host` source.
+    """Keys of the `host` source."""
 
-    Parameters
-    ----------
-    groups
-        What to watch, see `GROUPS`.
-    mount
-        Mount point whose fullness is ``disk.percent``.
-    disks
-        Disks that also get channels of their own: ``disk.<name>.read`` and ``disk.<name>.write``.
-    interfaces
-        Network interfaces that also get channels of their own: ``network.<name>.received`` and ``.sent``.
-    """
-
-    groups: Annotated[tuple[_Group, ...], Meta(description="What to watch.")] = (
+    groups: Annotated[tuple[_Group, ...], Meta(description="Groups of channels to read.")] = (
         "cpu",
         "load",
         "memory",
@@ -74,10 +62,27 @@ class HostConfig(SourceConfig, frozen=True):
         "processes",
         "temperatures",
     )
-    mount: Annotated[str, Meta(min_length=1, description="Mount point whose fullness is disk.percent.")] = "/"
-    disks: Annotated[tuple[_Device, ...], Meta(description="Disks with channels of their own, such as sda.")] = ()
+    mount: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description=(
+                "Mount point measured by `disk.percent`; the channel is missing while nothing is mounted there."
+            ),
+        ),
+    ] = "/"
+    disks: Annotated[
+        tuple[_Device, ...],
+        Meta(description="Disks with channels of their own, such as `sda`: `disk.sda.read` and `disk.sda.write`."),
+    ] = ()
     interfaces: Annotated[
-        tuple[_Device, ...], Meta(description="Network interfaces with channels of their own, such as eth0.")
+        tuple[_Device, ...],
+        Meta(
+            description=(
+                "Network interfaces with channels of their own, such as `eth0`: `network.eth0.received` and "
+                "`network.eth0.sent`."
+            )
+        ),
     ] = ()
 
 

@@ -33,35 +33,32 @@ class PageError(Exception):
 
 
 class HttpConfig(SourceConfig, frozen=True):
-    """Keys of the `http` source.
+    """Keys of the `http` source."""
 
-    Parameters
-    ----------
-    url
-        Of the page, http or https.
-    name
-        What the channels' names begin with.
-    values
-        Channels by name: paths in a JSON document, such as ``sensors.0.t``; or series of a page for Prometheus, such
-        as ``node_load1`` or ``http_requests_total{code="500"}``, summed up over all labels that are not given.
-    page
-        What the page is.
-    token_file
-        File that holds a token, sent as ``Authorization: Bearer``.
-    timeout_s
-        For connecting, and for each part of the answer.
-    """
-
-    url: Annotated[str, Meta(pattern="^https?://[^/]", description="Of the page.")]
-    name: Annotated[str, Meta(min_length=1, description="What the channels' names begin with.")]
+    url: Annotated[str, Meta(pattern="^https?://[^/]", description="URL of the page, http or https.")]
+    name: Annotated[str, Meta(min_length=1, description="First part of the channels' names.")]
     values: Annotated[
-        dict[str, str], Meta(min_length=1, max_length=1000, description="Channel → path, or series of Prometheus.")
+        dict[str, str],
+        Meta(
+            min_length=1,
+            max_length=1000,
+            description=(
+                "Channel names, each with a path in the JSON document, such as `sensors.0.t`, or with a Prometheus "
+                "series, such as `node_load1`."
+            ),
+        ),
     ]
-    page: Annotated[str, Meta(extra_json_schema={"enum": ["json", "prometheus"]}, description="What the page is.")] = (
-        "json"
-    )
-    token_file: Annotated[str, Meta(description="File with a token, sent as a bearer's.")] = ""
-    timeout_s: Annotated[float, Meta(gt=0, le=600, description="For connecting, and each part of the answer.")] = 5.0
+    page: Annotated[
+        str,
+        Meta(
+            extra_json_schema={"enum": ["json", "prometheus"]},
+            description="Format of the page: `json` or `prometheus`.",
+        ),
+    ] = "json"
+    token_file: Annotated[str, Meta(description="File with a token, which is sent as `Authorization: Bearer`.")] = ""
+    timeout_s: Annotated[
+        float, Meta(gt=0, le=600, description="Time-out in seconds for connecting, and for each part of the answer.")
+    ] = 5.0
 
     def __post_init__(self) -> None:
         if self.page not in {"json", "prometheus"}:

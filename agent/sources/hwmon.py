@@ -56,27 +56,19 @@ _INPUT = re.compile(r"(temp|fan|in|curr|power|humidity)(\d+)_(?:input|average)")
 
 
 class HwmonConfig(SourceConfig, frozen=True):
-    """Keys of the `hwmon` source.
+    """Keys of the `hwmon` source."""
 
-    Parameters
-    ----------
-    chips
-        Those to read, by the names that ``edgewatch probe`` shows; all by default.
-    quantities
-        What to read of them.
-    zones
-        Whether thermal zones are read, too.
-    root
-        Where the kernel shows its classes of devices.
-    """
-
-    chips: Annotated[tuple[str, ...], Meta(description="Chips to read; all by default.")] = ()
+    chips: Annotated[
+        tuple[str, ...], Meta(description="Names of the chips to read, as `edgewatch probe` shows them. Default: all.")
+    ] = ()
     quantities: Annotated[
         tuple[Annotated[str, Meta(extra_json_schema={"enum": list(_QUANTITIES)})], ...],
-        Meta(min_length=1, description="What to read of them."),
+        Meta(min_length=1, description="Quantities to read."),
     ] = tuple(_QUANTITIES)
     zones: Annotated[bool, Meta(description="Read thermal zones, too.")] = True
-    root: Annotated[str, Meta(min_length=1, description="Where the kernel shows its devices.")] = "/sys/class"
+    root: Annotated[str, Meta(min_length=1, description="Folder in which the kernel lists its classes of devices.")] = (
+        "/sys/class"
+    )
 
     def __post_init__(self) -> None:
         for quantity in self.quantities:

@@ -60,18 +60,15 @@ _VALUE = re.compile(r"(in_([a-z]+)[a-z0-9_-]*?)_(input|raw)")
 
 
 class IioConfig(SourceConfig, frozen=True):
-    """Keys of the `iio` source.
+    """Keys of the `iio` source."""
 
-    Parameters
-    ----------
-    devices
-        Those to read, by the names that ``edgewatch probe`` shows; all by default.
-    root
-        Where the kernel shows its devices.
-    """
-
-    devices: Annotated[tuple[str, ...], Meta(description="Devices to read; all by default.")] = ()
-    root: Annotated[str, Meta(min_length=1, description="Where the kernel shows its devices.")] = "/sys/bus/iio/devices"
+    devices: Annotated[
+        tuple[str, ...],
+        Meta(description="Names of the devices to read, as `edgewatch probe` shows them. Default: all."),
+    ] = ()
+    root: Annotated[str, Meta(min_length=1, description="Folder in which the kernel lists the devices.")] = (
+        "/sys/bus/iio/devices"
+    )
 
 
 class IioSource:

@@ -43,43 +43,35 @@ _PRINTABLE = re.compile(r"[!-~]+")
 
 
 class LatencyTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing to probe; exactly one of `tcp`, `http` and `icmp` is given.
+    """One thing to probe; exactly one of `tcp`, `http` and `icmp` is given."""
 
-    Parameters
-    ----------
-    name
-        Letters, digits, ``_`` and ``-``; the channel is ``latency.<name>``.
-    tcp
-        ``host:port``, an IPv6 address in brackets: time until the connection stands.
-    http
-        ``http://…`` or ``https://…``: time from connecting to the last of the response's headers. A status of 500
-        and more is a failed reading, a redirection is not followed, a certificate that does not verify fails.
-    icmp
-        Host or address: time of an echo.
-    method
-        Of the HTTP request.
-    timeout_s
-        Seconds after which waiting ends; the reading is then this time, which an unreachable target stands out by.
-    """
-
-    name: Annotated[str, Meta(description="The channel is latency.<name>.")]
-    tcp: Annotated[str, Meta(description="host:port to connect to.")] = ""
-    http: Annotated[str, Meta(description="URL to ask for its headers.")] = ""
-    icmp: Annotated[str, Meta(description="Host to send an echo request to.")] = ""
-    method: Annotated[Literal["HEAD", "GET"], Meta(description="Of the HTTP request.")] = "HEAD"
-    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Seconds after which waiting ends.")] = 2.0
+    name: Annotated[
+        str, Meta(description="Name of the target, of letters, digits, `_` and `-`; the channel is `latency.<name>`.")
+    ]
+    tcp: Annotated[
+        str, Meta(description="Host and port, `host:port` or `[fe80::1]:53`: time until the connection is established.")
+    ] = ""
+    http: Annotated[
+        str, Meta(description="URL, http or https: time from connecting to the last header of the response.")
+    ] = ""
+    icmp: Annotated[str, Meta(description="Host or address: round-trip time of an echo.")] = ""
+    method: Annotated[
+        Literal["HEAD", "GET"], Meta(description="HTTP method; `GET` is for servers that do not support `HEAD`.")
+    ] = "HEAD"
+    timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0, le=60, description="Time-out in seconds; a target that does not answer in time reads as this number."
+        ),
+    ] = 2.0
 
 
 class LatencyConfig(SourceConfig, frozen=True):
-    """Keys of the `latency` source.
+    """Keys of the `latency` source."""
 
-    Parameters
-    ----------
-    targets
-        What to probe, at least one.
-    """
-
-    targets: Annotated[tuple[LatencyTarget, ...], Meta(max_length=64, description="What to probe.")] = ()
+    targets: Annotated[
+        tuple[LatencyTarget, ...], Meta(max_length=64, description="Targets to probe, at least one.")
+    ] = ()
 
 
 class LatencySource:

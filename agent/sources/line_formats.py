@@ -23,7 +23,7 @@ _FORMATS = ("influx", "statsd", "json", "plain")
 #: Of the lines, as the configuration names it.
 LineFormat = Annotated[
     Literal["auto", "influx", "statsd", "json", "plain"],
-    Meta(description="Of the lines; told apart one by one by default."),
+    Meta(description="Format of the lines; `auto` detects it for each line."),
 ]
 STATSD = re.compile(r"([^\s:|@#]+):([-+]?[\d.eE+-]+)\|(c|g|ms|h|d|m)(?:\|.*)?")
 _PLAIN = re.compile(r"([^\s=:]+)\s*[\s=:]\s*(.+)")

@@ -49,41 +49,39 @@ _BITS = frozenset({"coil", "discrete"})
 
 
 class ModbusRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One number of a device, one channel.
+    """One number of a device, one channel."""
 
-    Parameters
-    ----------
-    name
-        Of the channel.
-    address
-        Of its first register, from 0; the 40001 of many manuals is holding register 0.
-    table
-        Which of the device's tables: ``holding`` and ``input`` registers, ``coil`` and ``discrete`` inputs.
-    form
-        What is in the registers; coils and discrete inputs are truth values.
-    words
-        Which of several registers comes first: the ``big`` end, or the ``little`` one.
-    scale, offset
-        The channel shows ``number · scale + offset``.
-    unit
-        As printed behind values.
-    device
-        Its number on the line, or behind a gateway.
-    """
-
-    name: Annotated[str, Meta(min_length=1, description="Of the channel.")]
-    address: Annotated[int, Meta(ge=0, le=65535, description="Of its first register, from 0.")]
-    table: Annotated[_Table, Meta(description="`holding` or `input` registers, `coil` or `discrete` inputs.")] = (
-        "holding"
-    )
-    form: Annotated[_Form, Meta(description="What is in the registers: `int16` … `uint64`, `float32`, `float64`.")] = (
-        "uint16"
-    )
-    words: Annotated[Literal["big", "little"], Meta(description="Which end of a number its first register is.")] = "big"
-    scale: Annotated[float, Meta(description="What the number is multiplied by.")] = 1.0
-    offset: Annotated[float, Meta(description="What is then added.")] = 0.0
-    unit: Annotated[str, Meta(max_length=16, description="As printed behind values.")] = ""
-    device: Annotated[int, Meta(ge=0, le=255, description="Its number on the line.")] = 1
+    name: Annotated[str, Meta(min_length=1, description="Name of the channel.")]
+    address: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description=(
+                "Address of its first register, counted from 0: the 40001 of many manuals is holding register 0."
+            ),
+        ),
+    ]
+    table: Annotated[
+        _Table, Meta(description="Table of the device: `holding` or `input` registers, `coil` or `discrete` inputs.")
+    ] = "holding"
+    form: Annotated[
+        _Form,
+        Meta(
+            description=(
+                "Number format in the registers: `int16` … `uint64`, `float32`, `float64`. Coils and discrete inputs "
+                "are 0 or 1."
+            )
+        ),
+    ] = "uint16"
+    words: Annotated[
+        Literal["big", "little"],
+        Meta(description="Order of the registers of a number: the `big` end first, or the `little` end."),
+    ] = "big"
+    scale: Annotated[float, Meta(description="Factor that the number is multiplied by.")] = 1.0
+    offset: Annotated[float, Meta(description="Number that is added after scaling.")] = 0.0
+    unit: Annotated[str, Meta(max_length=16, description="Unit of the values, printed after them.")] = ""
+    device: Annotated[int, Meta(ge=0, le=255, description="Number of the device on the line, or behind a gateway.")] = 1
 
     @property
     def count(self) -> int:
@@ -92,28 +90,18 @@ class ModbusRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModbusConfig(SourceConfig, frozen=True, kw_only=True):
-    """Keys of the `modbus` source.
+    """Keys of the `modbus` source."""
 
-    Parameters
-    ----------
-    registers
-        What to read.
-    host, port
-        By TCP.
-    serial, baudrate, parity, stopbits
-        By a serial line.
-    timeout_s
-        For an answer.
-    """
-
-    registers: Annotated[tuple[ModbusRegister, ...], Meta(min_length=1, max_length=10_000, description="What to read.")]
-    host: Annotated[str, Meta(description="Of the device or gateway, by TCP.")] = ""
-    port: Annotated[int, Meta(ge=1, le=65535, description="Where it listens.")] = 502
-    serial: Annotated[str, Meta(description="The serial line, such as `/dev/ttyUSB0`, instead of a host.")] = ""
-    baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="Of the serial line.")] = 19200
-    parity: Annotated[Literal["N", "E", "O"], Meta(description="Of the serial line: none, even, odd.")] = "E"
-    stopbits: Annotated[Literal[1, 2], Meta(description="Of the serial line.")] = 1
-    timeout_s: Annotated[float, Meta(gt=0, le=60, description="For an answer.")] = 1.0
+    registers: Annotated[
+        tuple[ModbusRegister, ...], Meta(min_length=1, max_length=10_000, description="Registers to read.")
+    ]
+    host: Annotated[str, Meta(description="Host name or address of the device or gateway, for Modbus TCP.")] = ""
+    port: Annotated[int, Meta(ge=1, le=65535, description="TCP port of the device or gateway.")] = 502
+    serial: Annotated[str, Meta(description="Serial port, such as `/dev/ttyUSB0`, instead of a host.")] = ""
+    baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="Baud rate of the serial line.")] = 19200
+    parity: Annotated[Literal["N", "E", "O"], Meta(description="Parity of the serial line: none, even, odd.")] = "E"
+    stopbits: Annotated[Literal[1, 2], Meta(description="Stop bits of the serial line.")] = 1
+    timeout_s: Annotated[float, Meta(gt=0, le=60, description="Time-out of an answer in seconds.")] = 1.0
 
     def __post_init__(self) -> None:
         if bool(self.host) == bool(self.serial):

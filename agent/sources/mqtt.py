@@ -51,25 +51,18 @@ _REMEMBERED = 4
 
 
 class TopicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Topics to listen to.
+    """Topics to listen to."""
 
-    Parameters
-    ----------
-    filter
-        As MQTT has it, with ``+`` and ``#``.
-    values
-        Paths in JSON documents, such as ``ENERGY.Power``; without, all numbers in them.
-    ignore
-        Paths that are left out; ``*`` and ``?`` stand for others.
-    strip
-        Leading levels of the topic that are no part of the channel's name.
-    """
-
-    filter: Annotated[str, Meta(min_length=1, description="As MQTT has it, with `+` and `#`.")]
-    values: Annotated[tuple[str, ...], Meta(description="Paths in JSON documents; without, all numbers in them.")] = ()
-    ignore: Annotated[tuple[str, ...], Meta(description="Paths to leave out; `*` and `?` stand for others.")] = ()
+    filter: Annotated[str, Meta(min_length=1, description="Topic filter of MQTT, with `+` and `#`.")]
+    values: Annotated[
+        tuple[str, ...],
+        Meta(description="Paths of numbers in JSON documents, such as `ENERGY.Power`. Default: all numbers."),
+    ] = ()
+    ignore: Annotated[
+        tuple[str, ...], Meta(description="Paths in JSON documents to leave out; `*` and `?` match as in a shell.")
+    ] = ()
     strip: Annotated[
-        int, Meta(ge=0, le=32, description="Leading levels of the topic that are no part of the name.")
+        int, Meta(ge=0, le=32, description="Number of leading levels of the topic to leave out of the channel's name.")
     ] = 0
 
     def __post_init__(self) -> None:
@@ -80,36 +73,37 @@ class TopicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MqttSourceConfig(ArrivalsConfig, frozen=True, kw_only=True):
-    """Keys of the `mqtt` source.
+    """Keys of the `mqtt` source."""
 
-    Parameters
-    ----------
-    topics
-        What to listen to.
-    host, port
-        The broker; the port is 1883, or 8883 with TLS, unless given.
-    username, password_file
-        The password is the first line of a file.
-    tls
-        Present: the connection is encrypted and checked.
-    qos
-        0 or 1.
-    share
-        Name of a group of agents that divide the messages among themselves, under MQTT 5.
-    """
-
-    topics: Annotated[tuple[TopicConfig, ...], Meta(min_length=1, max_length=256, description="What to listen to.")]
-    host: Annotated[str, Meta(min_length=1, description="The broker.")] = "localhost"
+    topics: Annotated[
+        tuple[TopicConfig, ...], Meta(min_length=1, max_length=256, description="Topics to subscribe to.")
+    ]
+    host: Annotated[str, Meta(min_length=1, description="Host name or address of the broker.")] = "localhost"
     port: Annotated[
-        Annotated[int, Meta(ge=1, le=65535)] | None, Meta(description="1883, or 8883 with TLS, unless given.")
+        Annotated[int, Meta(ge=1, le=65535)] | None,
+        Meta(description="TCP port of the broker. Default: 1883, or 8883 with `tls`."),
     ] = None
-    username: Annotated[str | None, Meta(description="As the broker knows the agent.")] = None
-    password_file: Annotated[str | None, Meta(description="Its first line is the password.")] = None
+    username: Annotated[str | None, Meta(description="User name for the broker. Default: none.")] = None
+    password_file: Annotated[
+        str | None, Meta(description="File with the password for the broker in its first line.")
+    ] = None
     tls: Annotated[
-        TlsConfig | None, Meta(description="`ca_file`, `cert_file`, `key_file`: as in the section `mqtt`.")
+        TlsConfig | None,
+        Meta(
+            description=(
+                "Encryption with `ca_file`, `cert_file` and `key_file`, as in the section `mqtt`. Default: no "
+                "encryption."
+            )
+        ),
     ] = None
-    qos: Annotated[int, Meta(ge=0, le=1, description="0 or 1.")] = 0
-    share: Annotated[str, Meta(pattern="^[^/+#]*$", description="Agents of one group divide the messages.")] = ""
+    qos: Annotated[int, Meta(ge=0, le=1, description="Quality of service of the subscriptions: 0 or 1.")] = 0
+    share: Annotated[
+        str,
+        Meta(
+            pattern="^[^/+#]*$",
+            description="Name of a group of agents that divide the messages among themselves, under MQTT 5.",
+        ),
+    ] = ""
 
 
 def readings(topic: str, payload: bytes, spec: TopicConfig) -> list[tuple[str, float]]:

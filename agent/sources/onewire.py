@@ -31,20 +31,20 @@ _READING = re.compile(r"t=(-?\d+)$")
 
 
 class OneWireConfig(SourceConfig, frozen=True):
-    """Keys of the `onewire` source.
+    """Keys of the `onewire` source."""
 
-    Parameters
-    ----------
-    names
-        What thermometers are called, by their identity on the bus, such as ``28-0316a279b4ff: boiler``.
-    root
-        Where the kernel shows the bus.
-    """
-
-    names: Annotated[dict[str, str], Meta(description="Identity on the bus → what it is called.")] = field(
-        default_factory=dict
+    names: Annotated[
+        dict[str, str],
+        Meta(
+            description=(
+                "Thermometers to read: the identity on the bus and the name of each, such as `28-0316a279b4ff: "
+                "boiler`. Default: all present at start."
+            )
+        ),
+    ] = field(default_factory=dict)
+    root: Annotated[str, Meta(min_length=1, description="Folder in which the kernel lists the bus.")] = (
+        "/sys/bus/w1/devices"
     )
-    root: Annotated[str, Meta(min_length=1, description="Where the kernel shows the bus.")] = "/sys/bus/w1/devices"
 
 
 class OneWireSource:

@@ -33,21 +33,15 @@ _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")
 
 
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is watched under one name; exactly one of `process` and `unit` is given.
+    """Processes watched under one name; exactly one of `process` and `unit` is given."""
 
-    Parameters
-    ----------
-    name
-        What the channels' names hold.
-    process
-        Name of the processes, as ``ps -e`` shows it; ``*`` and ``?`` stand for others.
-    unit
-        A systemd service, such as ``nginx.service``: all processes in it.
-    """
-
-    name: Annotated[str, Meta(min_length=1, description="What the channels' names hold.")]
-    process: Annotated[str, Meta(description="Name of the processes; * and ? stand for others.")] = ""
-    unit: Annotated[str, Meta(description="A systemd service, such as nginx.service.")] = ""
+    name: Annotated[str, Meta(min_length=1, description="Name in the channels, such as `process.<name>.cpu`.")]
+    process: Annotated[
+        str, Meta(description="Name of the processes, as `ps -e` shows it; `*` and `?` match as in a shell.")
+    ] = ""
+    unit: Annotated[
+        str, Meta(description="Name of a systemd service, such as `nginx.service`: all processes in it.")
+    ] = ""
 
     def __post_init__(self) -> None:
         if bool(self.process) == bool(self.unit):
@@ -55,15 +49,9 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProcessConfig(SourceConfig, frozen=True):
-    """Keys of the `process` source.
+    """Keys of the `process` source."""
 
-    Parameters
-    ----------
-    programs
-        What to watch.
-    """
-
-    programs: Annotated[tuple[Program, ...], Meta(min_length=1, max_length=256, description="What to watch.")]
+    programs: Annotated[tuple[Program, ...], Meta(min_length=1, max_length=256, description="Programs to watch.")]
 
 
 class _Seen(NamedTuple):

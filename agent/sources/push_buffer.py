@@ -31,28 +31,36 @@ _How = Literal["last", "mean", "count"]
 
 
 class ArrivalsConfig(SourceConfig, frozen=True):
-    """Keys of all sources whose readings come by themselves.
+    """Keys of all sources whose readings arrive by themselves."""
 
-    Parameters
-    ----------
-    max_channels
-        Names beyond so many are counted and left out.
-    how
-        What a tick takes of the readings since the one before: the newest, their mean, or how many there were.
-    stale_s
-        So long a reading stands for what is now; then it is missing.
-    forget_s
-        A channel that was silent for so long gives its place to another one, and what was learned of it is forgotten.
-    """
-
-    max_channels: Annotated[int, Meta(ge=1, le=100_000, description="Names beyond so many are left out.")] = 200
+    max_channels: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Maximum number of channels; readings of further names are counted and left out.",
+        ),
+    ] = 200
     how: Annotated[
         _How,
-        Meta(description="What a tick takes of the readings since the last: `last`, their `mean`, or their `count`."),
+        Meta(
+            description=(
+                "Value of a tick from the readings since the previous tick: the `last` one, their `mean`, or their "
+                "`count`."
+            )
+        ),
     ] = "last"
-    stale_s: Annotated[float, Meta(gt=0, description="So long a reading stands for what is now.")] = 60.0
+    stale_s: Annotated[
+        float, Meta(gt=0, description="Seconds until a reading is stale; then the channel is missing.")
+    ] = 60.0
     forget_s: Annotated[
-        float, Meta(gt=0, description="A channel that was silent for so long gives its place to another one.")
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Seconds without a reading after which a channel is forgotten and its place is free for another one."
+            ),
+        ),
     ] = 7 * 86400.0
 
 

@@ -24,20 +24,16 @@ _AT_ONCE = 4096
 
 
 class SerialConfig(ArrivalsConfig, frozen=True, kw_only=True):
-    """Keys of the `serial` source.
+    """Keys of the `serial` source."""
 
-    Parameters
-    ----------
-    port
-        The device, such as ``/dev/ttyUSB0``; below ``/dev/serial/by-id`` it keeps its name.
-    baudrate
-        As the other end has it.
-    format
-        Of the lines.
-    """
-
-    port: Annotated[str, Meta(min_length=1, description="The device, such as `/dev/ttyUSB0`.")]
-    baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="As the other end has it.")] = 115200
+    port: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Serial port, such as `/dev/ttyUSB0`; its name below `/dev/serial/by-id` does not change.",
+        ),
+    ]
+    baudrate: Annotated[int, Meta(ge=50, le=4_000_000, description="Baud rate of the serial line.")] = 115200
     format: LineFormat = "auto"
 
 

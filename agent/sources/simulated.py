@@ -42,36 +42,23 @@ class PlantedAnomaly(msgspec.Struct, frozen=True):
 
 
 class SimulatedConfig(SourceConfig, frozen=True):
-    """Keys of the `simulated` source.
+    """Keys of the `simulated` source."""
 
-    Parameters
-    ----------
-    channels
-        How many channels, ``simulated.1`` and so on.
-    seed
-        The same seed gives the same rows and anomalies.
-    length
-        Rows after which the source ends; 0 never ends.
-    day_s, week_s
-        Periods of the two seasons in seconds. Short ones make a demonstration lively.
-    anomalies_per_hour
-        Mean number of anomalies planted an hour, over all channels; 0 plants none.
-    quiet_s
-        Seconds at the beginning in which none is planted.
-    kinds
-        What to plant.
-    """
-
-    channels: Annotated[int, Meta(ge=1, le=10_000, description="How many channels.")] = 3
-    seed: Annotated[int, Meta(ge=0, description="The same seed gives the same rows and anomalies.")] = 0
-    length: Annotated[int, Meta(ge=0, description="Rows after which the source ends; 0 never ends.")] = 0
+    channels: Annotated[
+        int, Meta(ge=1, le=10_000, description="Number of channels: `simulated.1`, `simulated.2` and so on.")
+    ] = 3
+    seed: Annotated[
+        int, Meta(ge=0, description="Seed of the random numbers: the same seed gives the same rows and anomalies.")
+    ] = 0
+    length: Annotated[int, Meta(ge=0, description="Number of rows after which the source ends; 0 never ends.")] = 0
     day_s: Annotated[float, Meta(gt=0, le=1e10, description="Period of the daily season in seconds.")] = 86_400.0
     week_s: Annotated[float, Meta(gt=0, le=1e10, description="Period of the weekly season in seconds.")] = 604_800.0
-    anomalies_per_hour: Annotated[float, Meta(ge=0, le=1e9, description="Mean number planted, over all channels.")] = (
-        2.0
-    )
+    anomalies_per_hour: Annotated[
+        float,
+        Meta(ge=0, le=1e9, description="Mean number of planted anomalies an hour, over all channels; 0 plants none."),
+    ] = 2.0
     quiet_s: Annotated[float, Meta(ge=0, le=1e10, description="Seconds at the beginning without an anomaly.")] = 3600.0
-    kinds: Annotated[tuple[PlantedKind, ...], Meta(min_length=1, description="What to plant.")] = (
+    kinds: Annotated[tuple[PlantedKind, ...], Meta(min_length=1, description="Kinds of anomalies to plant.")] = (
         "spike",
         "level_shift",
         "flat_line",

@@ -52,22 +52,16 @@ _MOST_WRITERS = 64
 
 
 class StreamConfig(ArrivalsConfig, frozen=True, kw_only=True):
-    """Keys of the `stream` source.
-
-    Parameters
-    ----------
-    listen
-        ``stdin``; a path: of a named pipe, which is made if it is not there; or ``udp://host:port``,
-        ``tcp://host:port``, ``unix:///path`` (a stream) and ``unixgram:///path`` (datagrams).
-    format
-        Of the lines.
-    """
+    """Keys of the `stream` source."""
 
     listen: Annotated[
         str,
         Meta(
             min_length=1,
-            description="`stdin`, the path of a named pipe, or what to listen on: `udp://`, `tcp://`, `unix://`, `unixgram://`.",
+            description=(
+                "Input: `stdin`, the path of a named pipe, or an address to listen on: `udp://host:port`, "
+                "`tcp://host:port`, `unix:///path` (stream), `unixgram:///path` (datagrams)."
+            ),
         ),
     ]
     format: LineFormat = "auto"

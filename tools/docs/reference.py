@@ -1,6 +1,7 @@
-"""Generate the reference parts of the guides: tables of keys and imports, and the AsyncAPI description of all topics.
+"""Generate the reference: tables in the guides and the AsyncAPI description of all topics.
 
-Run ``python -m tools.docs.reference`` after a change to the types or to imports between packages.
+Run ``python -m tools.docs.reference`` after a change to the types or to imports between packages. The texts are the
+descriptions in the types (``Meta(description=…)``).
 
 In a guide, ``<!-- keys: NAME -->`` and ``<!-- end -->`` enclose a table of keys: of a source, of the entries in one
 of its keys (``mqtt.topics``), or of a section of the configuration (``config.alerts.silences``). ``<!-- imports -->``
@@ -13,8 +14,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 import msgspec
 import yaml
@@ -27,12 +27,15 @@ from agent.messages.alert import Alert, Digest
 from agent.messages.status import Health, Metrics, NodeState
 from agent.sources.base import SourceConfig
 from agent.sources.registry import source_class
-from tools.docs import imports
+from tools.docs import imports, keys
 
 __all__ = ["ASYNCAPI", "GUIDES", "asyncapi", "main", "updated"]
 
 _ROOT = Path(__file__).parents[2]
-GUIDES = tuple(_ROOT / "docs" / name for name in ("sources.md", "configuration.md", "architecture.md"))
+GUIDES = tuple(
+    _ROOT / "docs" / name
+    for name in ("sources.md", "channels.md", "configuration.md", "commands.md", "architecture.md")
+)
 ASYNCAPI = _ROOT / "docs" / "integrations" / "asyncapi.yaml"
 _BLOCK = re.compile(r"(<!-- keys: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _IMPORTS = re.compile(r"(<!-- imports -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -51,19 +54,15 @@ def updated(text: str) -> str:
 
 
 def _structs(name: str) -> list[type[msgspec.Struct]]:
-    """What has the keys of that name; several where one of several is chosen."""
+    """Structs with the keys of that name; several where one of several is chosen."""
     first, *path = name.split(".")
     found: list[type[msgspec.Struct]] = [Config if first == "config" else source_class(first).Config]
     for key in path:
         hints = [field.type for field in msgspec.structs.fields(found[0]) if field.name == key]
         if not hints:
             raise KeyError(name)
-        found = [part for part in _parts(hints[0]) if isinstance(part, type) and issubclass(part, msgspec.Struct)]
+        found = keys.structs_in(hints[0])
     return found
-
-
-def _parts(hint: Any) -> list[Any]:
-    return [hint, *(part for each in get_args(hint) for part in _parts(each))]
 
 
 def _table(struct: type[msgspec.Struct]) -> str:
@@ -72,90 +71,39 @@ def _table(struct: type[msgspec.Struct]) -> str:
     if tag is not None:
         summary = (inspect.getdoc(struct) or "").splitlines()[0].rstrip(".")
         lines.append(f"| `{struct.__struct_config__.tag_field}: {tag}` | | {_lowered(summary)} |")
-    # What all sources have is told once, for all.
+    # The keys that all sources have are described once, for all.
     fields = [field for field in msgspec.structs.fields(struct) if field.name not in {"type", "interval_s"}]
     if not issubclass(struct, SourceConfig):
         fields = list(msgspec.structs.fields(struct))
     fields.sort(key=lambda field: field.name not in struct.__annotations__)  # its own first
-    told = _documented(struct)
-    for field in fields:
-        meaning = _meaning(field.type, told.get(field.name, ""))
-        lines.append(f"| `{field.encode_name}` | {_default(field)} | {meaning} |")
+    lines.extend(f"| `{field.encode_name}` | {_default(field)} | {_meaning(struct, field)} |" for field in fields)
     return "\n".join(lines) + "\n" + "\n" * (tag is not None)
-
-
-def _documented(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """What a docstring says of the parameters."""
-    told: dict[str, str] = {}
-    names: list[str] = []
-    _, _, section = (inspect.getdoc(struct) or "").partition("Parameters\n----------\n")
-    for line in section.splitlines():
-        if not line.startswith(" "):
-            names = [name.strip() for name in line.split(",")]
-        else:
-            told.update({name: f"{told.get(name, '')} {line.strip()}".strip() for name in names})
-    return {name: text.replace("``", "`") for name, text in told.items()}
 
 
 def _default(field: Any) -> str:
     if field.required:
         return "*required*"
-    if getattr(field.default_factory, "__name__", "").startswith("_default_"):
-        return ""  # differs from machine to machine; the text says what it is
-    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    if isinstance(value, msgspec.Struct):
+    if keys.nothing(field):
+        return ""
+    if field.default is msgspec.NODEFAULT and isinstance(field.default_factory(), msgspec.Struct):
         return "see below"
-    if isinstance(value, tuple) and len(value) > 2:
-        return "all"
-    return "" if value in ("", (), {}, None) else f"`{_shown(value)}`"
+    text = keys.default(field)
+    return text if text == "all" else f"`{text}`"
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    if isinstance(value, SourceConfig):
-        return f"{{type: {value.type}}}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
-def _notes(hint: Any) -> list[msgspec.Meta]:
-    """What is said of a value, not of what is in it."""
-    if get_origin(hint) is Annotated:
-        inner, *notes = get_args(hint)
-        return [note for note in notes if isinstance(note, msgspec.Meta)] + _notes(inner)
-    alternatives = get_args(hint) if get_origin(hint) in {Union, UnionType} else ()
-    return [note for part in alternatives for note in _notes(part)]
-
-
-def _meaning(hint: Any, told: str) -> str:
-    notes = _notes(hint)
-    text = next((note.description for note in notes if note.description), told).rstrip(".")
-    ends = [
-        f"{word} {_shown(getattr(note, name))}"
-        for note in notes
-        for name, word in _ENDS.items()
-        # What is so large is a bound for arithmetic's sake.
-        if getattr(note, name) is not None and abs(getattr(note, name)) < _NO_BOUND
-    ]
-    bounds = f" ({', '.join(ends)})" if ends else ""
-    return f"{_lowered(text)}{bounds}".strip().replace("|", "\\|")
+def _meaning(struct: type[msgspec.Struct], field: Any) -> str:
+    bounds = keys.bounds(field)
+    text = _lowered(keys.description(struct, field).rstrip("."))
+    return f"{text} ({bounds})".replace("|", "\\|") if bounds else text.replace("|", "\\|")
 
 
 def _lowered(text: str) -> str:
-    """A sentence as part of a table: names that are written large stay so."""
-    return text if text[1:2].isupper() or text.startswith(("MQTT", "Ed25519", "Home")) else text[:1].lower() + text[1:]
+    """Lower the first letter of a sentence in a table, except in names."""
+    name = text[1:2].isupper() or text.startswith(_NAMES)
+    return text if name else text[:1].lower() + text[1:]
 
 
-_NO_BOUND = 1e9
-_ENDS = {
-    "gt": "above",
-    "ge": "at least",
-    "lt": "below",
-    "le": "at most",
-    "max_length": "at most",
-}
+_NAMES = ("Ed25519",)
 
 
 _TOPICS: dict[str, tuple[str, str, Any]] = {
@@ -210,11 +158,12 @@ def asyncapi() -> str:
 
 
 def _wanted() -> dict[Path, str]:
-    return {path: updated(path.read_text("utf-8")) for path in GUIDES} | {ASYNCAPI: asyncapi()}
+    guides = {path: updated(path.read_text("utf-8")) for path in GUIDES}
+    return guides | {ASYNCAPI: asyncapi()}
 
 
 def main() -> int:
-    """Rewrite the guides; 1 if that changed anything."""
+    """Rewrite the files; 1 if that changed anything."""
     changed = False
     for path, text in _wanted().items():
         if not path.is_file() or path.read_text("utf-8") != text:
