@@ -140,6 +140,20 @@ def test_the_schema_accepts_what_the_agent_accepts_and_refuses_what_it_refuses()
         assert not validator.is_valid(wrong)
 
 
+def test_every_key_in_the_schema_has_a_description_and_a_default() -> None:
+    from_machine = {("Config", "node"), ("Config", "state_dir")}
+    definitions = json_schema.config_schema()["$defs"]
+    assert {"Config", "TlsConfig", "SilenceConfig", "SpotThreshold", "HostConfig", "ModbusRegister"} <= set(definitions)
+    for name, definition in definitions.items():
+        for key, part in definition["properties"].items():
+            # The name of a method is described by the description of its keys.
+            assert key == "method" or re.fullmatch(r"(?!(What|Who|Where|Of|As)\b).+\.", part["description"]), (
+                name,
+                key,
+            )
+            assert "default" in part or key in definition["required"] or (name, key) in from_machine, (name, key)
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_parse_or_be_refused(raw: bytes) -> None:
     with contextlib.suppress(UserError):

@@ -50,7 +50,7 @@ def test_it_is_a_source_like_any_other(package: Path) -> None:
     (part,) = loader.parse(b"sources: [{type: dice, sides: 20}]").sources
     source = source_class("dice")(part, 1.0)
     assert list(source.read()) == [20]
-    assert json_schema.config_schema()["$defs"]["DiceConfig"]["properties"]["type"] == {"const": "dice"}
+    assert json_schema.config_schema()["$defs"]["DiceConfig"]["properties"]["type"]["const"] == "dice"
     with pytest.raises(UserError, match=r"sources.0..side: unknown key; did you mean 'sides'"):
         loader.parse(b"sources: [{type: dice, side: 20}]")
 
