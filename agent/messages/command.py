@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from agent.core.section import NamePatterns  # noqa: TC001 - msgspec resolves the hint at run time
+from agent.core.section import NamePatterns
 from agent.messages.envelope import Node, Version  # noqa: TC001 - msgspec resolves the hints at run time
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""Generate the reference: tables in the guides and the AsyncAPI description of all topics.
+"""Generate the reference: tables in the guides, the AsyncAPI description of all topics, and the shipped config.yaml.
 
 Run ``python -m tools.docs.reference`` after a change to the types or to imports between packages. The texts are the
 descriptions in the types (``Meta(description=…)``).
 
 In a guide, ``<!-- keys: NAME -->`` and ``<!-- end -->`` enclose a table of keys: of a source, of the entries in one
 of its keys (``mqtt.topics``), or of a section of the configuration (``config.alerts.silences``). ``<!-- imports -->``
-and ``<!-- end -->`` enclose the tables of imports. The AsyncAPI description is a file of its own.
+and ``<!-- end -->`` enclose the tables of imports. The AsyncAPI description and config.yaml are whole files.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from agent.messages.status import Health, Metrics, NodeState
 from agent.sources.base import SourceConfig
 from agent.sources.registry import source_class
 from tools.docs import imports, keys
+from tools.docs.config_file import config_file
 
-__all__ = ["ASYNCAPI", "GUIDES", "asyncapi", "main", "updated"]
+__all__ = ["ASYNCAPI", "CONFIG_FILE", "GUIDES", "asyncapi", "main", "updated"]
 
 _ROOT = Path(__file__).parents[2]
 GUIDES = tuple(
     _ROOT / "docs" / name
     for name in ("sources.md", "channels.md", "configuration.md", "commands.md", "architecture.md")
 )
+CONFIG_FILE = _ROOT / "config.yaml"
 ASYNCAPI = _ROOT / "docs" / "integrations" / "asyncapi.yaml"
 _BLOCK = re.compile(r"(<!-- keys: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _IMPORTS = re.compile(r"(<!-- imports -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -159,7 +161,7 @@ def asyncapi() -> str:
 
 def _wanted() -> dict[Path, str]:
     guides = {path: updated(path.read_text("utf-8")) for path in GUIDES}
-    return guides | {ASYNCAPI: asyncapi()}
+    return guides | {ASYNCAPI: asyncapi(), CONFIG_FILE: config_file()}
 
 
 def main() -> int:

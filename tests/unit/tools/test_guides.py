@@ -18,7 +18,9 @@ from agent.messages.command import Answer, Command
 from agent.mqtt.settings import MqttConfig
 from agent.sources.registry import REGISTRY, source_class
 from tests.support.paths import ROOT
-from tools.docs.reference import ASYNCAPI, asyncapi, updated
+from tools.docs import keys
+from tools.docs.config_file import config_file
+from tools.docs.reference import ASYNCAPI, CONFIG_FILE, asyncapi, updated
 from tools.docs.reference import GUIDES as GENERATED_GUIDES
 
 GUIDES = [
@@ -88,17 +90,51 @@ def test_the_description_of_all_topics_is_that_of_the_types_and_whole() -> None:
     schemas = document["components"]["schemas"]
     for reference in re.findall(r"#/components/schemas/(\w+)", ASYNCAPI.read_text()):
         assert reference in schemas
+    for name, schema in schemas.items():
+        for key, part in schema["properties"].items():
+            # The name of a command, and the phase of a suppressed incident.
+            tag = len(part.get("enum", ())) == 1
+            assert tag or re.fullmatch(r"(?!(What|Who|Where|Of|As)\b).+\.", part["description"]), (name, key)
 
 
-def test_what_the_shipped_file_leaves_in_comments_can_be_used() -> None:
-    text = (ROOT / "config.yaml").read_text()
-    for start in ("silences:", "maintenance:", "prometheus:", "channels:", "derived:"):
-        assert f"# {start}" in text
-        text = re.sub(rf"# ({start}.*\n)((?: *#   - .*\n)*)", lambda m: m[1] + m[2].replace("# ", ""), text)
+def test_the_shipped_file_matches_the_types() -> None:
+    assert CONFIG_FILE.read_text() == config_file(), "run python -m tools.docs.reference"
+
+
+def test_a_key_without_a_description_is_refused() -> None:
+    class Section(msgspec.Struct):
+        key: int = 1
+
+    with pytest.raises(ValueError, match=r"Section\.key has no Meta\(description=…\)"):
+        keys.description(Section, msgspec.structs.fields(Section)[0])
+
+
+def uncommented(text: str) -> str:
+    """The text with the keys that stand in comments, and with the lines that belong to them."""
+    known = {field.encode_name for section in (Config, *config_sections()) for field in msgspec.structs.fields(section)}
+    lines: list[str] = []
+    inside: str | None = None
+    for line in text.splitlines():
+        key = re.match(r"( *)# (\w+):", line)
+        if key and key[2] in known:
+            inside = key[1]
+        elif inside is None or not line.startswith(f"{inside}#   "):
+            inside = None
+        lines.append(line if inside is None else line.replace("# ", "", 1))
+    return "\n".join(lines)
+
+
+def test_the_shipped_file_has_every_key_and_those_in_comments_can_be_used() -> None:
+    text = uncommented(uncommented(CONFIG_FILE.read_text()))
     used = loader.parse(text.encode(), "config.yaml")
     assert (len(used.alerts.silences), len(used.alerts.maintenance)) == (1, 1)
-    assert used.prometheus
     assert (len(used.channels), len(used.derived)) == (2, 1)
+    tree = yaml.safe_load(text)
+    assert list(tree) == [field.encode_name for field in msgspec.structs.fields(Config)]
+    for part, whole in ((tree, used), (tree["mqtt"], used.mqtt)):
+        for name, section in part.items():
+            fields = getattr(type(getattr(whole, name)), "__struct_fields__", ())
+            assert not fields or name == "threshold" or list(section) == list(fields), name
 
 
 def test_every_command_shown_is_one_and_every_answer_too() -> None:
