@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from agent.models.features import FEATURES, SEASON_FEATURES
+from training.networks.seeding import Seeds
 
 __all__ = [
     "COMPONENTS",
@@ -105,7 +106,7 @@ _UNIVERSAL_FORECASTER = ForecasterShape()
 UNIVERSAL_AUTOENCODER = AutoencoderShape(placed=True)
 
 
-def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER) -> Any:
+def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER, seeds: Seeds | None = None) -> Any:
     """Recurrent forecaster of the next values, its state passed in and out.
 
     Inputs ``features`` float32[batch, rows, n_features], ``state_h`` and ``state_c`` float32[batch, layers * units].
@@ -114,19 +115,20 @@ def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER) -> Any:
     lower quantile and n to the upper, which so cannot cross (``quantile``); or, as [n, 3, components], logits of the
     weights, offsets of the centres and logarithms of the scales of a logistic mixture (``mixture``).
     """
+    seeds = seeds or Seeds()
     features = keras.Input((None, shape.n_features), name="features")
     state_h = keras.Input((shape.layers * shape.units,), name="state_h")
     state_c = keras.Input((shape.layers * shape.units,), name="state_c")
     hidden, states_h, states_c = features, [], []
     for layer in range(shape.layers):
         part = slice(layer * shape.units, (layer + 1) * shape.units)
-        recurrent = keras.layers.LSTM(
+        recurrent = seeds.lstm(
             shape.units, return_sequences=True, return_state=True, dropout=shape.dropout, name=_name("recurrent", layer)
         )
         hidden, next_h, next_c = recurrent(hidden, initial_state=[state_h[:, part], state_c[:, part]])
         states_h.append(next_h)
         states_c.append(next_c)
-    raw = keras.layers.Dense(shape.outputs, name="head")(hidden)
+    raw = seeds.dense(shape.outputs, name="head")(hidden)
     forecast = raw
     if shape.head == "quantile":
         n = shape.n_channels
@@ -136,38 +138,43 @@ def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER) -> Any:
     )
 
 
-def autoencoder(shape: AutoencoderShape = UNIVERSAL_AUTOENCODER) -> Any:
+def autoencoder(shape: AutoencoderShape = UNIVERSAL_AUTOENCODER, seeds: Seeds | None = None) -> Any:
     """LSTM encoder, narrow latent vector, LSTM decoder: float32[batch, window, n_channels] to its reconstruction.
 
     The latent vector is small enough that what training never showed cannot pass through it (EncDec-AD, Malhotra et
     al. 2016; here reconstructed in forward order, all at once).
     """
+    seeds = seeds or Seeds()
     window = keras.Input((shape.window, shape.n_channels), name="window")
     encoded = window
     for layer in range(shape.layers):
         last = layer == shape.layers - 1
-        encoded = keras.layers.LSTM(
+        encoded = seeds.lstm(
             shape.units, return_sequences=not last, dropout=shape.dropout, name=_name("encoder", layer)
         )(encoded)
     if shape.latent:
-        encoded = keras.layers.Dense(shape.latent, name="latent")(encoded)
+        encoded = seeds.dense(shape.latent, name="latent")(encoded)
     decoded = keras.layers.RepeatVector(shape.window)(encoded)
     if shape.placed:
-        decoded = _Places(name="places")(decoded)
+        decoded = _Places(seeds.next(), name="places")(decoded)
     for layer in range(shape.layers):
-        decoded = keras.layers.LSTM(
-            shape.units, return_sequences=True, dropout=shape.dropout, name=_name("decoder", layer)
-        )(decoded)
-    reconstruction = keras.layers.Dense(shape.n_channels, name="points")(decoded)
+        decoded = seeds.lstm(shape.units, return_sequences=True, dropout=shape.dropout, name=_name("decoder", layer))(
+            decoded
+        )
+    reconstruction = seeds.dense(shape.n_channels, name="points")(decoded)
     return keras.Model(window, reconstruction, name="autoencoder")
 
 
 class _Places(keras.layers.Layer):  # type: ignore[misc] # Keras has no type information
     """Adds a learned vector to every point of a window."""
 
+    def __init__(self, seed: int | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._seed = seed
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make one vector a point."""
-        start = keras.initializers.RandomNormal(stddev=0.5)
+        start = keras.initializers.RandomNormal(stddev=0.5, seed=self._seed)
         self.vectors = self.add_weight(shape=input_shape[1:], initializer=start, name="vectors")
 
     def call(self, inputs: Any) -> Any:

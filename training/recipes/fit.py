@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
+import keras
 import msgspec
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,7 @@ from training.networks import architectures
 from training.networks.architectures import AutoencoderShape, ForecasterShape
 from training.networks.batches import ForecastTask, ReconstructionTask
 from training.networks.dataset import prepare
-from training.networks.seeding import seeded
+from training.networks.seeding import Seeds
 from training.networks.trainer import TrainingPlan, train
 from training.recipes.fit_manifest import data_digest, fit_manifest, in_words, provenance
 from training.recipes.fit_options import choose_windows
@@ -207,11 +208,10 @@ def _train(
     common: dict[str, Any] = {"units": plan.units, "layers": plan.layers, "dropout": plan.dropout, "n_channels": lanes}
     forecaster_shape = ForecasterShape(n_features=lanes + len(prepared.clock), head=plan.head, **common)
     autoencoder_shape = AutoencoderShape(window=windows.points, latent=plan.latent, placed=True, **common)
-    with seeded(plan.seed):
-        forecaster, autoencoder = (
-            architectures.forecaster(forecaster_shape),
-            architectures.autoencoder(autoencoder_shape),
-        )
+    keras.utils.set_random_seed(plan.seed)
+    seeds = Seeds(plan.seed)
+    forecaster = architectures.forecaster(forecaster_shape, seeds)
+    autoencoder = architectures.autoencoder(autoencoder_shape, seeds)
     forecast = ForecastTask(
         forecaster,
         forecaster_shape,

@@ -23,7 +23,7 @@ from training.export.keras_comparison import verify
 from training.export.tflite import QUANTISATION, export_autoencoder, export_forecaster, state_tensors
 from training.files.atomic_folder import refuse_foreign_folder
 from training.networks import architectures
-from training.networks.seeding import seeded
+from training.networks.seeding import Seeds
 from training.networks.trainer import TrainingPlan, train
 from training.networks.universal_batches import UniversalForecastTask, UniversalReconstructionTask
 from training.networks.universal_dataset import WARM_UP, Trace, draw_floors, trace, windows
@@ -128,8 +128,9 @@ def build(output: Path, *, seed: int, budget: TrainingBudget, stage: Stage, refe
     normal = _material(4 * seed + 2, budget.held_back, budget.rows, stage("simulate normal series", 1), disturbed=False)
     provenance = _provenance(seed, budget, learned.series)
 
-    with seeded(seed):
-        forecaster, autoencoder = architectures.forecaster(), architectures.autoencoder()
+    keras.utils.set_random_seed(seed)
+    seeds = Seeds(seed)
+    forecaster, autoencoder = architectures.forecaster(seeds=seeds), architectures.autoencoder(seeds=seeds)
     lessons: tuple[tuple[str, Task, int, float], ...] = (
         ("forecaster", UniversalForecastTask(forecaster, learned.traced), budget.forecaster_steps, _FORECASTER_RATE),
         (
