@@ -4,7 +4,7 @@ BIN := .venv/bin
 KIND ?= cpu
 SECONDS ?= 30
 
-.PHONY: run stress test test-service test-arm check behaviour torture bench docs
+.PHONY: run stress test test-newest test-service test-arm check lock behaviour torture bench docs
 
 run:
 	@sh tools/setup.sh run
@@ -18,6 +18,12 @@ stress:
 test: check
 	$(BIN)/python -m pytest tests/e2e
 	$(BIN)/python -m pytest --ignore=tests/e2e --numprocesses=auto --dist=loadfile
+
+# With the newest versions that pyproject.toml allows, in .venv-newest: what breaks there will break for users.
+test-newest:
+	@sh tools/setup.sh newest
+	.venv-newest/bin/python -m pytest tests/e2e
+	.venv-newest/bin/python -m pytest --ignore=tests/e2e --numprocesses=auto --dist=loadfile
 
 # On a booted Debian of its own: needs root, and says so.
 test-service:
@@ -35,6 +41,10 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# requirements/ from the ranges in pyproject.toml; LOCK=--upgrade takes the newest versions.
+lock:
+	@sh tools/lock.sh $(LOCK)
 
 # Whether the agent still does what it did, bit for bit; an intended change is stored with --update.
 behaviour:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-TOOLS = ("sh", "dirname", "cksum", "grep", "rm", "tail", "touch", "printf", "ls")
+TOOLS = ("sh", "dirname", "cat", "cksum", "grep", "rm", "tail", "touch", "printf", "ls")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy with what set-up reads, and nothing on the PATH but what a bare system has."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    for folder in ("agent", "training", "tools"):
+    for folder in ("agent", "training", "tools", "requirements"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "tools").unlink()
     (tmp_path / "tools").mkdir()
@@ -79,3 +79,26 @@ def test_without_a_network_it_says_so_and_goes_on_from_there_the_next_time(check
     again = setup(checkout, **offline)
     assert again.returncode == 3
     assert "creating .venv" not in again.stdout
+
+
+def test_where_no_wheel_is_locked_it_says_so_and_takes_the_ranges(checkout: Path) -> None:
+    (checkout / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
+    (checkout / "other").mkdir()
+    (checkout / "other" / "sitecustomize.py").write_text("import platform\nplatform.machine = lambda: 'armv7l'\n")
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    done = setup(checkout, PYTHONPATH=str(checkout / "other"), **offline)
+    assert "requirements/ has no wheels for this machine (armv7l CPython" in done.stdout
+    assert "not the tested ones" in done.stdout
+    # From ranges it builds the package, which needs the network, too.
+    assert done.returncode == 3
+    assert "build dependencies" in done.stderr
+
+
+def test_elsewhere_it_takes_the_locked_versions(checkout: Path) -> None:
+    (checkout / "bin" / "python3").symlink_to(os.path.realpath(sys.executable))
+    (checkout / "requirements").unlink()
+    (checkout / "requirements").mkdir()
+    (checkout / "requirements" / "run.txt").write_text(f"no-such-package==1.2.3 --hash=sha256:{64 * '0'}\n")
+    done = setup(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull)
+    assert done.returncode == 3
+    assert "no-such-package==1.2.3" in done.stderr

@@ -43,6 +43,8 @@ def shown() -> list[str]:
 ELSEWHERE = {
     r"make run": ("tests/e2e/test_setup.py", "setup.sh"),
     r"make (test|check|bench)": (".ci/run", "make test"),
+    r"make behaviour": ("tests/integration/test_behaviour.py", "tools.behaviour"),
+    r"make (test-newest|lock)": ("tests/unit/test_lock.py", "make lock"),
     r"make stress .*": ("tests/e2e/test_main_job.py", '"tools.stress", "cpu"'),
     r"make behaviour": ("tests/integration/test_behaviour.py", "tools.behaviour"),
     r"make test-service": ("Makefile", "tests/service"),
