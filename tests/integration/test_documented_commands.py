@@ -43,6 +43,7 @@ def shown() -> list[str]:
 ELSEWHERE = {
     r"make run": ("tests/e2e/test_setup.py", "setup.sh"),
     r"make (test|check|bench)": (".ci/run", "make test"),
+    r"make coverage": ("Makefile", "test: check"),
     r"make behaviour": ("tests/integration/test_behaviour.py", "tools.behaviour"),
     r"make (test-newest|lock)": ("tests/unit/test_lock.py", "make lock"),
     r"make stress .*": ("tests/e2e/test_main_job.py", '"tools.stress", "cpu"'),
