@@ -19,7 +19,7 @@ test: check
 	$(BIN)/python -m pytest tests/e2e
 	$(measure)
 
-# Fails below the floor in pyproject.toml; `python -m tools.coverage_table` then writes docs/development.md.
+# Fails below the floor in pyproject.toml; `python -m tools.docs.coverage_table` then writes docs/development.md.
 coverage:
 	@sh tools/setup.sh test
 	$(measure)

@@ -47,7 +47,6 @@ ELSEWHERE = {
     r"make behaviour": ("tests/integration/test_behaviour.py", "tools.behaviour"),
     r"make (test-newest|lock)": ("tests/unit/test_lock.py", "make lock"),
     r"make stress .*": ("tests/e2e/test_main_job.py", '"tools.stress", "cpu"'),
-    r"make behaviour": ("tests/integration/test_behaviour.py", "tools.behaviour"),
     r"make test-service": ("Makefile", "tests/service"),
     r"make test-arm": ("Makefile", "tests/emulated"),
     r"(python3 -m venv edgewatch && .*)?(edgewatch/bin/)?pip install .*": ("tests/e2e/test_install.py", "pip"),

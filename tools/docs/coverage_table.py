@@ -1,4 +1,4 @@
-"""``python -m tools.coverage_table``: writes the coverage of each part of the agent into ``docs/development.md``.
+"""``python -m tools.docs.coverage_table``: writes the coverage of each part of the agent into ``docs/development.md``.
 
 Run it after ``make coverage``, whose last measurement it reads. One row for each module or package directly in
 ``agent/``; branches are what a decision may lead to.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "table", "updated"]
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 PAGE = _ROOT / "docs" / "development.md"
 _BLOCK = re.compile(r"(<!-- coverage -->\n).*?(<!-- end -->)", re.DOTALL)
 _COUNTS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
