@@ -1,5 +1,5 @@
-"""Sources of readings: one file a source, found by its name in the configuration through `registry`.
+"""Sources of readings: one file a source; `registry` finds each by its `type` in the configuration.
 
-A source reads values and nothing else: it does not judge, store or send them. Each source owns its part of the
-configuration, and only those that a configuration names are imported.
+A source reads values; it does not judge, store or send them. Each source defines its own configuration keys, and only
+the sources that a configuration names are imported.
 """

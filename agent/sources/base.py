@@ -1,4 +1,4 @@
-"""What every source is: a fixed set of channels and a `read` that gives one number for each."""
+"""Interfaces of a source: its channels, and a `read` that returns one number for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EndOfInputError", "OpenSource", "Source", "SourceConfig", "named_twi
 
 
 def named_twice(names: Sequence[str]) -> str | None:
-    """Give the first name, in the order of the alphabet, that is there more than once; None where all differ.
+    """Return the alphabetically first name that occurs more than once; None if all differ.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def named_twice(names: Sequence[str]) -> str | None:
 
 
 class EndOfInputError(Exception):
-    """Raised by `Source.read` when a finite source has given its last row; the agent then stops in good order."""
+    """Raised by `Source.read` after the last row of a finite source; the agent then stops cleanly."""
 
 
 class _Typed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,24 +51,30 @@ class SourceConfig(_Typed, frozen=True, kw_only=True):
 
 
 class Source(Protocol):
-    """Gives readings when asked.
+    """One source of readings, read once a sampling interval.
 
-    A source that may block (network, file systems) leaves `inline` False: it is then read in a thread of its own,
-    with a time-out, and delivers late or NaN without ever delaying a tick.
+    A source that may block (network, file systems) sets `inline` to False: it is then read in a thread of its own with
+    a time-out. Its readings may be late or NaN, but never delay a tick.
     """
 
-    #: Type of the source's part of the config.
+    #: Struct of the source's configuration keys.
     Config: ClassVar[type[SourceConfig]]
     #: True for a source that never blocks and whose rows must not be skipped (simulated, csv).
     inline: ClassVar[bool]
-    #: The channels, in the order of `read`; fixed for the source's life.
+    #: Channels in the order of `read`; only an `OpenSource` changes them.
     channels: tuple[Channel, ...]
 
     def __init__(self, config: SourceConfig, interval_s: float) -> None:
-        """Open the source; raises `UserError` for settings that cannot work here."""
+        """Open the source.
+
+        Raises
+        ------
+        UserError
+            The settings cannot work on this machine.
+        """
 
     def read(self) -> Sequence[float] | Float32Array:
-        """One number for each channel, NaN where there is none; any exception counts as a failed reading.
+        """Return one number for each channel, NaN where it is missing; any exception counts as a failed reading.
 
         Raises
         ------
@@ -77,15 +83,18 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Release what `__init__` opened; may be called while `read` still hangs in its thread."""
+        """Release the resources of `__init__`; may be called repeatedly, and while `read` hangs in its thread."""
 
 
 @runtime_checkable
 class OpenSource(Source, Protocol):
-    """A source whose channels appear and disappear: `channels` are indices of the row, of nobody at first."""
+    """A source whose channels appear and disappear at run time.
+
+    `channels` has a fixed length; an index holds `NOBODY` until a channel takes it.
+    """
 
     def changes(self) -> Sequence[tuple[int, Channel]]:
-        """Places that belong to somebody else since the last call, and to whom; `NOBODY` where to none any more."""
+        """Return the indices reassigned since the last call, each with its new channel; `NOBODY` if now free."""
 
     def restore(self, names: Sequence[tuple[int, str]]) -> None:
-        """Give channels the indices that they had in an earlier run, before the first `read`."""
+        """Assign indices of an earlier run to channel names; called before the first `read`."""

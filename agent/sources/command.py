@@ -1,4 +1,4 @@
-"""Numbers that a program prints: a script that somebody already has."""
+"""Numbers printed by a program, such as a script."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandConfig", "CommandError", "CommandSource"]
 
+# Bytes of each output; bounds memory, chosen by hand.
 _MOST_BYTES = 65_536
+# Bytes of one read.
 _AT_ONCE = 8192
-# What a failing program says of itself, in the log.
-_MOST_WORDS = 200
+# Characters of a failed program's standard error in the log; chosen by hand.
+_MOST_REASON = 200
 
 
 class CommandError(Exception):
-    """The program did not give what was asked of it; says why."""
+    """The program failed or printed no configured value; the text is the reason."""
 
 
 class CommandConfig(SourceConfig, frozen=True):
@@ -66,21 +68,21 @@ class CommandSource:
     Raises
     ------
     UserError
-        There is no such program.
+        The program does not exist or is not executable.
     """
 
     Config: ClassVar[type[SourceConfig]] = CommandConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: CommandConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+    def __init__(self, config: CommandConfig, interval_s: float) -> None:  # noqa: ARG002 - readings do not depend on it
         from shutil import which  # noqa: PLC0415 - costs memory only where there is a command
 
         program = which(config.command[0])
         if program is None:
             raise UserError(
-                f"there is no program {config.command[0]!r}",
+                f"cannot run {config.command[0]!r}: not found or not executable",
                 location="$.command",
-                remedy="give its path, and the right to run it; a list such as [/usr/local/bin/level, --brief]",
+                remedy="give a list such as [/usr/local/bin/level, --brief], and make the file executable",
             )
         self._command = (program, *config.command[1:])
         self._paths = tuple(config.values.values()) or ("",)
@@ -90,12 +92,12 @@ class CommandSource:
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self) -> Sequence[float]:
-        """Run the program; one number for each channel, NaN where its document has none.
+        """Run the program; return one number for each channel, NaN for a value that its document lacks.
 
         Raises
         ------
         CommandError
-            It failed, took too long, or gave nothing that can be read.
+            The program failed, took too long, or printed no configured value.
         """
         try:
             document = decoded(self._run())
@@ -113,23 +115,23 @@ class CommandSource:
         return values
 
     def close(self) -> None:
-        """End the program if it runs."""
+        """Kill the program if it is running."""
         if (process := self._process) is not None:
             _kill(process)
 
     def _run(self) -> bytes:
-        """What the program prints."""
-        process = subprocess.Popen(  # noqa: S603 - what runs is the administrator's choice
+        """Run the program and return its standard output."""
+        process = subprocess.Popen(  # noqa: S603 - the administrator configures the command
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A group of its own, so that what it starts ends with it.
+            # A process group of its own, so that its children can be killed with it.
             start_new_session=True,
         )
         self._process = process
         try:
-            out, words = _collect(process, time.monotonic() + self._timeout_s)
+            out, errors = _collect(process, time.monotonic() + self._timeout_s)
             code = process.wait()
         except (TimeoutError, subprocess.TimeoutExpired):
             raise CommandError(f"{self._command[0]} did not end within {self._timeout_s:g} s") from None
@@ -141,20 +143,25 @@ class CommandSource:
                 if output is not None:
                     output.close()
         if code:
-            said = " ".join(words.decode("utf-8", "replace").split())[:_MOST_WORDS]
-            raise CommandError(f"{self._command[0]} ended with {code}{f': {said}' if said else ''}")
+            reason = " ".join(errors.decode("utf-8", "replace").split())[:_MOST_REASON]
+            raise CommandError(f"{self._command[0]} ended with {code}{f': {reason}' if reason else ''}")
         return out
 
 
 def _collect(process: subprocess.Popen[bytes], until: float) -> tuple[bytes, bytes]:
-    """Both outputs, read side by side and no further than is wanted.
+    """Read standard output and standard error in parallel until the program ends.
+
+    Parameters
+    ----------
+    until
+        Deadline in monotonic seconds.
 
     Raises
     ------
     CommandError
-        It prints too much.
+        One of the outputs is longer than `_MOST_BYTES`.
     TimeoutError, subprocess.TimeoutExpired
-        It is not done in time.
+        The program has not ended at the deadline.
     """
     outputs: dict[Any, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     with selectors.DefaultSelector() as selector:
@@ -176,6 +183,6 @@ def _collect(process: subprocess.Popen[bytes], until: float) -> tuple[bytes, byt
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the program and all that it started."""
+    """Kill the program and its process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

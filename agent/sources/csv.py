@@ -1,8 +1,4 @@
-"""Recorded readings from a CSV file: a streaming reader for replay and training, and a source that plays a file.
-
-The first column is the time (ISO 8601 or seconds since 1970), every other one a channel. What cannot be used is
-counted with the line where it first occurred, and reading goes on; only a file that is no table at all is refused.
-"""
+"""A source that plays a recorded CSV file, one row a tick; for the format see `agent.sources.csv_reader`."""
 
 from __future__ import annotations
 
@@ -36,29 +32,29 @@ class CsvConfig(SourceConfig, frozen=True):
 
 
 class CsvSource:
-    """Plays a CSV file, one row a read, whatever its time stamps.
+    """Plays a CSV file, one row a read; gaps between time stamps are not reproduced.
 
     Raises
     ------
     UserError
-        The file is not there or is no table, see `CsvReader`.
+        The file is missing or is not a table, see `CsvReader`.
     """
 
     Config: ClassVar[type[SourceConfig]] = CsvConfig
     inline: ClassVar[bool] = True
 
-    def __init__(self, config: CsvConfig, interval_s: float) -> None:  # noqa: ARG002 - gaps go by the file's own
+    def __init__(self, config: CsvConfig, interval_s: float) -> None:  # noqa: ARG002 - one row a read at any interval
         self._reader = CsvReader(config.path)
         self._frames = iter(self._reader)
         self.channels: tuple[Channel, ...] = self._reader.channels
 
     def read(self) -> Float32Array:
-        """Values of the next row, float32[n_channels], NaN where missing.
+        """Return the next row, float32[n_channels], NaN where missing.
 
         Raises
         ------
         EndOfInputError
-            The file is at its end.
+            The file has ended.
         """
         frame = next(self._frames, None)
         if frame is None:

@@ -1,4 +1,8 @@
-"""Reads CSV files row by row and counts what cannot be used, with its line."""
+"""Streaming reader of recorded CSV files, for the source ``csv``, replay and training.
+
+The first column is the time (ISO 8601 or seconds since 1970), every other one a channel. Unusable rows and values are
+counted by kind, with the line of the first; only a file that is not a table is refused.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = ["TIME_LIMIT", "CsvReader", "CsvReport", "Finding", "parse_time", "parse_value"]
 
-#: Line number, seconds since 1970, the cells.
+#: Line number, time in seconds since 1970, all cells.
 _Row: TypeAlias = tuple[int, float, list[str]]
 
+# Bytes of a line; bounds memory for files that are not CSV. Chosen by hand.
 _LINE_LIMIT = 1 << 20
-# Doubles from here on round to infinity as float32.
+# Doubles from this value on round to infinity as float32.
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103
-# The end of the year 9999; epoch milliseconds and nanoseconds of our time lie beyond.
+#: End of the year 9999, in seconds since 1970; present-day epoch milliseconds and nanoseconds are larger.
 TIME_LIMIT = 253_402_300_800.0
+# Differences between time stamps whose median is the sampling interval; chosen by hand.
 _DIFFERENCES = 10
+# Cells that count as missing, in lower case.
 _BLANK = frozenset({"", "-", "n/a", "na", "nan", "none", "null"})
+# ISO 8601: date, hour, minute, second, fraction, sign and hours and minutes of the offset.
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)"
     r"(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:[.,](\d{1,9}))?)?\s?(?:Z|([+-])([01]\d|2[0-3]):?([0-5]\d)?)?)?",
@@ -46,7 +54,7 @@ _ISO = re.compile(
 
 
 def parse_time(text: str) -> float:
-    """Read a time stamp.
+    """Parse a time stamp.
 
     Parameters
     ----------
@@ -57,7 +65,7 @@ def parse_time(text: str) -> float:
     Returns
     -------
     float
-        Seconds since 1970; NaN when the text is neither, or beyond the year 9999.
+        Seconds since 1970; NaN if the text is neither, or beyond the year 9999.
 
     Examples
     --------
@@ -91,22 +99,22 @@ def _parse_iso(text: str) -> float:
 
 @lru_cache(maxsize=8)
 def _midnight(date: str) -> float:
-    """Seconds since 1970 of a day's start; rows come in order, so nearly all ask for the same day."""
+    """Return the start of a day, in seconds since 1970; cached, as consecutive rows share the day."""
     return datetime.fromisoformat(date).replace(tzinfo=timezone.utc).timestamp()
 
 
 def parse_value(cell: str) -> tuple[float, str]:
-    """Read a value and say what is wrong with it.
+    """Parse a value and classify an unusable one.
 
     Parameters
     ----------
     cell
-        As it stands in the file.
+        Text in the file.
 
     Returns
     -------
     value
-        NaN where there is none that fits float32.
+        NaN if the cell holds no number within the range of float32.
     problem
         Empty, or ``missing`` (blank, NaN, none, null, n/a, na, -), ``text`` or ``too_large`` (also infinite).
 
@@ -125,25 +133,25 @@ def parse_value(cell: str) -> tuple[float, str]:
 
 
 class Finding(msgspec.Struct):
-    """How often something was wrong, and in which line first (counted from 1)."""
+    """Number of occurrences of a problem, and the line of the first, counted from 1."""
 
     count: int
     first_line: int
 
 
 class CsvReport(msgspec.Struct):
-    """What was found in a file so far.
+    """Rows read from a file so far, and problems found in them.
 
     Parameters
     ----------
     rows
-        Frames given.
+        Frames returned.
     missed_ticks
         Ticks without a row, over all gaps.
     findings
-        By kind: ``missing`` (empty or NaN), ``text`` and ``too_large`` values (infinite or beyond float32), all three
-        given as NaN; ``fields`` (rows with a wrong number of them); ``time`` (rows skipped for an unreadable time
-        stamp), ``repeated`` and ``unordered`` (rows skipped for a time stamp that does not go forward); ``gaps``.
+        Problems by kind. Values returned as NaN: ``missing`` (empty or NaN), ``text``, ``too_large`` (infinite or
+        beyond float32). Rows skipped: ``time`` (unreadable time stamp), ``repeated`` (equal to the previous one),
+        ``unordered`` (before the previous one). Others: ``fields`` (rows with a wrong number of fields), ``gaps``.
     """
 
     rows: int = 0
@@ -151,16 +159,16 @@ class CsvReport(msgspec.Struct):
     findings: dict[str, Finding] = {}
 
     def add(self, kind: str, line: int) -> None:
-        """Count one more of a kind."""
+        """Count a problem of a kind, found in a line."""
         finding = self.findings.setdefault(kind, Finding(0, line))
         finding.count += 1
 
     def count(self, kind: str) -> int:
-        """How many of a kind there were."""
+        """Return the number of problems of a kind."""
         return self.findings[kind].count if kind in self.findings else 0
 
     def summary(self) -> str:
-        """One line for a person.
+        """Summarise the report in one line of text.
 
         Examples
         --------
@@ -177,6 +185,7 @@ class CsvReport(msgspec.Struct):
         return "; ".join(parts)
 
 
+# Kind of problem → text for one and for several.
 _WORDS = {
     "fields": ("row with a wrong number of fields", "rows with a wrong number of fields"),
     "gaps": ("gap in time", "gaps in time"),
@@ -195,10 +204,10 @@ def _plural(count: int, one: str, many: str) -> str:
 
 @final
 class CsvReader:
-    """Reads a CSV file row by row, once, in bounded memory; an iterable of `Frame` and a context manager.
+    """Reads a CSV file once, row by row, in bounded memory; an iterable of `Frame` and a context manager.
 
-    ``seq`` counts ticks of the sampling interval from the time stamps, so it jumps over a gap; ``mono_ns`` is the
-    time since the first row.
+    ``seq`` is the tick number, counted by the time stamps, so that a gap advances it; ``mono_ns`` is the time since the
+    first row in nanoseconds.
 
     Parameters
     ----------
@@ -211,19 +220,19 @@ class CsvReader:
     Attributes
     ----------
     delimiter
-        Between fields: ``,`` or ``;``.
+        Separator of fields: ``,`` or ``;``.
     channels
-        The header's names, in order.
+        Channels named by the header, in order.
     interval_s
         Sampling interval in seconds.
     report
-        What was found so far.
+        Rows and problems so far.
 
     Raises
     ------
     UserError
-        On construction: there is no such file, it is no table with a header, one channel and one row; while
-        iterating as well: not UTF-8 text, a line over 1 MiB.
+        On construction: the file cannot be read, or is not a table with a header, at least one channel and one row.
+        On construction and while iterating: text other than UTF-8, a line over 1 MiB, or broken quoting.
     """
 
     def __init__(self, path: str | Path, interval_s: float | None = None) -> None:
@@ -274,7 +283,7 @@ class CsvReader:
         self.close()
 
     def _rows(self) -> Iterator[_Row]:
-        """Yield line number, time in seconds since 1970 and the cells behind it, where time goes forward."""
+        """Yield line number, time in seconds since 1970 and all cells of the rows whose time increases."""
         reader = csv.reader(self._lines(2), delimiter=self.delimiter)
         previous = -TIME_LIMIT
         while True:
@@ -299,7 +308,7 @@ class CsvReader:
                 self.report.add("time" if isnan(wall) else "repeated" if wall == previous else "unordered", line)
 
     def _values(self, cells: list[str], line: int) -> Float32Array:
-        """Read the cells behind the time stamp, float32[n_channels]."""
+        """Parse the cells after the time stamp, float32[n_channels]."""
         values = [self._value(cell, line) for cell in islice(cells, 1, len(self.channels) + 1)]
         if len(cells) != len(self.channels) + 1:
             self.report.add("fields", line)
@@ -313,14 +322,18 @@ class CsvReader:
         return value
 
     def _header(self) -> tuple[str, list[str]]:
-        """Delimiter and channel names from the first line."""
+        """Return delimiter and channel names from the first line."""
         text = next(self._lines(1), "").removeprefix("\ufeff")
         if not text.strip():
-            raise UserError("empty file", location=str(self.path), remedy="a header line and rows are expected")
+            raise UserError(
+                "empty file", location=str(self.path), remedy="write a header line and at least one row into it"
+            )
         try:
             by_delimiter = {delimiter: next(csv.reader([text], delimiter=delimiter)) for delimiter in ",;"}
         except csv.Error as error:
-            raise UserError(f"not readable as CSV: {error}", location=f"{self.path}:1") from error
+            raise UserError(
+                f"not readable as CSV: {error}", location=f"{self.path}:1", remedy="correct the header line"
+            ) from error
         delimiter = max(by_delimiter, key=lambda candidate: len(by_delimiter[candidate]))
         header = [name.strip() for name in by_delimiter[delimiter]]
         self._check_header(header)
@@ -333,13 +346,13 @@ class CsvReader:
             raise UserError(
                 f"no channel column, only {header[0]!r}",
                 location=location,
-                remedy="the first column is the time, each further one a channel, separated by , or ;",
+                remedy="write the time into the first column and a channel into each further one, separated by , or ;",
             )
         if not isnan(parse_time(header[0])) and not any(_is_text(name) for name in names):
             raise UserError(
-                "the first line holds numbers and no names",
+                "the first line holds numbers, no names",
                 location=location,
-                remedy="put a header in front, such as timestamp,cpu.percent",
+                remedy="insert a header line such as timestamp,cpu.percent",
             )
         seen: set[str] = set()
         for column, name in enumerate(names, 2):
@@ -350,7 +363,7 @@ class CsvReader:
             seen.add(name)
 
     def _head(self, rows: Iterator[_Row], n_rows: int) -> list[_Row]:
-        """Take the first rows, at least one."""
+        """Return the first rows, at least one and at most `n_rows`."""
         head = list(islice(rows, n_rows))
         if head:
             return head
@@ -358,17 +371,17 @@ class CsvReader:
             raise UserError(
                 "no row has a readable time stamp in its first column",
                 location=f"{self.path}:{self.report.findings['time'].first_line}",
-                remedy="ISO 8601 such as 2026-05-04T12:30:00Z or seconds (not milliseconds) since 1970 are expected",
+                remedy="use ISO 8601 such as 2026-05-04T12:30:00Z, or seconds (not milliseconds) since 1970",
             )
         raise UserError("only a header, no rows", location=f"{self.path}:1", remedy="record some readings first")
 
     def _lines(self, first: int) -> Iterator[str]:
-        """Yield the file's lines as text, the first of them having that number."""
+        """Yield the file's remaining lines as text; `first` is the number of the first one, for errors."""
         number = first
         while raw := self._file.readline(_LINE_LIMIT + 1):
             location = f"{self.path}:{number}"
             if len(raw) > _LINE_LIMIT:
-                raise UserError("a line of more than 1 MiB", location=location, remedy="is this a CSV file?")
+                raise UserError("a line of more than 1 MiB", location=location, remedy="check that this is a CSV file")
             if b"\0" in raw:
                 raise UserError("not a text file", location=location, remedy="save it as CSV in UTF-8")
             try:
@@ -405,5 +418,5 @@ def _is_text(cell: str) -> bool:
 
 
 def _median_difference(walls: list[float]) -> float:
-    """Find the sampling interval in seconds from increasing times, at least a microsecond; 1 where there is one."""
+    """Median difference of increasing times, in seconds, at least 1e-6; 1.0 for a single time."""
     return max(float(np.median(np.diff(walls))), 1e-6) if len(walls) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""Numbers in files: what a script leaves behind, or what the kernel shows."""
+"""Numbers in files, such as the output of a script or a file in `/sys`."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class FileConfig(SourceConfig, frozen=True):
 
 
 class FileSource:
-    """Reads the files at each tick; they may come and go.
+    """Reads the files at each tick; a file may appear or disappear at any time.
 
     Raises
     ------
     UserError
-        A name is given twice.
+        Two files have the same name.
     """
 
     Config: ClassVar[type[SourceConfig]] = FileConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: FileConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+    def __init__(self, config: FileConfig, interval_s: float) -> None:  # noqa: ARG002 - readings do not depend on it
         names = [entry.name for entry in config.files]
         twice = named_twice(names)
         if twice is not None:
@@ -64,11 +64,11 @@ class FileSource:
         self.channels: tuple[Channel, ...] = self._gauges.channels
 
     def read(self) -> Sequence[float]:
-        """One number for each file; NaN for one that is not there or holds none."""
+        """Return one number for each file; NaN for one that is missing or holds no number."""
         return self._gauges.read()
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
 
 def _parser(entry: FileEntry) -> Callable[[str], float]:

@@ -1,7 +1,6 @@
-"""The machine the agent runs on: processor, memory, disks, network, processes, temperatures.
+"""Metrics of the machine that the agent runs on: processor, memory, disks, network, processes, temperatures.
 
-The only importer of psutil. Every part of the machine is read on its own, so that one that fails costs only its own
-channels.
+Each part of the machine is read separately, so that a failing part costs only its own channels.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from agent.sources.sysfs import COLDEST, HOTTEST
 
 __all__ = ["GROUPS", "HostConfig", "HostSource"]
 
-#: Name of a group of channels → what it watches.
+#: Group of channels → its channels.
 GROUPS: dict[str, str] = {
     "cpu": "cpu.percent (busy) and cpu.iowait",
     "cpu_states": "cpu.user, cpu.system, cpu.nice, cpu.irq, cpu.softirq, cpu.steal, cpu.idle",
@@ -34,13 +33,13 @@ GROUPS: dict[str, str] = {
     "memory": "memory.percent",
     "swap": "swap.percent",
     "disk": "disk.percent of `mount`, disk.read and disk.write over all physical disks",
-    "network": "network.received and network.sent over all interfaces but loopback",
-    "processes": "how many processes there are",
+    "network": "network.received and network.sent over all physical interfaces",
+    "processes": "processes: number of processes",
     "temperatures": "temperature.<chip>: the hottest sensor of each chip",
     "temperatures_all": "temperature.<chip>.<label>: every sensor",
 }
 
-# What psutil and the kernel's files are known to raise where a part of the machine is missing, hidden or broken.
+# Errors of psutil and of the kernel's files for a part of the machine that is missing, hidden or broken.
 _FAILURES = (OSError, RuntimeError, ValueError, LookupError, AttributeError, psutil.Error)
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -87,18 +86,18 @@ class HostConfig(SourceConfig, frozen=True):
 
 
 class HostSource:
-    """Reads the machine's own metrics.
+    """Reads the metrics of the agent's own machine.
 
     Raises
     ------
     UserError
-        An unknown or repeated name, or nothing to watch on this machine.
+        A name is unknown or repeated, or no selected channel exists on this machine.
     """
 
     Config: ClassVar[type[SourceConfig]] = HostConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: HostConfig, interval_s: float) -> None:  # noqa: ARG002 - rates go by the clock
+    def __init__(self, config: HostConfig, interval_s: float) -> None:  # noqa: ARG002 - rates use the clock
         _validate(config)
         self._parts = [part for part in _parts(config) if part.channels]
         self._failing: set[int] = set()
@@ -111,7 +110,7 @@ class HostSource:
             )
 
     def read(self) -> Sequence[float]:
-        """One number for each channel; NaN for a part that fails and for a rate without two good counters."""
+        """Return one number for each channel; NaN for a part that fails and for a rate without two usable counters."""
         values: list[float] = []
         for index, part in enumerate(self._parts):
             try:
@@ -122,10 +121,10 @@ class HostSource:
         return values
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
     def _report(self, index: int, error: Exception) -> None:
-        """Say once that a part of the machine cannot be read."""
+        """Log once for each part that it cannot be read."""
         if index not in self._failing:
             self._failing.add(index)
             names = ", ".join(channel.name for channel in self._parts[index].channels)
@@ -133,7 +132,7 @@ class HostSource:
 
 
 class _Part(NamedTuple):
-    """A part of the machine: its channels and how to read them, in the same order."""
+    """A part of the machine: its channels, and a function that reads them in the same order."""
 
     channels: tuple[Channel, ...]
     read: Callable[[], Sequence[float]]
@@ -145,23 +144,23 @@ def _validate(config: HostConfig) -> None:
     Raises
     ------
     UserError
-        With the place of the first wrong name.
+        At the first wrong name.
     """
     for index, group in enumerate(config.groups):
         if group not in GROUPS:
             raise UserError(
-                f"no group of channels is called {group!r}",
+                f"unknown group of channels {group!r}",
                 location=f"$.groups[{index}]",
                 remedy=f"choose among {', '.join(GROUPS)}",
             )
     for key, names in (("groups", config.groups), ("disks", config.disks), ("interfaces", config.interfaces)):
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise UserError(f"{name!r} is there twice", location=f"$.{key}[{index}]", remedy="remove one of them")
+                raise UserError(f"{name!r} is listed twice", location=f"$.{key}[{index}]", remedy="remove one of them")
 
 
 def _parts(config: HostConfig) -> list[_Part]:
-    """Make the parts that the config asks for, in the order in which their channels appear."""
+    """Make the parts that the configuration selects, in the order of their channels."""
     groups = set(config.groups)
     disk, network = "disk" in groups, "network" in groups
     table: list[tuple[object, Callable[[], _Part]]] = [
@@ -194,24 +193,24 @@ def _percent(name: str, effect: float, alarm_above: float = inf) -> Channel:
     return Channel(name, unit="%", effect=effect, minimum=0.0, maximum=100.0, alarm_above=alarm_above)
 
 
-# Processor: shares of the time that passed between two reads.
+# Processor: shares of the time between two reads.
 
 
 class _CpuShares:
-    """Shares of processor time by state, from the kernel's running totals."""
+    """Shares of processor time by state, from the kernel's cumulative counters."""
 
     def __init__(self) -> None:
         self._last: Mapping[str, float] | None = None
 
     def update(self, times: Mapping[str, float]) -> dict[str, float]:
-        """Percent of the time since the last call, by state and as ``percent`` for all that is not idle.
+        """Return percent of the time since the last call, by state; ``percent`` is all but idle and iowait.
 
-        All NaN on the first call and where no time has passed or it went back (a core taken off line).
+        All NaN on the first call, and if the total time did not increase (a core taken offline).
         """
         last, self._last = self._last, times
         if last is None or sum(times.values()) <= sum(last.values()):
             return dict.fromkeys((*times, "percent"), nan)
-        # Idle and iowait may step back a little by themselves (proc(5)); that is no time spent.
+        # Idle and iowait may decrease slightly (proc(5)); count that as 0.
         spent = {state: max(times[state] - last[state], 0.0) for state in times}
         total = sum(spent.values())
         shares = {state: 100.0 * part / total for state, part in spent.items()}
@@ -247,15 +246,11 @@ def _cpu_per_core() -> _Part:
     def read() -> Sequence[float]:
         times = psutil.cpu_times(percpu=True)
         if len(times) != len(cores):
-            # The list has no core numbers: with one off line it is not known which.
+            # The list has no core numbers: with a core offline, values cannot be assigned.
             return [nan] * len(cores)
         return [core.update(_states(now))["percent"] for core, now in zip(cores, times, strict=True)]
 
     return _Part(tuple(_percent(f"cpu.{index}.percent", 10.0) for index in range(len(cores))), read)
-
-
-def _memory() -> _Part:
-    return _gauge(_percent("memory.percent", 2.0, 98.0), lambda: psutil.virtual_memory().percent)
 
 
 def _load(n_averages: int) -> _Part:
@@ -272,29 +267,29 @@ def _fullness(mount: str) -> float:
     Raises
     ------
     FileNotFoundError
-        Nothing is mounted there: the numbers would be those of the file system below.
+        Nothing is mounted there; the figures would be those of the parent file system.
     """
     if not os.path.ismount(mount):
         raise FileNotFoundError(f"{mount} is not a mount point")
     return psutil.disk_usage(mount).percent
 
 
-# Disks and network: bytes a second from counters that only grow.
+# Disks and network: bytes per second from cumulative counters.
 
 _Counters = Mapping[str, tuple[int, int]]
 
 
 class _Rates:
-    """Bytes a second, in and out, for each device."""
+    """Bytes per second in both directions, for each device."""
 
     def __init__(self) -> None:
         self._last: _Counters = {}
         self._at = nan
 
     def update(self, counters: _Counters) -> dict[str, tuple[float, float]]:
-        """Rates since the last call, for the devices that were there then as well.
+        """Return rates since the last call, for devices present in both calls.
 
-        NaN for a counter that went back: it was reset or has wrapped, and how far it came is not known.
+        NaN for a counter that decreased: after a reset or wrap the difference is unknown.
         """
         now = monotonic()
         last, elapsed = self._last, now - self._at
@@ -325,7 +320,7 @@ def _rates_part(
     select: Callable[[_Counters], Iterable[str]] | None,
     names: Sequence[str],
 ) -> _Part:
-    """Make a part of rates: the total over the selected devices (None: no total), then each named device."""
+    """Make the channels of rates: the sum over the devices of `select` (None: no sum), then each named device."""
     prefixes = [*([] if select is None else [prefix]), *(f"{prefix}.{name}" for name in names)]
     channels = tuple(
         Channel(f"{each}.{way}", unit="B/s", effect=2.0, log_reference=log_reference, minimum=0.0)
@@ -352,13 +347,13 @@ def _disk_rates(*, total: bool, names: Sequence[str]) -> _Part:
 
 
 def _disk_counters() -> _Counters:
-    # nowrap=False: psutil would hide a reset by adding up for ever; here it becomes NaN for one tick.
+    # nowrap=False: psutil would hide a reset by adding the old count; here a reset gives NaN for one tick.
     disks = psutil.disk_io_counters(perdisk=True, nowrap=False)
     return {name: (disk.read_bytes, disk.write_bytes) for name, disk in disks.items()}
 
 
 def _whole_disks(counters: _Counters) -> list[str]:
-    """Disks that are hardware, so that no byte counts twice (partitions, LVM, RAID, loop); else all there are."""
+    """Physical disks, so that no byte counts twice (partitions, LVM, RAID, loop); all disks if there are none."""
     return [name for name in counters if _is_hardware("block", name)] or list(counters)
 
 
@@ -373,7 +368,7 @@ def _network_counters() -> _Counters:
 
 
 def _outward_interfaces(counters: _Counters) -> list[str]:
-    """Interfaces that are hardware, so that no byte counts twice (bridges, VLANs, tunnels); else all but loopback."""
+    """Physical interfaces, so that no byte counts twice (bridges, VLANs, tunnels); if none, all but loopback."""
     return [name for name in counters if _is_hardware("net", name)] or [name for name in counters if name != "lo"]
 
 
@@ -382,7 +377,7 @@ def _is_hardware(kind: str, name: str) -> bool:
     return os.path.exists(f"/sys/class/{kind}/{name}/device")  # noqa: PTH110 - a Path costs ten times as much
 
 
-# Temperatures: what the chips that are there at start tell.
+# Temperatures: sensors of the chips present at start.
 
 
 def _temperatures(*, each: bool) -> _Part:
@@ -397,23 +392,23 @@ def _temperatures(*, each: bool) -> _Part:
 
 
 def _temperature_readings(*, each: bool) -> dict[str, float]:
-    """Channel name → °C; a chip's hottest sensor, or every one of them."""
+    """Channel name → °C: the hottest sensor of each chip, or every sensor if `each`."""
     readings: dict[str, float] = {}
     for chip, sensors in psutil.sensors_temperatures().items():
         for index, sensor in enumerate(sensors):
             name = f"temperature.{chip}"
             if each:
                 name += f".{(sensor.label or str(index)).strip().lower().replace(' ', '_')}"
-                if name in readings:  # two drives of one model bear the same labels
+                if name in readings:  # drives of the same model have equal labels
                     name += f".{index}"
             readings[name] = max(readings.get(name, sensor.current), sensor.current)
     return readings
 
 
 def _found(look: Callable[[], Iterable[_T]]) -> list[_T]:
-    """List what is there at start; nothing where the machine does not let itself be asked."""
+    """List the items present at start; empty if the machine does not provide them."""
     try:
         return list(look())
     except _FAILURES as error:
-        _LOG.info("not available on this machine: %s", error)
+        _LOG.info("some channels of the host are not available on this machine: %s", error)
         return []

@@ -1,4 +1,4 @@
-"""Numbers on a web page: a JSON document, or a page for Prometheus."""
+"""Numbers from a web page: a JSON document, or a Prometheus metrics page."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpConfig", "HttpSource", "PageError"]
 
+# Bytes of a page; bounds memory, chosen by hand.
 _MOST_BYTES = 4 << 20
-# A series of a page for Prometheus, as one writes it in a query.
+# A Prometheus series as in a query: a name, optionally with labels.
 _SERIES = re.compile(r"([a-zA-Z_:][\w:]*)(\{.*\})?")
 
 
 class PageError(Exception):
-    """The page cannot be had, or holds nothing that was asked for; says why."""
+    """The page cannot be fetched or has no configured value; the text is the reason."""
 
 
 class HttpConfig(SourceConfig, frozen=True):
@@ -62,27 +63,29 @@ class HttpConfig(SourceConfig, frozen=True):
 
     def __post_init__(self) -> None:
         if self.page not in {"json", "prometheus"}:
-            raise ValueError(f"page is json or prometheus, not {self.page!r}")
+            raise ValueError(f"page must be json or prometheus: {self.page!r}")
         if urlsplit(self.url).username is not None:
-            raise ValueError("a password has no place in the URL; token_file names a file that holds a token")
+            raise ValueError("the URL must not contain a password; store a token in a file and name it in token_file")
         for name, series in self.values.items():
             if self.page == "prometheus" and not _SERIES.fullmatch(series):
-                raise ValueError(f'{name}: {series!r} is no series, such as node_load1 or requests_total{{code="500"}}')
+                raise ValueError(
+                    f'{name}: {series!r} is not a series such as node_load1 or requests_total{{code="500"}}'
+                )
 
 
 class HttpSource:
-    """Fetches the page at each tick, one at a time; no redirection is followed, no proxy asked.
+    """Fetches the page at each tick; follows no redirects and uses no proxy.
 
     Raises
     ------
     UserError
-        The token cannot be read.
+        The token file cannot be read.
     """
 
     Config: ClassVar[type[SourceConfig]] = HttpConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: HttpConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+    def __init__(self, config: HttpConfig, interval_s: float) -> None:  # noqa: ARG002 - readings do not depend on it
         self._url = config.url
         self._timeout_s = config.timeout_s
         self._wanted = tuple(config.values.values())
@@ -97,29 +100,29 @@ class HttpSource:
                 raise UserError(
                     f"cannot read the token: {error}",
                     location="$.token_file",
-                    remedy="give the agent's user the right to read it",
+                    remedy="name an existing file that the agent's user may read",
                 ) from error
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirection)
         self.channels: tuple[Channel, ...] = tuple(Channel(f"{config.name}.{name}") for name in config.values)
 
     def read(self) -> Sequence[float]:
-        """Fetch the page; one number for each channel, NaN for what it does not hold.
+        """Fetch the page; return one number for each channel, NaN for a value that the page lacks.
 
         Raises
         ------
         PageError
-            It cannot be had, or holds none of them.
+            The page cannot be fetched, or has no configured value.
         """
         try:
             values = self._values(self._fetch())
         except NoReading as fault:
             raise PageError(f"{self._url}: {fault}") from None
         if all(value != value for value in values):  # noqa: PLR0124 - NaN
-            raise PageError(f"{self._url}: holds none of what was asked for")
+            raise PageError(f"{self._url}: the page has none of the configured values")
         return values
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
     def _fetch(self) -> bytes:
         request = urllib.request.Request(self._url, headers=self._headers)  # noqa: S310 - http or https, see the pattern
@@ -161,7 +164,7 @@ class HttpSource:
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """What was configured is asked, and nobody else: a token must not travel on."""
+    """Refuses redirects, so that the token reaches no other server."""
 
     def redirect_request(self, *_: object) -> None:
-        """See `urllib.request.HTTPRedirectHandler.redirect_request`."""
+        """Return None, so that a redirect raises `HTTPError`."""

@@ -1,6 +1,6 @@
-"""Sensors of boards and drives: temperatures, fans, voltages, currents, power, humidity, and the thermal zones.
+"""Sensors of boards and drives (temperatures, fans, voltages, currents, power, humidity), and thermal zones.
 
-Files and units are those of the kernel's documentation, hwmon/sysfs-interface and thermal/sysfs-api.
+Files and units follow the kernel's documentation, hwmon/sysfs-interface and thermal/sysfs-api.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = ["HwmonConfig", "HwmonSource"]
 
 
 class _Quantity(NamedTuple):
+    """Properties of a quantity's channels; `scale` converts the kernel's unit to `unit`."""
+
     unit: str
     scale: float
     effect: float
@@ -33,7 +35,7 @@ class _Quantity(NamedTuple):
     invalid_above: float = inf
 
     def channel(self, name: str) -> Channel:
-        """A channel of this quantity."""
+        """Make a channel of this quantity."""
         return Channel(
             name,
             self.unit,
@@ -44,6 +46,7 @@ class _Quantity(NamedTuple):
         )
 
 
+# Quantity, as in the names of the kernel's files → properties; the effects, in `unit`, are chosen by hand.
 _QUANTITIES = {
     "temp": _Quantity("°C", 1e-3, 3.0, invalid_below=COLDEST, invalid_above=HOTTEST),
     "fan": _Quantity("rpm", 1.0, 200.0, 0.0),
@@ -52,6 +55,7 @@ _QUANTITIES = {
     "power": _Quantity("W", 1e-6, 5.0),
     "humidity": _Quantity("%", 1e-3, 5.0, 0.0, invalid_below=-5.0, invalid_above=105.0),
 }
+# Files that hold a value, such as temp1_input and power1_average.
 _INPUT = re.compile(r"(temp|fan|in|curr|power|humidity)(\d+)_(?:input|average)")
 
 
@@ -73,30 +77,32 @@ class HwmonConfig(SourceConfig, frozen=True):
     def __post_init__(self) -> None:
         for quantity in self.quantities:
             if quantity not in _QUANTITIES:
-                raise ValueError(f"unknown quantity {quantity!r}; known are {', '.join(_QUANTITIES)}")
+                raise ValueError(f"unknown quantity {quantity!r}; choose among {', '.join(_QUANTITIES)}")
 
 
 class HwmonSource:
-    """Reads the sensors that are there at start.
+    """Reads the sensors present at start.
 
     Raises
     ------
     UserError
-        There is no sensor, or a chip that is named is not there.
+        No sensor exists, or a chip in `chips` does not exist.
     """
 
     Config: ClassVar[type[SourceConfig]] = HwmonConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: HwmonConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+    def __init__(self, config: HwmonConfig, interval_s: float) -> None:  # noqa: ARG002 - readings do not depend on it
         root = Path(config.root)
         chips = _chips(root)
         missing = sorted(set(config.chips) - set(chips))
         if missing:
             raise UserError(
-                f"there is no chip {missing[0]!r}",
+                f"no chip {missing[0]!r} on this machine",
                 location="$.chips",
-                remedy=f"there are {', '.join(chips)}" if chips else "this machine shows no chip at all",
+                remedy=f"choose among {', '.join(chips)}"
+                if chips
+                else "no chip exists: load the driver of its sensors",
             )
         gauges = [
             gauge
@@ -107,9 +113,9 @@ class HwmonSource:
         gauges += list(_zones(root)) if config.zones and "temp" in config.quantities else []
         if not gauges:
             raise UserError(
-                "this machine shows no sensor",
+                "no sensor on this machine",
                 location="$",
-                remedy="load the driver of its chip (`sensors-detect` tells which), or leave this source out",
+                remedy="load the driver of the board's chip (`sensors-detect` names it), or remove this source",
             )
         names = distinct(gauge.channel.name for gauge in gauges)
         self._gauges = Gauges(
@@ -119,15 +125,15 @@ class HwmonSource:
         self.channels: tuple[Channel, ...] = self._gauges.channels
 
     def read(self) -> Sequence[float]:
-        """One number for each channel; NaN for a sensor that fails."""
+        """Return one number for each channel; NaN for a sensor that fails."""
         return self._gauges.read()
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
 
 def _chips(root: Path) -> dict[str, Path]:
-    """Folders of the chips by name, in the order of the kernel's numbers; equal ones are numbered."""
+    """Folders of the chips by name, in the kernel's order; repeated names are numbered."""
     folders = sorted((root / "hwmon").glob("hwmon*"), key=_number)
     names = distinct(slug(label_text(folder / "name") or folder.name) for folder in folders)
     return dict(zip(names, folders, strict=True))
@@ -135,9 +141,9 @@ def _chips(root: Path) -> dict[str, Path]:
 
 def _sensors(chip: str, folder: Path, quantities: Sequence[str]) -> Iterator[Gauge]:
     found: dict[tuple[str, int], Path] = {}
-    # Some keep their files in the folder of the device.
-    for place in (folder, folder / "device"):
-        for path in place.glob("*_*"):
+    # Some drivers keep their files in the folder of the device.
+    for parent in (folder, folder / "device"):
+        for path in parent.glob("*_*"):
             match = _INPUT.fullmatch(path.name)
             if match and match[1] in quantities:
                 found.setdefault((match[1], int(match[2])), path)

@@ -1,7 +1,7 @@
-"""Converters and sensors of the kernel's industrial I/O: voltages, currents, air, light, movement.
+"""Converters and sensors of the kernel's industrial I/O (IIO): voltages, currents, air, light, movement.
 
-A value is ``(raw + offset) · scale``, in the units of the kernel's documentation, ABI/testing/sysfs-bus-iio; scale and
-offset are the channel's own or those of all channels of its kind.
+A value is ``(raw + offset) · scale``, in the units of the kernel's documentation, ABI/testing/sysfs-bus-iio. A channel
+without its own scale or offset uses that of its type.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = ["IioConfig", "IioSource"]
 
 
 class _Quantity(NamedTuple):
+    """Properties of the channels of a type; `factor` converts the kernel's unit to `unit`."""
+
     unit: str
     factor: float
     effect: float = 0.0
@@ -33,7 +35,8 @@ class _Quantity(NamedTuple):
     invalid_above: float = inf
 
 
-# Kind of a channel as its files are named → unit that it is shown in, and how much one unit of the kernel's is of it.
+# Type of a channel, as in the names of the kernel's files → properties. The effects are chosen by hand: differences in
+# `unit`, or factors where log_reference is given.
 _QUANTITIES = {
     "voltage": _Quantity("V", 1e-3, 0.05),
     "altvoltage": _Quantity("V", 1e-3, 0.05),
@@ -56,6 +59,7 @@ _QUANTITIES = {
     "electricalconductivity": _Quantity("S/m", 1.0),
     "uvindex": _Quantity("", 1.0, 1.0),
 }
+# Files that hold a value: in_<type>…_input, computed by the driver, or in_<type>…_raw.
 _VALUE = re.compile(r"(in_([a-z]+)[a-z0-9_-]*?)_(input|raw)")
 
 
@@ -72,26 +76,26 @@ class IioConfig(SourceConfig, frozen=True):
 
 
 class IioSource:
-    """Reads the channels that are there at start.
+    """Reads the channels present at start.
 
     Raises
     ------
     UserError
-        There is none, or a device that is named is not there.
+        No channel exists, or a device in `devices` does not exist.
     """
 
     Config: ClassVar[type[SourceConfig]] = IioConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: IioConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+    def __init__(self, config: IioConfig, interval_s: float) -> None:  # noqa: ARG002 - readings do not depend on it
         folders = sorted(Path(config.root).glob("iio:device*"))
         devices = dict(zip(distinct(_name(folder) for folder in folders), folders, strict=True))
         missing = sorted(set(config.devices) - set(devices))
         if missing:
             raise UserError(
-                f"there is no device {missing[0]!r}",
+                f"no device {missing[0]!r} on this machine",
                 location="$.devices",
-                remedy=f"there are {', '.join(devices)}" if devices else "this machine shows no such device at all",
+                remedy=f"choose among {', '.join(devices)}" if devices else "no IIO device exists: load its driver",
             )
         self._gauges = Gauges(
             gauge
@@ -102,22 +106,22 @@ class IioSource:
         self.channels: tuple[Channel, ...] = self._gauges.channels
         if not self.channels:
             raise UserError(
-                "no device shows a channel to read",
+                "no device has a channel that can be read",
                 location=config.root,
-                remedy="load its driver (on a Raspberry Pi by a `dtoverlay` in config.txt)",
+                remedy="load the device's driver (on a Raspberry Pi by a `dtoverlay` in config.txt)",
             )
 
     def read(self) -> Sequence[float]:
-        """One number for each channel; NaN for one that fails."""
+        """Return one number for each channel; NaN for one that fails."""
         return self._gauges.read()
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
 
 def _channels(device: str, folder: Path) -> Iterator[Gauge]:
     found: dict[str, tuple[Path, str]] = {}
-    # What the driver has worked out itself comes first in the alphabet, and wins.
+    # `_input` sorts before `_raw`, so that the value computed by the driver is preferred.
     for path in sorted(folder.glob("in_*_*")):
         match = _VALUE.fullmatch(path.name)
         if match and match[2] in _QUANTITIES:
@@ -140,9 +144,9 @@ def _channels(device: str, folder: Path) -> Iterator[Gauge]:
         yield Gauge(channel, path, linear(scale, offset))
 
 
-def _setting(folder: Path, stem: str, kind: str, what: str, default: float) -> float:
-    """Scale or offset of a channel: its own, or that of its kind."""
-    for path in (folder / f"{stem}_{what}", folder / f"in_{kind}_{what}"):
+def _setting(folder: Path, stem: str, kind: str, setting: str, default: float) -> float:
+    """Scale or offset of a channel: its own, else that of its type, else `default`."""
+    for path in (folder / f"{stem}_{setting}", folder / f"in_{kind}_{setting}"):
         try:
             return float(label_text(path))
         except ValueError:

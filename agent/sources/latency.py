@@ -1,7 +1,7 @@
-"""How long other machines and services take to answer: TCP connects, HTTP requests, ICMP echoes.
+"""Response times of other machines and services: TCP connections, HTTP requests, ICMP echoes.
 
-All targets are probed side by side, TCP and ICMP from one selector loop, HTTP from a thread a target, so that one that
-hangs does not hold the others. Looking up a name is not part of the measurement and never holds a read for long.
+Targets are probed in parallel: TCP and ICMP in one selector loop, HTTP in a thread for each target. A hanging target
+delays no other. Name resolution is not part of the measurement and delays a read by a second at most.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ __all__ = ["LatencyConfig", "LatencySource", "LatencyTarget"]
 
 _LOG = logging.getLogger(__name__)
 
+# Name of a target, which becomes a part of the channel's name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# host:port, with an IPv6 address in brackets.
 _TCP = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>\d{1,5})", re.ASCII)
 _HOST = re.compile(r"[^\s/\[\]]+", re.ASCII)
+# Excludes blanks and line breaks, which could alter the request.
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -80,7 +83,7 @@ class LatencySource:
     Raises
     ------
     UserError
-        A target that cannot be probed, or ICMP where the kernel does not allow it to this user.
+        A target is invalid, or the kernel does not permit ICMP to this user.
     """
 
     Config: ClassVar[type[SourceConfig]] = LatencyConfig
@@ -104,11 +107,12 @@ class LatencySource:
         self._failed: set[str] = set()
 
     def read(self) -> Sequence[float]:
-        """Milliseconds for each target, at most its time-out; NaN for one that refused or failed."""
+        """Return milliseconds for each target: its time-out if it did not answer, NaN if it refused or failed."""
         look_up([probe.peer for probe in self._probes])
         with selectors.DefaultSelector() as selector:
             try:
-                # Threads come last, and a near target's answer is taken before the next one is asked: both would count.
+                # HTTP comes last, because its threads would delay the others. Serving after each start takes an early
+                # answer at once; starting the next probe first would add to its time.
                 for probe in sorted(self._probes, key=lambda probe: isinstance(probe, HttpProbe)):
                     probe.start(selector)
                     _serve(selector, 0.0)
@@ -121,14 +125,14 @@ class LatencySource:
         return [probe.milliseconds for probe in self._probes]
 
     def close(self) -> None:
-        """Nothing is held open between reads, and one that is under way ends by its time-outs."""
+        """No-op: nothing stays open between reads, and a read in progress ends by its time-outs."""
 
     def _wait(self, selector: selectors.BaseSelector) -> None:
-        """Serve the probes until each has ended or run out of time."""
+        """Serve the probes until each has ended or timed out."""
         started = monotonic()
         while waiting := [probe for probe in self._probes if not probe.ended.is_set()]:
             remaining_s = max(min(probe.timeout_s for probe in waiting) - (monotonic() - started), 0.0)
-            # Without a socket only HTTP is left, whose threads tell when they are done.
+            # Without sockets only HTTP probes are left; their threads set `ended`.
             if not _serve(selector, remaining_s):
                 waiting[0].ended.wait(remaining_s)
             elapsed_s = monotonic() - started
@@ -137,14 +141,14 @@ class LatencySource:
                     probe.time_out()
 
     def _report(self, probe: Probe) -> None:
-        """Say once of a target that it did not answer, and why."""
+        """Log the first failure of each target."""
         if probe.failure and probe.name not in self._failed:
             self._failed.add(probe.name)
             _LOG.warning("latency.%s: %s", probe.name, probe.failure)
 
 
 def _serve(selector: selectors.BaseSelector, timeout_s: float) -> bool:
-    """Let the probes whose sockets are ready go on; False where there are no sockets to wait for."""
+    """Continue the probes whose sockets are ready within the time-out; False if no socket is registered."""
     if not selector.get_map():
         return False
     for key, _ in selector.select(timeout_s):
@@ -152,7 +156,7 @@ def _serve(selector: selectors.BaseSelector, timeout_s: float) -> bool:
     return True
 
 
-# From the config to a probe.
+# Probes from the configuration.
 
 
 def _probe(target: LatencyTarget, location: str) -> Probe:
@@ -161,7 +165,7 @@ def _probe(target: LatencyTarget, location: str) -> Probe:
     Raises
     ------
     UserError
-        At the key that is wrong.
+        At the invalid key.
     """
     if not _NAME.fullmatch(target.name):
         raise UserError(
@@ -186,42 +190,44 @@ def _tcp_probe(target: LatencyTarget, location: str) -> Probe:
         raise UserError(
             f"{target.tcp!r} is not host:port",
             location=location,
-            remedy="such as 192.168.1.1:53, or [fe80::1]:53 for IPv6",
+            remedy="give an address such as 192.168.1.1:53, or [fe80::1]:53 for IPv6",
         )
     port = int(match["port"])
     if not 1 <= port <= 65535:
-        raise UserError(f"port must be 1 to 65535: {port}", location=location, remedy="name the port of the service")
+        raise UserError(f"port must be 1 to 65535: {port}", location=location, remedy="give the port of the service")
     return TcpProbe(target.name, target.timeout_s, Peer(match["v6"] or match["host"], port))
 
 
 def _http_probe(target: LatencyTarget, location: str) -> Probe:
-    remedy = "such as http://192.168.1.10:8080/health"
+    remedy = "give a URL such as http://192.168.1.10:8080/health"
     try:
         url = urlsplit(target.http)
         port = url.port
     except ValueError as error:
-        raise UserError(f"{target.http!r} is no URL: {error}", location=location, remedy=remedy) from error
+        raise UserError(f"{target.http!r} is not a URL: {error}", location=location, remedy=remedy) from error
     if url.scheme not in {"http", "https"} or not url.hostname or port == 0 or not _PRINTABLE.fullmatch(target.http):
-        raise UserError(f"{target.http!r} is no http or https URL", location=location, remedy=remedy)
+        raise UserError(f"{target.http!r} is not an http or https URL", location=location, remedy=remedy)
     if url.username is not None:
-        raise UserError("a URL with a user name or password", location=location, remedy="probe a page that needs none")
+        raise UserError(
+            "the URL contains a user name or password", location=location, remedy="probe a page that needs no password"
+        )
     return HttpProbe(target.name, target.timeout_s, url, target.method)
 
 
 def _icmp_probe(target: LatencyTarget, location: str) -> Probe:
     if not _HOST.fullmatch(target.icmp):
         raise UserError(
-            f"{target.icmp!r} is no host", location=location, remedy="give a name or an address, without a port"
+            f"{target.icmp!r} is not a host", location=location, remedy="give a name or an address, without a port"
         )
     try:
         return IcmpProbe(target.name, target.timeout_s, Peer(target.icmp, 0))
     except PermissionError as error:
         raise UserError(
-            "the kernel does not allow this user to send ICMP echoes (net.ipv4.ping_group_range)",
+            "the kernel does not permit this user to send ICMP echoes (net.ipv4.ping_group_range)",
             location=location,
             remedy='run sysctl -w net.ipv4.ping_group_range="0 2147483647", or probe a port with tcp',
         ) from error
     except OSError as error:
         raise UserError(
-            f"no ICMP on this machine: {error}", location=location, remedy="probe a port with tcp"
+            f"ICMP is not available on this machine: {error}", location=location, remedy="probe a port with tcp"
         ) from error

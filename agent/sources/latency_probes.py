@@ -1,4 +1,4 @@
-"""Probes of latency: a TCP connection, an ICMP echo, an HTTP request."""
+"""Probes of response times: a TCP connection, an ICMP echo, an HTTP request."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpProbe", "IcmpProbe", "Peer", "Probe", "TcpProbe", "look_up"]
 
+# All in seconds, chosen by hand: age at which an address is resolved again, pause after a failed resolution, and the
+# longest that one read waits for names without an address.
 _ADDRESS_AGE_S = 60.0
 _RETRY_S = 5.0
 _LOOKUP_WAIT_S = 1.0
@@ -32,11 +34,11 @@ _LOOKUP_WAIT_S = 1.0
 _Address: TypeAlias = tuple[int, Any]
 
 
-# Names: looked up in the background, the last answer kept.
+# Names: resolved in the background; the last addresses are kept.
 
 
 class Peer:
-    """A host and port with the addresses known for it."""
+    """A host and port, with the addresses known so far."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
@@ -51,7 +53,7 @@ class Peer:
             pass  # a name, not an address
 
     def refresh(self) -> threading.Thread | None:
-        """Begin a look-up if one is due; the last answer stays until there is a new one."""
+        """Start resolving in a thread if it is due, and return the thread; None if it is not due or still running."""
         if monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
             return None
         self._thread = threading.Thread(target=self._look_up, name=f"resolve {self.host}", daemon=True)
@@ -71,14 +73,14 @@ class Peer:
 
 
 def look_up(peers: Sequence[Peer]) -> None:
-    """Refresh addresses, waiting a bounded time for those not known at all yet."""
+    """Refresh addresses; wait at most `_LOOKUP_WAIT_S` for peers without any."""
     deadline = monotonic() + _LOOKUP_WAIT_S
     for peer, thread in [(peer, peer.refresh()) for peer in peers]:
         if thread is not None and not peer.addresses:
             thread.join(max(deadline - monotonic(), 0.0))
 
 
-# Probes: one measurement at a time each.
+# Probes: each makes one measurement at a time.
 
 
 class Probe(ABC):
@@ -87,11 +89,11 @@ class Probe(ABC):
     Attributes
     ----------
     milliseconds
-        The last measurement, NaN when it failed.
+        The last measurement; NaN if it failed, the time-out if it timed out.
     failure
-        Why it failed; empty when it did not.
+        Reason of the failure or time-out; empty after success.
     ended
-        Set while none is under way.
+        Set while no measurement is in progress.
     """
 
     def __init__(self, name: str, timeout_s: float, peer: Peer) -> None:
@@ -105,25 +107,25 @@ class Probe(ABC):
 
     @abstractmethod
     def start(self, selector: selectors.BaseSelector) -> None:
-        """Begin a measurement."""
+        """Start a measurement; a probe with sockets registers them in `selector`."""
 
     def fail(self, reason: str) -> None:
-        """End a measurement that is under way without a result."""
+        """End a measurement in progress as failed."""
         if not self.ended.is_set():
             self.failure = reason
             self._end()
 
     def time_out(self) -> None:
-        """End a measurement that takes too long: all that is known is that it is no less than the time-out."""
+        """End a measurement in progress at its time-out, which becomes its result."""
         reason = f"no answer within {self.timeout_s:g} s"
         self.fail(reason)
         if self.failure == reason:
             self.milliseconds = 1e3 * self.timeout_s
 
     def _begin(self) -> bool:
-        """Forget the last measurement; False where no address is known, which ends the new one at once."""
+        """Reset the result; False if no address is known, which is a failure."""
         self.milliseconds = nan
-        self.failure = "" if self.peer.addresses else f"{self.peer.host} is not known to the name service"
+        self.failure = "" if self.peer.addresses else f"cannot resolve the host name {self.peer.host}"
         if self.peer.addresses:
             self.ended.clear()
         return bool(self.peer.addresses)
@@ -138,7 +140,7 @@ class Probe(ABC):
 
 
 class _SocketProbe(Probe):
-    """A measurement on one non-blocking socket in the source's selector."""
+    """A probe on one non-blocking socket in the source's selector."""
 
     _socket: socket.socket | None = None
     _selector: selectors.BaseSelector
@@ -151,7 +153,7 @@ class _SocketProbe(Probe):
 
     @abstractmethod
     def _ready(self, watched: socket.socket) -> None:
-        """Go on, now that the socket has something."""
+        """Continue, as the socket is ready."""
 
     def _end(self) -> None:
         self._drop()
@@ -165,10 +167,10 @@ class _SocketProbe(Probe):
 
 
 class TcpProbe(_SocketProbe):
-    """Time until a connection stands; one address after the other where they refuse."""
+    """Time until a connection is established; tries the next address if one refuses."""
 
     def start(self, selector: selectors.BaseSelector) -> None:
-        """Connect to the first address."""
+        """Start connecting to the first address."""
         self._selector = selector
         if self._begin():
             self._untried = list(self.peer.addresses)
@@ -204,7 +206,7 @@ class TcpProbe(_SocketProbe):
 
 
 class IcmpProbe(_SocketProbe):
-    """Time of an echo on a datagram socket, for which no privilege is needed where the kernel allows it."""
+    """Round-trip time of an echo, on a datagram socket, which needs no privilege if the kernel permits it."""
 
     # Protocol, type of the request, type of the reply (RFC 792, RFC 4443).
     _KINDS: ClassVar[dict[int, tuple[int, int, int]]] = {
@@ -221,7 +223,7 @@ class IcmpProbe(_SocketProbe):
             self._open(family).close()
 
     def start(self, selector: selectors.BaseSelector) -> None:
-        """Send a request to the first address."""
+        """Send an echo request to the first address."""
         self._selector = selector
         if not self._begin():
             return
@@ -247,13 +249,13 @@ class IcmpProbe(_SocketProbe):
         except OSError as error:
             self.fail(str(error))
             return
-        # The kernel hands over what bears this socket's identifier; the payload tells that it answers this request.
+        # The kernel delivers only packets with this socket's identifier; the payload identifies the request.
         if packet[:1] == bytes([self._KINDS[watched.family][2]]) and packet[self._HEADER.size :] == self._payload:
             self._succeed(elapsed_s)
 
 
 class HttpProbe(Probe):
-    """Time until all headers of a response are there; on a thread, as TLS and HTTP come from the standard library."""
+    """Time until the last header of a response; in a thread, as the standard library's HTTP and TLS block."""
 
     def __init__(self, name: str, timeout_s: float, url: SplitResult, method: str) -> None:
         super().__init__(name, timeout_s, Peer(str(url.hostname), url.port or (443 if url.scheme == "https" else 80)))
@@ -264,13 +266,13 @@ class HttpProbe(Probe):
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLContext | None = None
 
-    def start(self, selector: selectors.BaseSelector) -> None:  # noqa: ARG002 - tells through `ended`
-        """Send the request from a thread, unless an earlier one still hangs in it."""
+    def start(self, selector: selectors.BaseSelector) -> None:  # noqa: ARG002 - signals by `ended`
+        """Send the request in a thread, unless the previous request still hangs."""
         if self._thread is not None:
-            # One that has answered is at its last instruction; one that was given up may hang on.
+            # A finished request ends its thread at once; one that was given up may hang.
             self._thread.join(0.0 if self._given_up else None)
             if self._thread.is_alive():
-                self.milliseconds, self.failure = nan, "the last request still hangs"
+                self.milliseconds, self.failure = nan, "the previous request still hangs"
                 return
         if self._begin():
             self._given_up = False
@@ -278,16 +280,16 @@ class HttpProbe(Probe):
             self._thread.start()
 
     def fail(self, reason: str) -> None:
-        """End without a result, and wake the thread from what it waits for."""
+        """End a measurement as failed, and wake its thread."""
         self._given_up = self._given_up or not self.ended.is_set()
         super().fail(reason)
         if self._given_up and (hanging := self._socket) is not None:
             with suppress(OSError):
-                # Not SSLSocket's own shutdown, which takes the TLS state away under the other thread's hands.
+                # Not SSLSocket.shutdown: it drops the TLS state while the other thread uses it.
                 socket.socket.shutdown(hanging, socket.SHUT_RDWR)
 
     def _run(self) -> None:
-        from http.client import HTTPException  # noqa: PLC0415 - 3 MB that only this kind of target needs
+        from http.client import HTTPException  # noqa: PLC0415 - 3 MB that only HTTP targets need
 
         try:
             status, elapsed_s = self._request()
@@ -300,7 +302,7 @@ class HttpProbe(Probe):
             self._succeed(elapsed_s)
 
     def _request(self) -> tuple[int, float]:
-        """Status of the response and the seconds until its headers were complete."""
+        """Return the status of the response, and the seconds until its headers were complete."""
         from http.client import HTTPConnection  # noqa: PLC0415 - see above
 
         url = self._url
@@ -323,13 +325,13 @@ class HttpProbe(Probe):
             connection.close()
 
     def _connect(self) -> socket.socket:
-        """Connect to the first address that does not refuse."""
+        """Connect to the first address that accepts."""
         refusal = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         for family, address in self.peer.addresses:
             if self.ended.is_set():
                 break
             opened = self._socket = socket.socket(family, socket.SOCK_STREAM)
-            # The source's loop gives up first and wakes this thread; this bound is for a loop that is gone.
+            # The source's loop gives up first and wakes this thread; the longer time-out is for a loop that has ended.
             opened.settimeout(self.timeout_s + 1.0)
             try:
                 opened.connect(address)

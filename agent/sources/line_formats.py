@@ -1,4 +1,4 @@
-"""Formats of lines that others write: plain, StatsD, InfluxDB's line protocol, JSON."""
+"""Parsers of line formats: plain, StatsD, InfluxDB's line protocol, JSON."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 
 __all__ = ["STATSD", "LineFormat", "parsed"]
 
+# Order in which formats are tried by ``auto``.
 _FORMATS = ("influx", "statsd", "json", "plain")
-#: Of the lines, as the configuration names it.
+#: Format of the lines, as in the configuration.
 LineFormat = Annotated[
     Literal["auto", "influx", "statsd", "json", "plain"],
     Meta(description="Format of the lines; `auto` detects it for each line."),
 ]
+#: A StatsD line: name, value, type.
 STATSD = re.compile(r"([^\s:|@#]+):([-+]?[\d.eE+-]+)\|(c|g|ms|h|d|m)(?:\|.*)?")
+# A plain line: name, and value with an optional unit.
 _PLAIN = re.compile(r"([^\s=:]+)\s*[\s=:]\s*(.+)")
 
 
 def parsed(line: str, form: str = "auto") -> list[tuple[str, float]]:
-    """Readings in a line, by name.
+    """Parse a line into readings, pairs of name and value.
 
     Raises
     ------
     NoReading
-        There is none.
+        The line has no known format, or holds no number.
 
     Examples
     --------
@@ -68,7 +71,7 @@ def _influx(line: str) -> list[tuple[str, float]] | None:
 
 
 def _cut(text: str, separator: str) -> list[str]:
-    """Pieces between separators that no backslash stands before and that are in no quoted text; in one pass."""
+    """Split at separators that are neither escaped by a backslash nor quoted; linear time."""
     pieces, begin, quoted, before = [], 0, False, ""
     for index, character in enumerate(text):
         if before == "\\":
@@ -96,7 +99,7 @@ def _unescaped(text: str) -> str:
 
 
 def _named(pattern: re.Pattern[str], line: str) -> list[tuple[str, float]] | None:
-    """A name and a number, as the first two groups of a pattern have them."""
+    """Parse a line by a pattern whose first two groups are name and number; None if it does not match."""
     match = pattern.fullmatch(line)
     if match is None:
         return None

@@ -1,7 +1,7 @@
 """Registers of meters, inverters and controllers over Modbus, by TCP or a serial line (RTU).
 
-What is read of a device is read in as few requests as possible: registers that lie side by side, in one. See "MODBUS
-Application Protocol Specification V1.1b3", modbus.org.
+Adjacent registers of a device are read in one request. See "MODBUS Application Protocol Specification V1.1b3",
+modbus.org.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["ModbusConfig", "ModbusFault", "ModbusRegister", "ModbusSource"]
 
 _LOG = logging.getLogger(__name__)
-# Of one request: the protocol allows 125 registers.
+# Registers of one request; the protocol allows 125.
 _MOST_REGISTERS = 120
 _Form = Literal["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 _Table = Literal["holding", "input", "coil", "discrete"]
-# What is in registers, most significant byte first.
+# Form of a number → format of `struct`, most significant byte first.
 _FORMS: dict[str, str] = {
     "int16": "h",
     "uint16": "H",
@@ -39,12 +39,14 @@ _FORMS: dict[str, str] = {
     "float32": "f",
     "float64": "d",
 }
+# Table → method of the client.
 _READS = {
     "holding": "read_holding_registers",
     "input": "read_input_registers",
     "coil": "read_coils",
     "discrete": "read_discrete_inputs",
 }
+# Tables whose entries are single bits.
 _BITS = frozenset({"coil", "discrete"})
 
 
@@ -85,7 +87,7 @@ class ModbusRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def count(self) -> int:
-        """Registers, or bits, that it takes."""
+        """Number of registers, or bits, that the number occupies."""
         return 1 if self.table in _BITS or self.form == "bool" else struct.calcsize(_FORMS[self.form]) // 2
 
 
@@ -105,35 +107,35 @@ class ModbusConfig(SourceConfig, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if bool(self.host) == bool(self.serial):
-            raise ValueError("name either host or serial")
+            raise ValueError("give either host or serial")
 
 
-class ModbusFault(Exception):  # noqa: N818 - said and survived
-    """A device does not answer, or not with what was asked for."""
+class ModbusFault(Exception):  # noqa: N818 - logged, not fatal
+    """A device does not answer, or answers with an error; the text is the reason."""
 
 
 class _Refused(ModbusFault):
-    """The device answers that it does not have it."""
+    """The device answers, but refuses the request."""
 
 
 class _Request(NamedTuple):
-    """Registers side by side, asked for at once."""
+    """One request for adjacent registers, or bits, of a device."""
 
     device: int
     table: str
     address: int
     size: int
-    #: Channel and what it is.
+    #: Channel index and register.
     wanted: list[tuple[int, ModbusRegister]]
 
 
 class ModbusSource:
-    """Asks the devices one after another at each reading, over one connection that is made anew when it is lost.
+    """Reads the devices one after another over one connection, which is restored when lost.
 
     Raises
     ------
     EnvironmentFault
-        The library is not installed.
+        The library pymodbus is not installed.
     UserError
         Two registers have the same name.
     """
@@ -145,20 +147,20 @@ class ModbusSource:
         del interval_s
         twice = named_twice([register.name for register in config.registers])
         if twice is not None:
-            raise UserError(f"{twice!r} stands twice", location="$.registers", remedy="give each register its own name")
+            raise UserError(f"two registers are called {twice!r}", location="$.registers", remedy="rename one of them")
         self.channels: tuple[Channel, ...] = tuple(Channel(r.name, r.unit) for r in config.registers)
         self._requests = _requests(config.registers)
         self._client = _client(config)
-        # What was said of channels, until they read again.
+        # Index of a failing channel → logged reason; removed when it has readings again.
         self._failing: dict[int, str] = {}
 
     def read(self) -> Sequence[float]:
-        """One number for each register, NaN where the device refuses it.
+        """Return one number for each register; NaN if the device refuses it or does not answer.
 
         Raises
         ------
         ModbusFault
-            Nothing could be read.
+            No register could be read.
         """
         row = [nan] * len(self.channels)
         why = ""
@@ -170,14 +172,14 @@ class ModbusSource:
                 answer = self._ask(request)
             except ModbusFault as fault:
                 why = why or str(fault)
-                self._say(request, str(fault))
+                self._report(request, str(fault))
                 if not isinstance(fault, _Refused):
-                    silent.add(request.device)  # it would be waited for again and again
+                    silent.add(request.device)  # each further request would cost another time-out
                 continue
             for channel, register in request.wanted:
                 row[channel] = _number(register, answer, register.address - request.address)
                 if self._failing.pop(channel, ""):
-                    _LOG.info("%s reads again", register.name)
+                    _LOG.info("%s has readings again", register.name)
         if why and not any(map(isfinite, row)):
             raise ModbusFault(why)
         return row
@@ -190,7 +192,7 @@ class ModbusSource:
         try:
             read = getattr(self._client, _READS[request.table])
             answer = read(request.address, count=request.size, device_id=request.device)
-        except Exception as error:  # noqa: BLE001 - it has errors of its own, and those of sockets and serial lines
+        except Exception as error:  # noqa: BLE001 - errors of pymodbus, sockets and serial lines
             raise ModbusFault(f"device {request.device} does not answer: {error}") from None
         if answer.isError():
             raise _Refused(f"device {request.device} refuses {request.table} {request.address}: {answer}")
@@ -199,8 +201,8 @@ class ModbusSource:
             raise _Refused(f"device {request.device} refuses {request.table} {request.address}: a short answer")
         return found
 
-    def _say(self, request: _Request, why: str) -> None:
-        """Say, the first time, why channels have no reading."""
+    def _report(self, request: _Request, why: str) -> None:
+        """Log the first failure of each channel."""
         for channel, register in request.wanted:
             if channel not in self._failing:
                 self._failing[channel] = why
@@ -212,7 +214,7 @@ def _client(config: ModbusConfig) -> Any:
         from pymodbus.client import ModbusSerialClient, ModbusTcpClient  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise EnvironmentFault("pymodbus is not installed", remedy="pip install 'edgewatch[modbus]'") from error
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what it says is said here, once
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # failures are logged here, once
     if config.host:
         return ModbusTcpClient(config.host, port=config.port, timeout=config.timeout_s, retries=0)
     return ModbusSerialClient(
@@ -226,7 +228,7 @@ def _client(config: ModbusConfig) -> Any:
 
 
 def _requests(registers: Iterable[ModbusRegister]) -> list[_Request]:
-    """Registers that lie side by side or one upon another, together."""
+    """Group adjacent and overlapping registers into requests."""
     requests: list[_Request] = []
     ordered = sorted(enumerate(registers), key=lambda each: (each[1].device, each[1].table, each[1].address))
     for channel, register in ordered:

@@ -1,8 +1,8 @@
-"""Readings that others publish: every topic that matches becomes a channel, or several where its payload is JSON.
+"""Readings published by other devices: every matching topic is a channel, or several if its payload is JSON.
 
-What Zigbee2MQTT, Tasmota, Home Assistant's state stream, Shelly and most others publish needs no description: a payload
-that is a number (with or without a unit), a state such as ``ON``, or a JSON document, whose numbers are channels by
-their paths. A list of ``{"name": …, "value": …}`` under ``metrics``, as Sparkplug has it, is channels by these names.
+A payload is a number (with or without a unit), a state such as ``ON``, or a JSON document, whose numbers are channels
+named by their paths. This covers Zigbee2MQTT, Tasmota, Shelly and Home Assistant's state stream without further
+settings. A list of ``{"name": …, "value": …}`` under ``metrics``, as in Sparkplug, gives channels by these names.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 __all__ = ["MqttSource", "MqttSourceConfig", "TopicConfig", "readings"]
 
 _LOG = logging.getLogger(__name__)
-# Bytes of a payload: a document of some ten thousand numbers.
+# Bytes of a payload, enough for some ten thousand numbers; chosen by hand.
 _MOST_PAYLOAD = 1 << 20
-# Bytes of its packet, with the longest topic that there is.
+# Bytes of a packet: payload, the longest topic that MQTT allows, and headers.
 _MOST_PACKET = _MOST_PAYLOAD + (1 << 16) + 8
-# Seconds to wait for a broker that answers.
+# Seconds to wait for an answer of the broker; chosen by hand.
 _ANSWER_TIMEOUT_S = 5.0
-# Seconds for the session to end.
+# Seconds to wait for the session to end; chosen by hand.
 _FAREWELL_S = 1.0
-# A plain number is shorter than this.
+# Bytes of a payload up to which a plain number is tried first; chosen by hand.
 _SHORT = 24
+# First levels ignored unless a filter names them: an agent that read its own messages would score its own anomalies.
+_IGNORED_ROOTS = frozenset({"edgewatch", "homeassistant"})
+# Bytes of plain numbers.
 _PLAIN = frozenset(b"0123456789+-.eE")
-# What agents say, and what Home Assistant is told, is no reading unless a filter names it: an agent that hears itself
-# would find itself ever more unusual.
-_OF_NOBODY = frozenset({"edgewatch", "homeassistant"})
-# Topics whose names are remembered, a place.
-_REMEMBERED = 4
+# Topics whose channel names are cached, per channel; chosen by hand.
+_CACHED_TOPICS = 4
 
 
 class TopicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +69,7 @@ class TopicConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         levels = self.filter.split("/")
         if any(("#" in level and (level != "#" or index < len(levels) - 1)) or ("+" in level and level != "+")
                for index, level in enumerate(levels)):  # fmt: skip
-            raise ValueError(f"{self.filter!r} is no filter: + stands for a whole level, # for all that follow")
+            raise ValueError(f"{self.filter!r} is not a filter: + stands for a whole level, # for all further levels")
 
 
 class MqttSourceConfig(ArrivalsConfig, frozen=True, kw_only=True):
@@ -107,12 +107,21 @@ class MqttSourceConfig(ArrivalsConfig, frozen=True, kw_only=True):
 
 
 def readings(topic: str, payload: bytes, spec: TopicConfig) -> list[tuple[str, float]]:
-    """Readings in a message, by the names of their channels.
+    """Parse a message into readings, pairs of channel name and finite value.
+
+    Parameters
+    ----------
+    topic
+        Topic without the stripped levels; the channels' names begin with it.
+    payload
+        At most 1 MiB.
+    spec
+        Options of the topic's filter.
 
     Raises
     ------
     NoReading
-        There is none.
+        The payload holds no usable number.
 
     Examples
     --------
@@ -147,7 +156,7 @@ def _is_there(document: Any, path: str) -> bool:
 
 
 def _by_names(document: Any) -> Any:
-    """A document whose metrics are listed with their names, by these names; others as they are."""
+    """Turn a Sparkplug-like list of metrics into a mapping by name; return other documents unchanged."""
     metrics = document.get("metrics") if isinstance(document, dict) else None
     if isinstance(metrics, list) and all(isinstance(each, dict) and "name" in each for each in metrics):
         return {str(each["name"]): each.get("value") for each in metrics}
@@ -155,12 +164,12 @@ def _by_names(document: Any) -> Any:
 
 
 class MqttSource(Arriving):
-    """Listens in a thread of its own, over a connection that always comes back.
+    """Subscribes in a thread of its own; a lost connection is restored.
 
     Raises
     ------
     UserError
-        Password or TLS files cannot be used.
+        The password file or a TLS file cannot be used.
     """
 
     Config: ClassVar[type[SourceConfig]] = MqttSourceConfig
@@ -170,7 +179,7 @@ class MqttSource(Arriving):
         del interval_s
         self._config = config
         super().__init__(config)
-        # By topic: what its channel's name begins with, and how its payloads are read.
+        # Cache: topic → beginning of its channels' names, and options of its filter.
         self._known: dict[bytes, tuple[str, TopicConfig]] = {}
         endpoint = Endpoint(
             config.host,
@@ -181,7 +190,8 @@ class MqttSource(Arriving):
             section="$.sources[mqtt]",
         )
         profile = Profile(
-            # The properties that MQTT 5 has for each message take longer to read than all else of it.
+            # MQTT 3.1.1 unless a shared subscription needs MQTT 5, whose message properties cost more to parse than all
+            # the rest of a message.
             versions=VERSIONS if config.share else VERSIONS[1:],
             filters=tuple(topic.filter for topic in config.topics),
             qos=config.qos,
@@ -196,20 +206,22 @@ class MqttSource(Arriving):
         self._connection.start()
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect and stop the thread."""
         self._connection.stop(_FAREWELL_S)
 
     def _on_subscribed(self, refused: dict[str, str]) -> None:
         if refused:
-            _LOG.warning("mqtt source, %s: the broker refuses %s", self._config.host, ", ".join(refused))
+            _LOG.warning(
+                "mqtt source: the broker %s refuses the subscription to %s", self._config.host, ", ".join(refused)
+            )
 
     def _on_message(self, message: Received) -> None:
         self._take(message.topic.encode(), message.payload)
 
     def _take(self, topic: bytes, payload: bytes) -> None:
-        """Take in a message, whichever way it came."""
+        """Process a message, received in bulk or singly."""
         try:
-            name, spec = self._known.get(topic) or self._of(topic)
+            name, spec = self._known.get(topic) or self._look_up(topic)
             if len(payload) <= _SHORT and payload and _PLAIN.issuperset(payload):
                 value = _plain(payload)
                 if value is not None:
@@ -221,16 +233,16 @@ class MqttSource(Arriving):
         except NoReading as fault:
             self._arrivals.leave_out(str(fault))
 
-    def _of(self, written: bytes) -> tuple[str, TopicConfig]:
-        """What a topic's channels are called, and how its payloads are read."""
-        topic = written.decode()
-        if len(self._known) >= _REMEMBERED * self._arrivals.capacity:
-            self._known.clear()  # topics without end are no readings of a sensor
+    def _look_up(self, raw_topic: bytes) -> tuple[str, TopicConfig]:
+        """Return the beginning of a topic's channel names, and the options of its filter; fills the cache."""
+        topic = raw_topic.decode()
+        if len(self._known) >= _CACHED_TOPICS * self._arrivals.capacity:
+            self._known.clear()  # bounds the memory for endlessly many topics
         topics = self._config.topics
         spec = next((each for each in topics if topic_matches(each.filter, topic)), topics[0])
-        if topic.partition("/")[0] in _OF_NOBODY and spec.filter[:1] in {"#", "+"}:
+        if topic.partition("/")[0] in _IGNORED_ROOTS and spec.filter[:1] in {"#", "+"}:
             raise NoReading("topic of an agent or of Home Assistant's discovery")
-        found = self._known[written] = "/".join(topic.split("/")[spec.strip :]) or topic, spec
+        found = self._known[raw_topic] = "/".join(topic.split("/")[spec.strip :]) or topic, spec
         return found
 
 

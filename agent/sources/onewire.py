@@ -1,8 +1,8 @@
-"""Thermometers on a 1-wire bus (DS18B20 and its kin), by the kernel's driver.
+"""Thermometers on a 1-wire bus (DS18B20 and its kin), through the kernel's driver.
 
-A line that was disturbed fails its checksum and is no reading. Neither is 85 °C, what these chips show after power-on
-when the conversion was lost, nor what a shorted line gives: zeros, whose checksum is right. See the kernel's
-documentation, w1/slaves/w1_therm, and the data sheet of the DS18B20.
+Missing values are: a wrong checksum (a disturbed line), exactly 85 °C (the power-on value after a lost conversion), and
+all zeros (a shorted line; their checksum is correct). See the kernel's documentation, w1/slaves/w1_therm, and the data
+sheet of the DS18B20.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OneWireConfig", "OneWireSource"]
 
-# DS18S20, DS1822, DS18B20, DS1825, DS28EA00.
+# Family codes, in hexadecimal, of DS18S20, DS1822, DS18B20, DS1825, DS28EA00.
 _FAMILIES = ("10", "22", "28", "3b", "42")
+# Measuring range in °C (data sheet).
 _COLDEST, _HOTTEST = -55.0, 125.0
+# Value after power-on, in thousandths of °C (data sheet).
 _POWER_ON = 85000
 _READING = re.compile(r"t=(-?\d+)$")
 
@@ -48,26 +50,26 @@ class OneWireConfig(SourceConfig, frozen=True):
 
 
 class OneWireSource:
-    """Reads the thermometers that are there at start, and those that are named; each takes most of a second.
+    """Reads the thermometers present at start and those in `names`; each takes most of a second.
 
     Raises
     ------
     UserError
-        There is none.
+        No thermometer is present, and `names` is empty.
     """
 
     Config: ClassVar[type[SourceConfig]] = OneWireConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: OneWireConfig, interval_s: float) -> None:  # noqa: ARG002 - what is read has no rate
+    def __init__(self, config: OneWireConfig, interval_s: float) -> None:  # noqa: ARG002 - readings do not depend on it
         root = Path(config.root)
         here = {path.name for path in root.glob("*-*") if path.name.partition("-")[0].lower() in _FAMILIES}
         identities = sorted(here | set(config.names))
         if not identities:
             raise UserError(
-                "there is no thermometer on the 1-wire bus",
+                "no thermometer on the 1-wire bus",
                 location=config.root,
-                remedy="on a Raspberry Pi: `dtoverlay=w1-gpio` in config.txt, and a resistor of 4.7 kΩ on the line",
+                remedy="on a Raspberry Pi, put `dtoverlay=w1-gpio` into config.txt and 4.7 kΩ from the line to 3.3 V",
             )
         self._gauges = Gauges(
             Gauge(
@@ -86,21 +88,21 @@ class OneWireSource:
         self.channels: tuple[Channel, ...] = self._gauges.channels
 
     def read(self) -> Sequence[float]:
-        """Degrees Celsius of each thermometer; NaN for one that fails."""
+        """Return °C of each thermometer; NaN for one that fails."""
         return self._gauges.read()
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
 
 def _celsius(text: str) -> float:
-    """Temperature from the two lines of the driver, scratch pad and checksum above, value below."""
+    """Return °C from the driver's two lines: the scratch pad with its checksum, then the value."""
     first, _, second = text.partition("\n")
     reading = _READING.search(second)
     if not first.endswith("YES") or reading is None:
-        raise GaugeFault("the checksum is wrong: the line is disturbed")
+        raise GaugeFault("wrong checksum: the line is disturbed")
     if not int(first.replace(" ", "").partition(":")[0] or "0", 16):
-        raise GaugeFault("nothing but zeros: the line is shorted")
+        raise GaugeFault("all zeros: the line is shorted")
     if int(reading[1]) == _POWER_ON:
-        raise GaugeFault("85 °C is what it shows after power-on")
+        raise GaugeFault("85 °C is the power-on value: the conversion was lost")
     return int(reading[1]) / 1000.0

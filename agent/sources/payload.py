@@ -1,4 +1,4 @@
-"""Numbers in what others send: text, JSON, a page for Prometheus. What is no number is told apart by kind."""
+"""Numbers in text and JSON from outside; unusable values are classified by kind."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ if TYPE_CHECKING:
 
 __all__ = ["NoReading", "at_path", "decoded", "flattened", "number"]
 
+# A number with an optional unit.
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\s*[^\d\s.,+-][^\d\s]{0,9})?")
+# Characters of a text with a number; chosen by hand.
 _LONGEST = 64
+# Texts that mean a missing value, in lower case.
 _ABSENT = frozenset({"", "unavailable", "unknown", "none", "null", "nan", "n/a", "-"})
+# Texts of binary states, in lower case.
 _STATES = {
     **dict.fromkeys(("on", "true", "yes", "open", "online", "home", "wet", "detected"), 1.0),
     **dict.fromkeys(("off", "false", "no", "closed", "offline", "not_home", "dry", "clear"), 0.0),
 }
+# Levels of a JSON document that are searched; chosen by hand.
 _DEEPEST = 8
 
 
-class NoReading(Exception):  # noqa: N818 - counted and survived
-    """There is no number; its text is the kind, from a small set, by which such are counted."""
+class NoReading(Exception):  # noqa: N818 - counted, not fatal
+    """A value is not a usable number; the text is its kind, from a small set, by which such values are counted."""
 
 
 def number(value: object) -> float:
-    """A reading as a finite number: a number, a truth value, or a text that is one, with or without a unit.
+    """Convert a number, a Boolean, or a text (number with or without a unit, or state) to a finite float.
 
     Raises
     ------
     NoReading
-        It is none.
+        The value is missing, not a number or not finite.
 
     Examples
     --------
@@ -78,12 +83,12 @@ def _of_text(text: str) -> float:
 
 
 def decoded(payload: bytes) -> Any:
-    """What a payload says: a JSON document, or else its text.
+    """Decode a payload as JSON, otherwise as UTF-8 text.
 
     Raises
     ------
     NoReading
-        It is neither.
+        The payload is damaged JSON or not text.
     """
     try:
         return msgspec.json.decode(payload)
@@ -99,12 +104,12 @@ def decoded(payload: bytes) -> Any:
 
 
 def at_path(document: Any, path: str) -> Any:
-    """The part of a document that a path such as ``ENERGY.Power`` or ``values.0`` leads to; an empty one to all of it.
+    """Return the part of a document at a path such as ``ENERGY.Power`` or ``values.0``; an empty path is the whole.
 
     Raises
     ------
     NoReading
-        It leads nowhere.
+        The document has no such part.
 
     Examples
     --------
@@ -122,7 +127,7 @@ def at_path(document: Any, path: str) -> Any:
 
 
 def flattened(document: Any) -> Iterator[tuple[str, float]]:
-    """All numbers and truth values in a document, with their paths; what lies deeper than eight levels is left out.
+    """Yield path and value of all numbers and states in a document, down to eight levels.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Programs on this machine: how busy they are, what they hold, and whether they were started anew."""
+"""Programs on this machine: processor time, memory, file descriptors, number of processes, restarts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessConfig", "ProcessSource", "Program"]
 
+# Figure, unit, smallest effect, log_reference. Effects are chosen by hand; with a log_reference they are factors.
 _FIGURES = (
     ("cpu", "%", 10.0, 0.0),
     ("memory", "B", 1.5, 16e6),
@@ -28,7 +29,7 @@ _FIGURES = (
     ("running", "", 1.0, 0.0),
     ("restarts", "", 1.0, 0.0),
 )
-# Of the unified hierarchy, and of the older one.
+# Mount points of the cgroup hierarchy of version 2, and of systemd's hierarchy of version 1.
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd")
 
 
@@ -55,14 +56,18 @@ class ProcessConfig(SourceConfig, frozen=True):
 
 
 class _Seen(NamedTuple):
-    """A process as it was at the last read: what tells it from a later one of the same number, and its time so far."""
+    """A process at the last read.
+
+    Its start time in seconds since 1970 distinguishes it from a later process with the same PID; `cpu_s` is its
+    processor time so far.
+    """
 
     begun: float
     cpu_s: float
 
 
 class _Totals(NamedTuple):
-    """Sums over the processes of a program."""
+    """Sums over the processes of a program, in the order of `_FIGURES`."""
 
     cpu: float
     memory: float
@@ -72,21 +77,21 @@ class _Totals(NamedTuple):
 
 
 class ProcessSource:
-    """Sums up, for each program, over its processes.
+    """Measures programs, each summed over its processes.
 
-    ``process.<name>.cpu`` is in percent of one core; ``descriptors`` is NaN where the kernel does not tell them to the
-    agent's user; ``restarts`` counts since the agent's start the times that a process went and another came instead.
+    ``process.<name>.cpu`` is in percent of one core. ``descriptors`` is NaN if the agent's user may not count them.
+    ``restarts`` counts the processes that ended and were replaced since the agent's start.
 
     Raises
     ------
     UserError
-        A name is given twice.
+        Two programs have the same name.
     """
 
     Config: ClassVar[type[SourceConfig]] = ProcessConfig
     inline: ClassVar[bool] = False
 
-    def __init__(self, config: ProcessConfig, interval_s: float) -> None:  # noqa: ARG002 - shares go by the clock
+    def __init__(self, config: ProcessConfig, interval_s: float) -> None:  # noqa: ARG002 - shares use the clock
         names = [program.name for program in config.programs]
         twice = named_twice(names)
         if twice is not None:
@@ -99,7 +104,10 @@ class ProcessSource:
         )
 
     def read(self) -> Sequence[float]:
-        """Five numbers for each program; a program that does not run has no processor time and no memory."""
+        """Return five numbers for each program; without a process all but the restarts are 0.
+
+        ``cpu`` is NaN at the first read.
+        """
         by_name = any(watched.program.process for watched in self._watched)
         processes = (
             [(process.pid, process.info["name"]) for process in psutil.process_iter(["name"])] if by_name else []
@@ -107,11 +115,11 @@ class ProcessSource:
         return [figure for watched in self._watched for figure in watched.update(processes)]
 
     def close(self) -> None:
-        """Nothing is held open between reads."""
+        """No-op: nothing stays open between reads."""
 
 
 class _Watched:
-    """A program, and what was seen of it."""
+    """A program and its state at the last read."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -121,25 +129,25 @@ class _Watched:
         self._gone = 0
 
     def update(self, processes: Iterable[tuple[int, str]]) -> _Totals:
-        """Figures since the last call."""
+        """Return the figures since the last call; `processes` are PIDs and names of all processes."""
         program = self.program
-        numbers = (
+        pids = (
             _in_unit(program.unit)
             if program.unit
-            else [n for n, name in processes if fnmatchcase(name, program.process)]
+            else [pid for pid, name in processes if fnmatchcase(name, program.process)]
         )
         now, seen = monotonic(), {}
         memory = descriptors = 0.0
-        for number in numbers:
+        for pid in pids:
             try:
-                process = psutil.Process(number)
+                process = psutil.Process(pid)
                 times = process.cpu_times()
-                seen[number] = _Seen(process.create_time(), times.user + times.system)
+                seen[pid] = _Seen(process.create_time(), times.user + times.system)
                 memory += process.memory_info().rss
                 descriptors += _descriptors(process)
             except psutil.Error:
-                continue  # it ended meanwhile
-        first, elapsed, before = self._at != self._at, now - self._at, self._seen  # NaN
+                continue  # ended meanwhile
+        first, elapsed, before = self._at != self._at, now - self._at, self._seen  # NaN: first call
         went = [n for n, old in before.items() if n not in seen or seen[n].begun != old.begun]
         came = [n for n, new in seen.items() if n not in before or before[n].begun != new.begun]
         self._gone += len(went)
@@ -160,7 +168,7 @@ def _descriptors(process: psutil.Process) -> float:
 
 
 def _in_unit(unit: str) -> list[int]:
-    """Numbers of the processes of a service; none while it does not run."""
+    """Return the PIDs of a systemd service; empty while it does not run."""
     for root in _CGROUPS:
         folder = Path(root) / "system.slice" / unit
         try:

@@ -1,4 +1,4 @@
-"""Prometheus' text format: samples and their labels."""
+"""Parser of Prometheus' text format: samples and their labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 __all__ = ["labels_of", "sample_lines"]
 
-# A line of the text format: name, labels, value, and a time stamp that nobody needs here.
+# A line of the text format: name, labels, value, and a time stamp, which is ignored.
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
 _LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
 
 
 def sample_lines(page: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Samples of a page in Prometheus' text format: name, labels, value; lines that are none are passed over.
+    """Yield the samples of a metrics page as name, labels and value; other lines are skipped.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def sample_lines(page: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
 
 
 def labels_of(text: str) -> Mapping[str, str]:
-    """Labels in braces, as such a page and a query write them.
+    """Parse labels in braces, as in a metrics page or a query.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def labels_of(text: str) -> Mapping[str, str]:
     {'code': '500', 'path': '/'}
     """
     labels, position = {}, 1
-    # One after another from the brace on: what is none ends it, and a long text takes no longer than it is.
+    # One label at a time up to the first mismatch: linear in the length of the text.
     while match := _LABEL.match(text, position):
         labels[match[1]] = _unescaped(match[2])
         position = match.end()

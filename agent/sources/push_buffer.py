@@ -1,7 +1,7 @@
-"""Readings that come when they come, brought into rows: each name is a channel, up to so many.
+"""Buffer for pushed readings: takes them from any thread, and makes a row of them at each tick.
 
-What arrives is taken in any thread; a row is made at each tick. A name that was not heard of for long gives its index
-to another one.
+Each name is a channel with an index of its own, up to `max_channels`. A name that is silent for `forget_s` loses its
+index to the next new name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["ArrivalsConfig", "Arriving", "PushBuffer"]
 
 _LOG = logging.getLogger(__name__)
+# Characters of a channel's name; chosen by hand.
 _LONGEST_NAME = 200
+# Seconds between searches for silent channels; chosen by hand.
+_SEARCH_EVERY_S = 60.0
 _How = Literal["last", "mean", "count"]
 
 
@@ -65,14 +68,14 @@ class ArrivalsConfig(SourceConfig, frozen=True):
 
 
 class PushBuffer:
-    """An index for each name, in the order of their first readings.
+    """Assigns an index to each name, in the order of first readings, and collects readings between ticks.
 
     Parameters
     ----------
     config
-        The source's part of the configuration.
+        The source's configuration keys.
     clock
-        Seconds that only go on.
+        Monotonic time in seconds.
 
     Examples
     --------
@@ -95,27 +98,27 @@ class PushBuffer:
         self._clock = clock
         self._lock = threading.Lock()
         n = config.max_channels
-        #: Channel of each index; `NOBODY` where it is free.
+        #: Channel of each index; `NOBODY` if it is free.
         self.channels: list[Channel] = [NOBODY] * n
         self._indices: dict[str, int] = {}
         self._free = list(range(n - 1, -1, -1))
-        # Lists: a reading costs a fraction of what it would in arrays.
+        # Lists: storing a single value is faster than in numpy arrays.
         self._newest = [float("nan")] * n
         self._sum = [0.0] * n
         self._count = [0] * n
         self._at = [float("-inf")] * n
         self._changed: dict[int, Channel] = {}
-        self._looked_at = clock()
-        #: Readings that were left out, by why.
+        self._searched_at = clock()
+        #: Number of unusable readings, by reason.
         self.left_out: Counter[str] = Counter()
 
     @property
     def capacity(self) -> int:
-        """Channels that there can be."""
+        """Maximum number of channels."""
         return self._config.max_channels
 
     def take(self, readings: Iterable[tuple[str, float]]) -> None:
-        """Take in readings, by name; finite ones."""
+        """Store readings, pairs of name and finite value; callable from any thread."""
         now = self._clock()
         with self._lock:
             indices = self._indices
@@ -131,12 +134,12 @@ class PushBuffer:
                 self._at[index] = now
 
     def leave_out(self, why: str) -> None:
-        """Count something that held no reading; said the first time."""
+        """Count an unusable reading by its reason, and log the first of each reason."""
         with self._lock:
             self._leave_out(why)
 
     def row(self) -> Float32Array:
-        """Readings since the last row as the configuration has it, float32[max_channels], NaN where there is none."""
+        """Return the readings since the last row, combined by `how`: float32[max_channels], NaN where missing."""
         now = self._clock()
         with self._lock:
             count = np.array(self._count, np.float64)
@@ -152,28 +155,28 @@ class PushBuffer:
             n = len(self._count)
             self._count = [0] * n
             self._sum = [0.0] * n
-            if now - self._looked_at > min(self._config.forget_s, 60.0):
-                self._looked_at = now
+            if now - self._searched_at > min(self._config.forget_s, _SEARCH_EVERY_S):
+                self._searched_at = now
                 for index in np.flatnonzero(np.isfinite(at) & (now - at > self._config.forget_s)).tolist():
                     self._release(index)
         with np.errstate(over="ignore"):
             return row.astype(np.float32)
 
     def changes(self) -> list[tuple[int, Channel]]:
-        """Indices that belong to another channel since the last call, and the channels."""
+        """Return the indices reassigned since the last call, each with its new channel."""
         with self._lock:
             changed, self._changed = self._changed, {}
         return sorted(changed.items())
 
     def restore(self, channels: Sequence[tuple[int, str]]) -> None:
-        """Give names the indices that they had in an earlier run, before the first reading."""
+        """Assign indices of an earlier run to names; call it before the first reading."""
         now = self._clock()
         with self._lock:
             for index, name in channels:
                 free = index < len(self.channels) and self.channels[index] is NOBODY
                 if free and name not in self._indices:
                     self._settle(name, index)
-                    self._at[index] = now  # from now on it is waited for
+                    self._at[index] = now  # `forget_s` starts now
             self._free = [index for index in self._free if self.channels[index] is NOBODY]
 
     def _claim(self, name: str) -> int:
@@ -193,7 +196,7 @@ class PushBuffer:
 
     def _release(self, index: int) -> None:
         name = self.channels[index].name
-        _LOG.info("nothing was heard of %s for long: it is forgotten", name)
+        _LOG.info("%s had no reading for %g s: the channel is forgotten", name, self._config.forget_s)
         del self._indices[name]
         self._free.append(index)
         self.channels[index] = self._changed[index] = NOBODY
@@ -201,12 +204,12 @@ class PushBuffer:
 
     def _leave_out(self, why: str) -> None:
         if not self.left_out[why]:
-            _LOG.warning("readings are left out: %s", why)
+            _LOG.warning("unusable reading: %s; further ones are counted in health.left_out", why)
         self.left_out[why] += 1
 
 
 class Arriving:
-    """What sources have in common whose readings come by themselves; see `OpenSource`."""
+    """Base class of sources with pushed readings; implements `OpenSource`."""
 
     def __init__(self, config: ArrivalsConfig) -> None:
         self._arrivals = PushBuffer(config)
@@ -218,7 +221,7 @@ class Arriving:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Lines and readings that were left out, by why."""
+        """Number of unusable lines and readings, by reason."""
         return dict(self._arrivals.left_out)
 
     def read(self) -> Float32Array:

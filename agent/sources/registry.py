@@ -1,7 +1,7 @@
-"""Where readings come from: one file a source, found here by the name it has in the config.
+"""Registry of sources: finds the class for a `type` in the configuration.
 
-Only the modules that a config names are imported, so a source costs nothing on a device that does not use it. Other
-packages add sources through entry points of the group `GROUP`, which name a class that keeps to `Source`.
+Only the modules that a configuration names are imported, so an unused source costs no memory. Other packages add
+sources through entry points of the group `GROUP`; each names a class that implements `Source`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUP", "REGISTRY", "known_sources", "source_class"]
 
-#: Of entry points.
+#: Group of the entry points through which other packages add sources.
 GROUP = "edgewatch.sources"
 
-#: Name in the config → module and class.
+#: Source type in the configuration → module and class.
 REGISTRY: dict[str, tuple[str, str]] = {
     "host": ("agent.sources.host", "HostSource"),
     "latency": ("agent.sources.latency", "LatencySource"),
@@ -41,14 +41,14 @@ REGISTRY: dict[str, tuple[str, str]] = {
 
 
 def source_class(name: str) -> type[Source]:
-    """Import a source's class; those that come with the agent go before those of other packages.
+    """Import the class of a source type; the agent's own sources take precedence over those of other packages.
 
     Raises
     ------
     KeyError
-        There is no source of that name.
+        No source has this type.
     UserError
-        Another package says that it has one, and it cannot be used.
+        The class of another package cannot be imported or does not implement `Source`.
     """
     if name in REGISTRY:
         module, attribute = REGISTRY[name]
@@ -59,36 +59,36 @@ def source_class(name: str) -> type[Source]:
     entry = found[name]
     try:
         loaded = entry.load()
-    except Exception as error:  # it is foreign code
-        raise UserError(f"the source {name!r} of {entry.value} cannot be loaded: {error}", remedy=_MEND) from error
+    except Exception as error:  # code of another package may raise anything
+        raise UserError(f"the source {name!r} of {entry.value} cannot be loaded: {error}", remedy=_REMEDY) from error
     wrong = _wrong_with(loaded)
     if wrong:
-        raise UserError(f"the source {name!r} of {entry.value} {wrong}", remedy=_MEND)
+        raise UserError(f"the source {name!r} of {entry.value} {wrong}", remedy=_REMEDY)
     return cast("type[Source]", loaded)
 
 
 def known_sources() -> list[str]:
-    """Names of all sources, in the order of the documentation, those of other packages behind."""
+    """Types of all sources: the agent's own in the order of the documentation, then other packages', sorted."""
     return [*REGISTRY, *sorted(_entry_points().keys() - REGISTRY.keys())]
 
 
-_MEND = "mend or remove the package that it is in; docs/sources.md says what a source has to be"
+_REMEDY = 'repair or remove the package that provides it; for the interface see "Your own" in docs/sources.md'
 
 
 def _entry_points() -> dict[str, Any]:
-    # It brings along the parser of e-mails, three megabytes that nobody else needs.
+    # Imported late: it imports the e-mail parser, three megabytes that nothing else here needs.
     from importlib.metadata import entry_points  # noqa: PLC0415
 
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _wrong_with(loaded: Any) -> str:
-    """Why something is no source; empty if it is one, as far as a class can tell."""
+    """Reason why a loaded object is not a source class; empty if it is one. Checks class attributes only."""
     if not isinstance(loaded, type):
-        return "is no class"
+        return "is not a class"
     config = getattr(loaded, "Config", None)
     if not (isinstance(config, type) and issubclass(config, SourceConfig)):
         return "has no Config that is a SourceConfig"
     if not isinstance(getattr(loaded, "inline", None), bool):
-        return "does not say whether it is inline"
+        return "has no attribute inline that is True or False"
     return next((f"has no {name}()" for name in ("read", "close") if not callable(getattr(loaded, name, None))), "")

@@ -1,4 +1,4 @@
-"""Lines from a serial port: what a microcontroller prints, in any of the formats of the source ``stream``."""
+"""Lines from a serial port, for example of a microcontroller, in any format of the source ``stream``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SerialConfig", "SerialFault", "SerialSource"]
 
+# Seconds of one blocking read, which bounds the time to close; chosen by hand.
 _WAIT_S = 0.5
+# Seconds between attempts to open the port; chosen by hand.
 _PAUSE_S = 2.0
+# Bytes of one read.
 _AT_ONCE = 4096
 
 
@@ -37,17 +40,17 @@ class SerialConfig(ArrivalsConfig, frozen=True, kw_only=True):
     format: LineFormat = "auto"
 
 
-class SerialFault(Exception):  # noqa: N818 - said and survived
-    """The port cannot be read now."""
+class SerialFault(Exception):  # noqa: N818 - logged, not fatal
+    """The port cannot be read at present; the text is the reason."""
 
 
 class SerialSource(Arriving):
-    """Reads in a thread of its own; a port that is gone is opened again when it is back.
+    """Reads lines in a thread of its own; reopens a port that disappeared and returned.
 
     Raises
     ------
     EnvironmentFault
-        The library is not installed.
+        The library pyserial is not installed.
     """
 
     Config: ClassVar[type[SourceConfig]] = SerialConfig
@@ -63,7 +66,7 @@ class SerialSource(Arriving):
         self._config = config
         self._library: Any = serial
         self._stopped = threading.Event()
-        self._fault = "not open yet"
+        self._fault = "not opened yet"
         self._thread = threading.Thread(target=self._run, name="serial", daemon=True)
         self._thread.start()
 
@@ -73,7 +76,7 @@ class SerialSource(Arriving):
         Raises
         ------
         SerialFault
-            The port is not there, or not ours.
+            The port does not exist or cannot be opened.
         """
         row = super().read()
         if self._fault:
@@ -81,7 +84,7 @@ class SerialSource(Arriving):
         return row
 
     def close(self) -> None:
-        """Stop reading."""
+        """Stop reading and close the port."""
         self._stopped.set()
         self._thread.join(2 * _WAIT_S)
 
@@ -97,7 +100,7 @@ class SerialSource(Arriving):
 
     def _listen(self, port: Any) -> None:
         lines = Lines(self._arrivals, self._config.format)
-        # What was under way when it was opened began before.
+        # Drop input received before opening: it may begin within a line.
         port.reset_input_buffer()
         while not self._stopped.is_set():
             piece = port.read(max(1, min(port.in_waiting, _AT_ONCE)))

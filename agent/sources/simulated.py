@@ -1,7 +1,7 @@
-"""Made-up readings with a day, a week, drift and noise, and anomalies planted at known places.
+"""Simulated readings: daily and weekly seasons, drift and noise, with anomalies planted at known rows.
 
-For a first look without a sensor, for demonstrations, and for tests that need to know where the anomalies are. The
-rows depend on the config alone, never on when they are read.
+For trials without a sensor, demonstrations and tests. The rows depend only on the configuration, not on when they are
+read.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ __all__ = ["PlantedAnomaly", "PlantedKind", "SimulatedConfig", "SimulatedSource"
 
 PlantedKind: TypeAlias = Literal["spike", "level_shift", "flat_line"]
 
-# Rows that an anomaly lasts: at least, at most.
+# Minimum and maximum rows that an anomaly lasts; chosen by hand.
 _DURATION: dict[PlantedKind, tuple[int, int]] = {"spike": (1, 3), "level_shift": (60, 600), "flat_line": (120, 600)}
-# Height in standard deviations of the noise: at least, at most.
+# Minimum and maximum height in standard deviations of the noise; chosen by hand.
 _HEIGHT: dict[PlantedKind, tuple[float, float]] = {"spike": (10.0, 20.0), "level_shift": (6.0, 12.0)}
+# Newest labels kept; bounds the memory of an endless source.
 _LABELS_KEPT = 10_000
+# A row that is never reached.
 _NEVER = 2**63
 
 
 class PlantedAnomaly(msgspec.Struct, frozen=True):
-    """What was planted where; rows count from 0, the last one is part of it."""
+    """A planted anomaly; rows count from 0, `last_row` belongs to it."""
 
     channel: str
     kind: PlantedKind
@@ -66,7 +68,7 @@ class SimulatedConfig(SourceConfig, frozen=True):
 
 
 class SimulatedSource:
-    """Makes one row a read, at the same small cost however many came before."""
+    """Generates one row a read, in constant time."""
 
     Config: ClassVar[type[SourceConfig]] = SimulatedConfig
     inline: ClassVar[bool] = True
@@ -75,7 +77,7 @@ class SimulatedSource:
         self.channels: tuple[Channel, ...] = tuple(
             Channel(f"simulated.{number}") for number in range(1, config.channels + 1)
         )
-        # Series and anomalies draw from streams of their own: without anomalies the series stays the same.
+        # Separate random streams: the series is the same with and without anomalies.
         series, anomalies = np.random.SeedSequence(config.seed).spawn(2)
         self._series = _Series(config, interval_s, np.random.default_rng(series))
         self._planter = _Planter(
@@ -85,16 +87,16 @@ class SimulatedSource:
         self._row = 0
 
     def labels(self) -> tuple[PlantedAnomaly, ...]:
-        """Anomalies begun in the rows read so far, in the order of their beginning, the newest 10,000."""
+        """Return the anomalies that began in the rows read so far, in order; the newest 10,000."""
         return tuple(self._planter.labels)
 
     def read(self) -> Float32Array:
-        """Make the next row, float32[n_channels].
+        """Return the next row, float32[n_channels].
 
         Raises
         ------
         EndOfInputError
-            `length` rows were given.
+            `length` rows were read.
         """
         if self._row >= self._length:
             raise EndOfInputError(f"{self._length} rows")
@@ -103,11 +105,11 @@ class SimulatedSource:
         return values
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """No-op: nothing is open."""
 
 
 class _Series:
-    """What is normal: levels, seasons (a day and its half, a week), a drift that finds back, autoregressive noise."""
+    """Normal behaviour: level, seasons (day, half day, week), mean-reverting drift, autoregressive noise."""
 
     def __init__(self, config: SimulatedConfig, interval_s: float, rng: np.random.Generator) -> None:
         n = config.channels
@@ -127,7 +129,7 @@ class _Series:
         self._walk = np.zeros((2, n))
 
     def next(self, row: int) -> Float64Array:
-        """Values of the row, float64[n_channels]; rows are asked for in order."""
+        """Return the values of a row, float64[n_channels]; call it with consecutive rows."""
         self._walk *= self._keep
         self._walk += self._shock * self._rng.standard_normal(self._walk.shape)
         season = self._amplitude * np.sin(self._turn * row + self._phase)
@@ -136,7 +138,7 @@ class _Series:
 
 
 class _Planter:
-    """What is not normal: at most one anomaly a channel at a time, at seeded random rows."""
+    """Anomalies: at most one per channel at a time, at seeded random rows."""
 
     def __init__(
         self,
@@ -153,19 +155,19 @@ class _Planter:
         self._last_row = (config.length or _NEVER) - 1
         self._mean_gap = 3600.0 / (config.anomalies_per_hour * interval_s) if config.anomalies_per_hour else math.inf
         self._next_start = math.ceil(config.quiet_s / interval_s) + self._gap()
-        # Row at which the next anomaly begins or one of the present ones is over.
+        # Row at which the next anomaly begins or a present one has ended.
         self._next_change = self._next_start
         self._over = np.full(len(names), _NEVER, np.uint64)
         self._offset = np.zeros(len(names))
-        self._held = np.full(len(names), math.nan)
+        self._frozen = np.full(len(names), math.nan)
         self._previous = np.zeros(len(names))
         self.labels: deque[PlantedAnomaly] = deque(maxlen=_LABELS_KEPT)
 
     def disturb(self, row: int, values: Float64Array) -> Float64Array:
-        """Add the anomalies of the row, float64[n_channels]; rows come in order."""
+        """Return a row with its anomalies, float64[n_channels]; call it with consecutive rows."""
         if row >= self._next_change:
             self._change(row)
-        values = np.where(np.isnan(self._held), values + self._offset, self._held)
+        values = np.where(np.isnan(self._frozen), values + self._offset, self._frozen)
         self._previous = values
         return values
 
@@ -173,7 +175,7 @@ class _Planter:
         over = self._over <= row
         self._over[over] = _NEVER
         self._offset[over] = 0.0
-        self._held[over] = math.nan
+        self._frozen[over] = math.nan
         if row >= self._next_start:
             self._plant(row)
             self._next_start = row + self._gap()
@@ -188,7 +190,7 @@ class _Planter:
         shortest, longest = _DURATION[kind]
         over = row + int(self._rng.integers(shortest, longest + 1))
         if kind == "flat_line":
-            self._held[channel] = self._previous[channel]
+            self._frozen[channel] = self._previous[channel]
         else:
             height = self._rng.uniform(*_HEIGHT[kind]) * self._rng.choice((-1.0, 1.0))
             self._offset[channel] = height * self._noise[channel]
@@ -196,5 +198,5 @@ class _Planter:
         self.labels.append(PlantedAnomaly(self._names[channel], kind, row, min(over - 1, self._last_row)))
 
     def _gap(self) -> int:
-        """Rows to the next anomaly."""
+        """Random number of rows until the next onset."""
         return max(1, round(self._rng.exponential(self._mean_gap))) if math.isfinite(self._mean_gap) else _NEVER

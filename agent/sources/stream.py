@@ -1,13 +1,12 @@
-"""Lines that somebody else writes: InfluxDB's line protocol, StatsD, JSON, or names and numbers.
+"""Lines pushed by other programs through standard input, a named pipe or a socket.
 
-From the standard input, a named pipe, or a socket that is listened on. Formats are told apart line by line unless the
-configuration names one.
+The format is detected for each line, unless the configuration sets it:
 
 * Line protocol (docs.influxdata.com, "Line protocol reference"): ``boiler,room=attic t=21.5,p=1.2 1700000000``. A
-  channel is called by measurement, values of the tags, and field, with dots between them.
-* StatsD (github.com/statsd/statsd, "StatsD Metric Types"): ``queue.length:12|g``. Gauges are set, ``+`` and ``-``
-  change them; other types are taken as they come.
-* JSON: an object; its numbers are channels by their paths.
+  channel's name is measurement, values of the tags, and field, joined by dots.
+* StatsD (github.com/statsd/statsd, "StatsD Metric Types"): ``queue.length:12|g``. ``+`` and ``-`` change a gauge;
+  other types are readings like any other.
+* JSON: an object; each number is a channel named by its path.
 * A name, a blank, ``=`` or ``:``, and a number: ``attic.temperature 21.5``.
 """
 
@@ -46,8 +45,11 @@ if TYPE_CHECKING:
 __all__ = ["Lines", "StreamConfig", "StreamSource"]
 
 _LOG = logging.getLogger(__name__)
+# Bytes of a line; bounds memory, chosen by hand.
 _LONGEST_LINE = 65_536
+# Bytes of one read; the largest UDP datagram fits.
 _AT_ONCE = 65_536
+# Open connections; chosen by hand.
 _MOST_WRITERS = 64
 
 
@@ -68,27 +70,27 @@ class StreamConfig(ArrivalsConfig, frozen=True, kw_only=True):
 
 
 class Lines:
-    """Takes readings out of what is written, piece by piece.
+    """Extracts readings from the pieces of one stream.
 
     Parameters
     ----------
     arrivals
-        Where they go.
+        Buffer that receives the readings.
     form
-        Of the lines.
+        Format of the lines, see `LineFormat`.
     """
 
     def __init__(self, arrivals: PushBuffer, form: str) -> None:
         self._arrivals = arrivals
         self._form = form
-        # The beginning of a line whose end has not come, and whether it is one that is too long.
+        # Incomplete last line, and whether the rest of an overlong line is being skipped.
         self._rest = b""
         self._skipping = False
-        # What StatsD's gauges were last.
+        # Last values of StatsD gauges, which increments refer to.
         self._gauges: dict[str, float] = {}
 
     def feed(self, piece: bytes) -> None:
-        """Take in a piece of a stream."""
+        """Process a piece of a stream; it may end within a line."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if lines and self._skipping:
             self._skipping = False
@@ -100,7 +102,7 @@ class Lines:
             self._skipping, self._rest = True, b""
 
     def feed_lines(self, lines: Sequence[bytes]) -> None:
-        """Take in whole lines."""
+        """Process complete lines."""
         readings: list[tuple[str, float]] = []
         for raw in lines:
             if len(raw) > _LONGEST_LINE:
@@ -118,7 +120,7 @@ class Lines:
             self._arrivals.take(readings)
 
     def _changes(self, line: str, readings: list[tuple[str, float]]) -> list[tuple[str, float]]:
-        """What a line of StatsD that changes a gauge makes of it; other lines as they are."""
+        """Apply the increment of a StatsD gauge; return the readings of other lines unchanged."""
         match = STATSD.fullmatch(line) if "|g" in line else None
         if match is None:
             return readings
@@ -131,12 +133,12 @@ class Lines:
 
 
 class StreamSource(Arriving):
-    """Reads in a thread of its own, for as long as there is anybody who writes.
+    """Reads lines in a thread of its own.
 
     Raises
     ------
     UserError
-        It cannot be listened there.
+        The address, socket or pipe cannot be opened.
     """
 
     Config: ClassVar[type[SourceConfig]] = StreamConfig
@@ -147,8 +149,8 @@ class StreamSource(Arriving):
         super().__init__(config)
         self._form = config.format
         self._selector = selectors.DefaultSelector()
-        self._ours: list[Any] = []
-        self._remove = ""
+        self._open_files: list[Any] = []
+        self._created_path = ""
         self._waking, self._wake = os.pipe()
         self._selector.register(self._waking, selectors.EVENT_READ, None)
         try:
@@ -158,30 +160,32 @@ class StreamSource(Arriving):
             raise UserError(
                 f"cannot listen on {config.listen}: {error.strerror or error}",
                 location="$.listen",
-                remedy="choose a free port or a path in a folder of the agent's user",
+                remedy="choose a free port, or a path in a folder that the agent's user may write to",
             ) from error
         except ValueError as error:
             self._release()
             raise UserError(
-                f"cannot listen on {config.listen}: {error}", location="$.listen", remedy="such as udp://127.0.0.1:8125"
+                f"cannot listen on {config.listen}: {error}",
+                location="$.listen",
+                remedy="give an address such as udp://127.0.0.1:8125, or the path of a pipe",
             ) from error
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening, and remove what was made for it."""
+        """Stop listening; remove the socket file or pipe that this source created."""
         if self._wake >= 0:
             os.write(self._wake, b"\n")
             self._thread.join(1.0)
 
-    def _listen(self, place: str) -> None:
-        if place == "stdin":
+    def _listen(self, target: str) -> None:
+        if target == "stdin":
             self._add(sys.stdin.fileno(), self._stream_reader(sys.stdin.fileno()))
             return
-        url = urlsplit(place)
+        url = urlsplit(target)
         if url.scheme in {"udp", "tcp"}:
             if not url.hostname or url.port is None:
-                raise ValueError("host and port are missing")
+                raise ValueError("host or port is missing")
             kind = socket.SOCK_DGRAM if url.scheme == "udp" else socket.SOCK_STREAM
             family, _, _, _, address = socket.getaddrinfo(url.hostname, url.port, type=kind)[0]
             self._open_socket(family, kind, address)
@@ -189,23 +193,23 @@ class StreamSource(Arriving):
             path = Path(url.path)
             with contextlib.suppress(FileNotFoundError):
                 if stat.S_ISSOCK(path.stat().st_mode):
-                    path.unlink()  # left behind by a run that was killed
+                    path.unlink()  # stale: left by a killed run
             kind = socket.SOCK_DGRAM if url.scheme == "unixgram" else socket.SOCK_STREAM
             self._open_socket(socket.AF_UNIX, kind, str(path))
-            self._remove = str(path)
+            self._created_path = str(path)
         elif url.scheme:
-            raise ValueError(f"{url.scheme}:// is none of udp, tcp, unix, unixgram")
+            raise ValueError(f"unknown scheme {url.scheme}://; use udp, tcp, unix or unixgram")
         else:
-            self._open_pipe(Path(place))
+            self._open_pipe(Path(target))
 
     def _open_socket(self, family: int, kind: int, address: Any) -> None:
         opened = socket.socket(family, kind)
-        self._ours.append(opened)
+        self._open_files.append(opened)
         if kind == socket.SOCK_STREAM and family != socket.AF_UNIX:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
-        opened.setblocking(False)  # noqa: FBT003 - as sockets have it
-        #: Where it listens; the port that the system chose, for one of 0.
+        opened.setblocking(False)  # noqa: FBT003 - the socket interface
+        #: Bound address; with the port that the system chose if 0 was given.
         self.address = opened.getsockname()
         if kind == socket.SOCK_STREAM:
             opened.listen(_MOST_WRITERS)
@@ -217,22 +221,22 @@ class StreamSource(Arriving):
     def _open_pipe(self, path: Path) -> None:
         if not path.exists():
             os.mkfifo(path, 0o660)
-            self._remove = str(path)
+            self._created_path = str(path)
         if not stat.S_ISFIFO(path.stat().st_mode):
-            raise ValueError("it is no named pipe")
-        # For writing, too: so that it has no end when a writer goes.
+            raise ValueError("it exists and is not a named pipe")
+        # Opened for writing as well: otherwise the pipe would end when its last writer leaves.
         opened = os.fdopen(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
-        self._ours.append(opened)
+        self._open_files.append(opened)
         self._add(opened, self._stream_reader(opened.fileno()))
 
     def _accept(self, listening: socket.socket) -> None:
         writer, _ = listening.accept()
-        if len(self._ours) > _MOST_WRITERS:
+        if len(self._open_files) > _MOST_WRITERS:
             self._arrivals.leave_out("more than 64 connections")
             writer.close()
             return
-        writer.setblocking(False)  # noqa: FBT003 - as sockets have it
-        self._ours.append(writer)
+        writer.setblocking(False)  # noqa: FBT003 - the socket interface
+        self._open_files.append(writer)
         self._add(writer, self._stream_reader(writer.fileno(), writer))
 
     def _stream_reader(self, descriptor: int, writer: socket.socket | None = None) -> Callable[[], None]:
@@ -243,10 +247,10 @@ class StreamSource(Arriving):
             if piece:
                 lines.feed(piece)
                 return
-            lines.feed(b"\n")  # the last line may have no end
+            lines.feed(b"\n")  # the last line may lack its line break
             self._selector.unregister(descriptor)
             if writer is not None:
-                self._ours.remove(writer)
+                self._open_files.remove(writer)
                 writer.close()
 
         return read
@@ -265,16 +269,16 @@ class StreamSource(Arriving):
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    _LOG.warning("stream: %s", error.strerror or error)
+                    _LOG.warning("stream: an input failed and is no longer read: %s", error.strerror or error)
                     with contextlib.suppress(KeyError, ValueError):
                         self._selector.unregister(key.fileobj)
 
     def _release(self) -> None:
         self._selector.close()
-        for opened in self._ours:
+        for opened in self._open_files:
             opened.close()
         os.close(self._waking)
         os.close(self._wake)
         self._wake = -1
-        if self._remove:
-            Path(self._remove).unlink(missing_ok=True)
+        if self._created_path:
+            Path(self._created_path).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Numbers that the kernel, or whoever else, keeps in small files: what the sources of sensors are made of."""
+"""Gauges: numbers in small files, such as those of sysfs. The sources of sensors are built from them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+# Bytes read of a file; a file in sysfs has one page at most.
 _MOST_BYTES = 4096
-#: In °C: a thermometer of a machine or a room that shows -127, -128 or 255 has lost its sensor.
+#: Valid range in °C, chosen by hand to exclude -127, -128 and 255, which show that a sensor is lost.
 COLDEST, HOTTEST = -100.0, 250.0
 
 
-class GaugeFault(Exception):  # noqa: N818 - said and survived
-    """A file is there but holds no reading; says why."""
+class GaugeFault(Exception):  # noqa: N818 - logged, not fatal
+    """A file exists but holds no reading; the text is the reason."""
 
 
 class Gauge(NamedTuple):
-    """A file, the channel that it shows, and how its text becomes a number."""
+    """A channel, the file that holds its value, and the parser of the text."""
 
     channel: Channel
     path: Path
@@ -45,22 +46,22 @@ class Gauge(NamedTuple):
 
 
 class Gauges:
-    """Reads files one by one: one that is gone, refuses or holds nonsense costs only its own reading, and is said once.
+    """Reads gauges one by one; a missing, unreadable or malformed file costs only its own reading and is logged once.
 
     Parameters
     ----------
     gauges
-        Of distinct channels.
+        Gauges with distinct channel names.
     """
 
     def __init__(self, gauges: Iterable[Gauge]) -> None:
         self._gauges = tuple(gauges)
         self._failing: set[str] = set()
-        #: In the order of the readings.
+        #: Channels in the order of `read`.
         self.channels: tuple[Channel, ...] = tuple(gauge.channel for gauge in self._gauges)
 
     def read(self) -> list[float]:
-        """One number for each channel, NaN where there is none."""
+        """Return one finite number for each channel, NaN where it cannot be read."""
         return [self._one(gauge) for gauge in self._gauges]
 
     def _one(self, gauge: Gauge) -> float:
@@ -75,27 +76,27 @@ class Gauges:
             return nan
         if name in self._failing:
             self._failing.discard(name)
-            _LOG.info("%s reads again", name)
+            _LOG.info("%s has readings again", name)
         return value
 
 
 def _finite(value: float) -> float:
     if not isfinite(value):
-        raise GaugeFault(f"{value} is no reading")
+        raise GaugeFault(f"{value} is not finite")
     return value
 
 
 def read_text(path: Path) -> str:
-    """Content of a small file, without the white space around it; of a larger one, its first 4 KiB.
+    """Return the first 4 KiB of a file as text, without surrounding white space.
 
     Raises
     ------
     OSError
-        It cannot be read, or is a pipe that nobody writes to.
+        The file cannot be read, or is a pipe whose writer has written nothing.
     GaugeFault
-        It is not text.
+        The file is not UTF-8 text.
     """
-    # A pipe must not hold up all others.
+    # Non-blocking: a pipe must not delay the other files.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         content = os.read(descriptor, _MOST_BYTES)
@@ -108,7 +109,7 @@ def read_text(path: Path) -> str:
 
 
 def label_text(path: Path) -> str:
-    """Content of a file that need not be there; empty where it cannot be read."""
+    """Return the content of an optional file; empty if it cannot be read."""
     try:
         return read_text(path)
     except (OSError, GaugeFault):
@@ -116,7 +117,7 @@ def label_text(path: Path) -> str:
 
 
 def linear(scale: float, offset: float = 0.0) -> Callable[[str], float]:
-    """What reads a number and gives ``(number + offset) · scale``, as the kernel defines these.
+    """Return a parser that gives ``(number + offset) · scale``, the kernel's convention.
 
     Examples
     --------
@@ -128,13 +129,13 @@ def linear(scale: float, offset: float = 0.0) -> Callable[[str], float]:
         try:
             return (float(text) + offset) * scale
         except ValueError:
-            raise GaugeFault(f"{text[:40]!r} is no number") from None
+            raise GaugeFault(f"{text[:40]!r} is not a number") from None
 
     return parse
 
 
 def slug(text: str) -> str:
-    """What a chip or a label calls itself, as part of a channel's name.
+    """Turn the name of a chip or sensor into a part of a channel's name.
 
     Examples
     --------
@@ -145,7 +146,7 @@ def slug(text: str) -> str:
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """Number names that occur again, from 2 on.
+    """Append a number to repeated names, starting with 2.
 
     Examples
     --------

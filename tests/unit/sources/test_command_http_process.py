@@ -104,7 +104,7 @@ class TestCommand:
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 
     def test_a_program_that_is_not_there_is_the_users_mistake(self) -> None:
-        with pytest.raises(UserError, match="no program 'no-such-program'"):
+        with pytest.raises(UserError, match="cannot run 'no-such-program'"):
             opened("command", command=["no-such-program"], name="p")
 
 
@@ -158,7 +158,7 @@ class TestHttp:
             (b"", 500, "status 500"),
             (b"", 302, "status 302"),
             (b"{", 200, "damaged JSON"),
-            (b"{}", 200, "none of what"),
+            (b"{}", 200, "none of the configured values"),
             (b"\xff", 200, "not text"),
             (b"1" * (4 << 20) + b"1", 200, "larger than 4 MiB"),
         ],
@@ -182,10 +182,10 @@ class TestHttp:
     @pytest.mark.parametrize(
         ("keys", "why"),
         [
-            ({"url": "http://u:p@h/"}, "password has no place"),
+            ({"url": "http://u:p@h/"}, "must not contain a password"),
             ({"url": "file:///etc/passwd"}, "matching regex"),
             ({"page": "xml"}, "json or prometheus"),
-            ({"page": "prometheus", "values": {"a": "b c"}}, "is no series"),
+            ({"page": "prometheus", "values": {"a": "b c"}}, "is not a series"),
         ],
     )
     def test_mistakes_are_told(self, keys: dict[str, Any], why: str) -> None:

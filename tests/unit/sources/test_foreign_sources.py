@@ -65,9 +65,9 @@ def test_what_comes_with_the_agent_goes_before(package: Path) -> None:
     ("text", "wrong"),
     [
         ("raise RuntimeError('no driver')", "cannot be loaded: no driver"),
-        ("Dice = 5", "is no class"),
+        ("Dice = 5", "is not a class"),
         ("class Dice: pass", "has no Config"),
-        (GOOD.replace("inline = True", ""), "does not say whether it is inline"),
+        (GOOD.replace("inline = True", ""), "has no attribute inline"),
         (GOOD.replace("def close", "def shut"), r"has no close\(\)"),
     ],
 )

@@ -134,7 +134,7 @@ class TestIio:
         assert len(opened("iio", root=str(root), devices=["bme280"]).channels) == 3
 
     def test_no_device_and_one_that_is_not_there_are_told(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="no device shows a channel"):
+        with pytest.raises(UserError, match="no device has a channel"):
             opened("iio", root=str(tmp_path))
         with pytest.raises(UserError, match="no device 'bme280'"):
             opened("iio", root=str(tmp_path), devices=["bme280"])
