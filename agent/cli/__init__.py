@@ -1,4 +1,4 @@
-"""The command line: `main` has the parser, and each larger command has a file of its name.
+"""The command line: `main` has the parser; each larger command has a file of its name.
 
-It prints for a person and turns errors into exit codes. The daemon imports nothing from here.
+It prints for people and maps errors to exit codes. The daemon imports nothing from here.
 """

@@ -1,4 +1,4 @@
-"""Looks whether a configuration would work here, part by part, and reads its sources for a person to see."""
+"""The commands ``check``, which tests each part of a configuration, and ``probe``, which prints readings."""
 
 from __future__ import annotations
 
@@ -27,18 +27,26 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "probe"]
 
-# Rates need a reading before.
+# Ticks that the sources are read: rates need two.
 _CHECK_STEPS = 2
+# Longest sampling interval of the check, in seconds, to keep it short.
 _CHECK_INTERVAL_S = 1.0
 
 
 def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> int:
-    """Go through config, models, sources and broker, saying of each that it is fine or what is wrong.
+    """Check configuration, models, sources and broker; report success or the error of each.
+
+    Parameters
+    ----------
+    load_config
+        Loads the configuration; its `EdgewatchError` is reported.
+    say
+        Receives each line of the report.
 
     Returns
     -------
     int
-        0 when all is fine, otherwise the exit code of the first problem: 2 the user's mistake, 3 the environment's.
+        0 if all parts work, otherwise the exit code of the first error: 2 user error, 3 environment fault.
     """
     try:
         config = load_config()
@@ -61,7 +69,7 @@ def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> in
             if channel is not NOBODY and not math.isfinite(value)
         ]
         if loaded:
-            # A bundle that was trained for other channels is refused here.
+            # Raises if a bundle was trained for other channels.
             Ensemble(channels, loaded, config.detection, config.alerts, config.interval_s)
         count = sum(channel is not NOBODY for channel in channels)
         return f"{count} channels" + (f", without a reading: {', '.join(silent)}" if silent else "")
@@ -82,7 +90,12 @@ def check(load_config: Callable[[], Config], say: Callable[[str], object]) -> in
 
 
 def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
-    """Read the sources for some ticks and print every reading.
+    """Read the sources for `steps` ticks and report every reading.
+
+    Parameters
+    ----------
+    say
+        Receives each line.
 
     Raises
     ------
@@ -98,7 +111,7 @@ def probe(config: Config, steps: int, say: Callable[[str], object]) -> None:
 
 
 def _ticks(config: Config, steps: int, interval_s: float) -> Iterator[tuple[tuple[Channel, ...], Frame]]:
-    """Channels and frame of some ticks."""
+    """Yield channels and frame of each of `steps` ticks."""
     sampler = open_sampler(config, SystemClock(), interval_s)
     try:
         for frame in itertools.islice(sampler.frames(), steps):

@@ -1,4 +1,4 @@
-"""Looks at this machine and writes a configuration for it: ``edgewatch discover``."""
+"""The command ``discover``: finds sources on this machine and writes a configuration with them."""
 
 from __future__ import annotations
 
@@ -27,30 +27,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Machine", "survey"]
 
+# Seconds to wait for an answer of the gateway or the broker; chosen by hand.
 _ANSWER_S = 1.0
+# Channels taken from the broker while listening; chosen by hand.
 _MOST_TOPICS = 5000
-# What is no reading of a sensor: our own topics, what Home Assistant is told, what the broker says of itself.
+# First levels of topics without sensor readings: the agent's own, Home Assistant's discovery, the broker's statistics.
 _NO_SENSORS = ("edgewatch", "homeassistant", "$SYS")
+# Channels or topics listed for a source; chosen by hand.
 _SHOWN = 12
 _HEAD = """\
-# Written by `edgewatch discover` for {name}. Each part says why it is there; take out what you do not want.
-# `edgewatch check --config FILE` tells whether it works, `edgewatch probe --config FILE` what is read.
-# All that may stand here: `edgewatch schema config`.
+# Written by `edgewatch discover` for {name}. Remove the parts that you do not want.
+# `edgewatch check --config FILE` tests it, `edgewatch probe --config FILE` prints the readings.
+# `edgewatch schema config` lists all keys.
 
 """
 
 
 class Machine(NamedTuple):
-    """Where to look; other places are for tests.
+    """Places to search; tests replace the paths.
 
     Parameters
     ----------
     sys, proc, dev
-        The kernel's file systems.
+        Mount points of the kernel's file systems.
     broker
-        Host and port.
+        Host and port of an MQTT broker.
     listen_s
-        How long to listen there.
+        Seconds to listen at the broker.
     """
 
     sys: Path = Path("/sys")
@@ -61,22 +64,24 @@ class Machine(NamedTuple):
 
 
 def survey(machine: Machine, say: Callable[[str], object]) -> str:
-    """Look at the machine; gives the text of a configuration that can be used as it is.
+    """Search the machine and return a valid configuration as YAML text.
 
     Parameters
     ----------
+    machine
+        Places to search.
     say
-        Is told of each thing that was looked for.
+        Receives a line on the result of each search.
     """
     with _quiet():
         text = _written(machine, say)
-    configuration.parse(text.encode(), "what was written")  # a mistake here would be ours
+    configuration.parse(text.encode(), "the written configuration")  # checks our own output
     return text
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hear nothing of sources: what is not there is no fault here."""
+    """Silence warnings of sources: a missing device is not a fault here."""
     logger = logging.getLogger("agent")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -88,7 +93,7 @@ def _quiet() -> Iterator[None]:
 
 def _written(machine: Machine, say: Callable[[str], object]) -> str:
     sources = [_host(say), _latency(machine, say)]
-    sources += [_sensors(name, key, machine.sys / place, say) for name, key, place in _SENSORS]
+    sources += [_sensors(name, key, machine.sys / folder, say) for name, key, folder in _SENSORS]
     answers = _answers(machine.broker)
     sources.append(_topics(machine, say) if answers else "")
     sources.append(_ports(machine.dev, say))
@@ -96,7 +101,7 @@ def _written(machine: Machine, say: Callable[[str], object]) -> str:
     return text + _broker(machine.broker, answers=answers, say=say)
 
 
-# Source, key of its root, and where that is below /sys.
+# Source, configuration key of its root, and that root below /sys.
 _SENSORS = (
     ("hwmon", "root", Path("class")),
     ("iio", "root", Path("bus/iio/devices")),
@@ -111,7 +116,7 @@ def _host(say: Callable[[str], object]) -> str:
     return (
         "  # This machine: processor, load, memory, swap, disk, network, processes, temperatures.\n"
         "  - type: host\n"
-        "    # Channels of their own, beside the sums over all:\n"
+        "    # Add channels of single devices to the sums over all:\n"
         f"    # disks: {_flow(disks)}\n"
         f"    # interfaces: {_flow(interfaces)}\n"
     )
@@ -125,35 +130,35 @@ def _counters(function: Callable[..., Any], **options: bool) -> Iterable[str]:
 
 
 def _is_worth(disk: str) -> bool:
-    """Whole disks, not their partitions, and nothing that is none."""
+    """Whether a device is a whole disk, not a partition or a virtual device."""
     return not re.match(r"(loop|ram|zram|dm-|sr|fd)\d|.*\dp\d+$|[hsv]d[a-z]+\d+$|mmcblk\d+boot", disk)
 
 
 def _latency(machine: Machine, say: Callable[[str], object]) -> str:
     gateway = _gateway(machine.proc)
     if not gateway:
-        say("gateway: there is none")
+        say("gateway: no default route")
         return ""
     for how, target in (("icmp", gateway), ("tcp", f"{gateway}:53"), ("tcp", f"{gateway}:80")):
         icmp, tcp = (target, "") if how == "icmp" else ("", target)
         if _responds(LatencyTarget("gateway", tcp=tcp, icmp=icmp, timeout_s=_ANSWER_S)):
             say(f"gateway: {target} answers by {how}")
             return (
-                "  # How long the way out takes, in milliseconds.\n"
+                "  # Response time of the gateway, in milliseconds.\n"
                 "  - type: latency\n"
                 "    targets:\n"
                 f"      - {{name: gateway, {how}: {_quoted(target)}}}\n"
             )
-    say(f"gateway: {gateway} answers neither to echoes (or this user may not send them) nor on ports 53 and 80")
+    say(f"gateway: {gateway} does not answer to ICMP (or this user may not send it), nor on ports 53 and 80")
     return (
-        f"  # The gateway {gateway} did not answer. Where its echoes may be asked for (docs/sources.md):\n"
+        f"  # The gateway {gateway} did not answer. To probe it by ICMP, if the kernel permits (docs/sources.md):\n"
         "  # - type: latency\n"
         f"  #   targets: [{{name: gateway, icmp: {_quoted(gateway)}}}]\n"
     )
 
 
 def _gateway(proc: Path) -> str:
-    """Address of the default route, by IPv4; empty where there is none."""
+    """IPv4 address of the default gateway; empty without a default route."""
     try:
         lines = (proc / "net" / "route").read_text(encoding="ascii").splitlines()[1:]
     except (OSError, UnicodeDecodeError):
@@ -168,18 +173,18 @@ def _gateway(proc: Path) -> str:
 def _responds(target: LatencyTarget) -> bool:
     try:
         source = LatencySource(LatencyConfig(type="latency", targets=(target,)), 1.0)
-    except EdgewatchError:  # the kernel does not let this user send echoes
+    except EdgewatchError:  # the kernel does not permit ICMP to this user
         return False
     try:
-        # The first may still look for the neighbour.
+        # Two attempts: the first may have to resolve the link-layer address.
         return any(value < 0.9e3 * _ANSWER_S for value in (source.read()[0] for _ in range(2)))
     finally:
         source.close()
 
 
 def _sensors(name: str, key: str, root: Path, say: Callable[[str], object]) -> str:
-    """A source of the kernel's, if it has anything to read here."""
-    from agent.sources.registry import source_class  # noqa: PLC0415 - what is not there costs nothing
+    """Configuration of a source of the kernel's sensors; empty if it finds none."""
+    from agent.sources.registry import source_class  # noqa: PLC0415 - only if needed
 
     kind = source_class(name)
     try:
@@ -195,8 +200,8 @@ def _sensors(name: str, key: str, root: Path, say: Callable[[str], object]) -> s
 
 
 _SENSED = {
-    "hwmon": "Every sensor of boards and drives; the hottest of each chip is in host, too:",
-    "iio": "Sensors with a driver of their own:",
+    "hwmon": "All sensors of boards and drives (host includes the hottest of each chip):",
+    "iio": "Industrial I/O sensors:",
     "onewire": "Thermometers on the 1-wire bus:",
 }
 
@@ -224,7 +229,7 @@ def _answers(broker: tuple[str, int]) -> bool:
 
 
 def _topics(machine: Machine, say: Callable[[str], object]) -> str:
-    """What is published, by the first levels of the topics."""
+    """Listen at the broker; configure a source with a filter for each first level of the topics."""
     from agent.sources.mqtt import MqttSource, MqttSourceConfig, TopicConfig  # noqa: PLC0415 - as above
 
     host, port = machine.broker
@@ -241,15 +246,15 @@ def _topics(machine: Machine, say: Callable[[str], object]) -> str:
     say(f"mqtt: {sum(heads.values())} readings on {host}:{port} in {machine.listen_s:g} s")
     if not heads:
         return ""
-    place = "" if (host, port) == ("localhost", 1883) else f"    host: {_quoted(host)}\n    port: {port}\n"
+    address = "" if (host, port) == ("localhost", 1883) else f"    host: {_quoted(host)}\n    port: {port}\n"
     lines = (
         f"      - {{filter: {_quoted(f'{head}/#')}}}  # {count} readings, such as {_example(head, names)}\n"
         for head, count in heads.most_common(_SHOWN)
     )
     room = max(200, 2 * sum(heads.values()))
     return (
-        f"  # What others publish on {host}:{port}; each reading is a channel.\n"
-        f"  - type: mqtt\n{place}    max_channels: {room}\n    topics:\n{''.join(lines)}"
+        f"  # Readings published on {host}:{port}; each is a channel.\n"
+        f"  - type: mqtt\n{address}    max_channels: {room}\n    topics:\n{''.join(lines)}"
     )
 
 
@@ -261,7 +266,7 @@ def _ports(dev: Path, say: Callable[[str], object]) -> str:
     ports = sorted((dev / "serial" / "by-id").glob("*"))
     say(f"serial: {len(ports)} ports")
     return "".join(
-        "  # A serial port: if something prints readings there (pip install 'edgewatch[serial]'):\n"
+        "  # A serial port; enable it if a device prints readings there (pip install 'edgewatch[serial]'):\n"
         f"  # - {{type: serial, port: {_quoted(str(port))}, baudrate: 115200}}\n"
         for port in ports
     )
@@ -270,9 +275,9 @@ def _ports(dev: Path, say: Callable[[str], object]) -> str:
 def _broker(broker: tuple[str, int], *, answers: bool, say: Callable[[str], object]) -> str:
     host, port = broker
     say(f"broker: {host}:{port} {'answers' if answers else 'does not answer'}")
-    remark = "" if answers else f"  # Nothing answered at {host}:{port}: install mosquitto, or name your broker.\n"
+    remark = "" if answers else f"  # No broker answered at {host}:{port}: install mosquitto, or enter your broker.\n"
     return (
-        "\n# Where alerts go.\nmqtt:\n"
+        "\n# The broker that receives the alerts.\nmqtt:\n"
         f"{remark}  host: {_quoted(host)}\n  port: {port}\n"
         "  # Announce the node to Home Assistant (docs/home-assistant.md):\n"
         "  # discovery: true\n"
@@ -288,5 +293,5 @@ def _flow(names: Sequence[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text as YAML has it: one in quotes is also JSON."""
+    """Format a text as a YAML scalar, in quotes if necessary."""
     return text if re.fullmatch(r"[A-Za-z][\w.-]*", text) else msgspec.json.encode(text).decode()

@@ -1,4 +1,4 @@
-"""The command ``edgewatch``."""
+"""The command ``edgewatch``: parser and short commands."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# Before numpy is imported: its linear algebra would start a thread for every core, which nothing here needs.
+# Set before numpy is imported: its linear algebra would start a thread for every core, which the agent does not need.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Commands import what they need when they run: the daemon starts without what only replay uses, and `--help` at once.
+# Commands import their modules when they run: the daemon saves the memory of the others, and `--help` is fast.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; gives its exit code: 0 fine, 1 internal error, 2 the user's mistake, 3 the environment's."""
+    """Run a command and return its exit code: 0 success, 1 internal error, 2 user error, 3 environment fault."""
     options = _parser().parse_args(arguments)
     try:
         _log(options)
         return int(options.command(options))
     except EdgewatchError as error:
-        print(f"edgewatch: {error}", file=sys.stderr)  # noqa: T201 - the answer to the person who called
+        print(f"edgewatch: {error}", file=sys.stderr)  # noqa: T201 - for the user
         return error.exit_code
     except BrokenPipeError:  # `edgewatch probe | head`
         sys.stderr.close()
@@ -56,48 +56,60 @@ def _log(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edgewatch",
-        description="Learns what is normal on a machine or a sensor and says so over MQTT when it no longer is.",
+        description="Learns what is normal for a machine or its sensors and raises alerts over MQTT.",
     )
     parser.add_argument("--version", action="version", version=f"edgewatch {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="log more")
     configured = argparse.ArgumentParser(add_help=False, parents=[common])
-    configured.add_argument("--config", type=Path, metavar="FILE", help="configuration; without it the defaults hold")
+    configured.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration file (default: built-in defaults)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", parents=[configured], help="run the daemon")
     run.add_argument("--log-json", action="store_true", help="log JSON, one object a line")
     run.set_defaults(command=_run)
-    check = commands.add_parser("check", parents=[configured], help="validate config, bundle, sources and broker")
+    check = commands.add_parser("check", parents=[configured], help="check configuration, models, sources and broker")
     check.set_defaults(command=_check)
-    probe = commands.add_parser("probe", parents=[configured], help="read the sources and print, publish nothing")
-    probe.add_argument("--steps", type=int, default=3, metavar="N", help="how many ticks (default 3)")
+    probe = commands.add_parser(
+        "probe", parents=[configured], help="read the sources and print the readings, without a broker"
+    )
+    probe.add_argument("--steps", type=int, default=3, metavar="N", help="number of ticks (default 3)")
     probe.set_defaults(command=_probe)
     discover = commands.add_parser(
-        "discover", parents=[common], help="look at this machine and write a configuration for it"
+        "discover", parents=[common], help="find sources on this machine and write a configuration"
     )
-    discover.add_argument("--output", type=Path, metavar="FILE", help="a new file; without it, it is printed")
-    discover.add_argument("--broker", default="localhost", metavar="HOST[:PORT]", help="where to listen for readings")
-    discover.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long to listen (default 10)")
+    discover.add_argument("--output", type=Path, metavar="FILE", help="file to create (default: print)")
+    discover.add_argument(
+        "--broker", default="localhost", metavar="HOST[:PORT]", help="broker to search for readings (default localhost)"
+    )
+    discover.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="time to listen at the broker (default 10)"
+    )
     discover.set_defaults(command=_discover)
-    watch = commands.add_parser("watch", parents=[configured], help="show a node in the terminal, as it is now")
-    watch.add_argument("node", nargs="?", metavar="NODE", help="default: the configuration's")
-    watch.add_argument("--svg", type=Path, metavar="FILE", help="wait for an incident, write a picture of it, end")
+    watch = commands.add_parser("watch", parents=[configured], help="show a node live in the terminal")
+    watch.add_argument("node", nargs="?", metavar="NODE", help="node (default: the configuration's)")
+    watch.add_argument("--svg", type=Path, metavar="FILE", help="wait for an incident, write a picture of it and exit")
     watch.set_defaults(command=_watch)
-    replay = commands.add_parser("replay", parents=[configured], help="run the production step over a CSV file")
-    replay.add_argument("--input", type=Path, required=True, metavar="CSV")
-    replay.add_argument("--bundle", type=Path, metavar="DIR", help="models, instead of the config's")
-    replay.add_argument("--output", type=Path, metavar="CSV", help="one row a step: scores, expectations, thresholds")
-    replay.add_argument("--incidents", type=Path, metavar="JSONL", help="the alerts, one a line")
-    replay.add_argument("--plot", type=Path, metavar="FILE", help="a page .html that plays it back, a .png, a .gif")
-    replay.add_argument("--held", action="store_true", help="there, also what the alert budget held back")
+    replay = commands.add_parser("replay", parents=[configured], help="run detection over a CSV file")
+    replay.add_argument("--input", type=Path, required=True, metavar="CSV", help="recording to replay")
+    replay.add_argument("--bundle", type=Path, metavar="DIR", help="model bundle (default: the configuration's)")
+    replay.add_argument(
+        "--output", type=Path, metavar="CSV", help="write scores, expectations and thresholds, one row a tick"
+    )
+    replay.add_argument("--incidents", type=Path, metavar="JSONL", help="write the alerts, one a line")
+    replay.add_argument("--plot", type=Path, metavar="FILE", help="draw the replay: .html (interactive), .png or .gif")
+    replay.add_argument("--held", action="store_true", help="add suppressed incidents to --incidents")
     replay.set_defaults(command=_replay)
-    discovery = commands.add_parser("discovery", parents=[configured], help="what Home Assistant is told of this node")
+    discovery = commands.add_parser(
+        "discovery", parents=[configured], help="show or remove this node's entry in Home Assistant"
+    )
     discovery.add_argument("action", choices=("show", "remove"))
     discovery.set_defaults(command=_discovery)
     model = commands.add_parser("model", parents=[common], help="show or verify a model bundle")
     model.add_argument("action", choices=("show", "verify"))
-    model.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="default: the bundle that ships")
+    model.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="bundle (default: the built-in one)")
     model.set_defaults(command=_model)
     schema = commands.add_parser("schema", parents=[common], help="print a JSON Schema")
     schema.add_argument(
@@ -114,11 +126,11 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import agent.mqtt.slim_paho  # noqa: F401, PLC0415 - first: it spares what others would take along
+    import agent.mqtt.slim_paho  # noqa: F401, PLC0415 - before paho: reduces its imports
     from agent.core.clock import SystemClock  # noqa: PLC0415
     from agent.service.daemon import Daemon  # noqa: PLC0415
 
-    faulthandler.enable()  # what a watchdog ends with SIGABRT says where it hung
+    faulthandler.enable()  # prints the stack when a watchdog sends SIGABRT
     clock = SystemClock()
     daemon = Daemon(_config(options), clock, reload=lambda: _config(options))
 
@@ -150,13 +162,19 @@ def _discover(options: argparse.Namespace) -> int:
 
     host, _, port = options.broker.rpartition(":") if ":" in options.broker else (options.broker, "", "1883")
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise UserError(f"{options.broker!r} is no broker", location="--broker", remedy="such as localhost:1883")
+        raise UserError(
+            f"{options.broker!r} is not HOST or HOST:PORT",
+            location="--broker",
+            remedy="give an address such as localhost:1883",
+        )
     if options.output and options.output.exists():
-        raise UserError("is there already", location=str(options.output), remedy="name another file, or remove it")
+        raise UserError(
+            "the file exists already", location=str(options.output), remedy="name another file, or remove it"
+        )
     machine = Machine(broker=(host, int(port)), listen_s=max(options.seconds, 0.0))
-    text = survey(machine, lambda line: print(line, file=sys.stderr))  # noqa: T201 - progress, for a person
+    text = survey(machine, lambda line: print(line, file=sys.stderr))  # noqa: T201 - progress for the user
     if not options.output:
-        print(text, end="")  # noqa: T201 - what was asked for
+        print(text, end="")  # noqa: T201 - the command's output
         return 0
     try:
         options.output.write_text(text, encoding="utf-8")
@@ -164,7 +182,7 @@ def _discover(options: argparse.Namespace) -> int:
         raise UserError(
             f"cannot be written: {error.strerror}", location=str(options.output), remedy="name a file in another folder"
         ) from error
-    print(f"{options.output} is written; next: edgewatch check --config {options.output}")  # noqa: T201
+    print(f"wrote {options.output}; next, run: edgewatch check --config {options.output}")  # noqa: T201
     return 0
 
 
@@ -178,18 +196,18 @@ def _watch(options: argparse.Namespace) -> int:
     if options.svg:
         options.svg.write_text(cli_watch.picture_of_incident(config.mqtt, node), encoding="utf-8")
         return 0
-    hint = "Ctrl-C ends the view" if config.mqtt.metrics_interval_s else _NO_METRICS
+    hint = "press Ctrl-C to exit" if config.mqtt.metrics_interval_s else _NO_METRICS
     cli_watch.watch(config.mqtt, node, hint=hint)
     return 0
 
 
-_NO_METRICS = "Ctrl-C ends the view · channels are shown where the agent has mqtt: {metrics_interval_s: 1}"
+_NO_METRICS = "press Ctrl-C to exit · to see channels, set mqtt: {metrics_interval_s: 1} in the agent's configuration"
 
 
 def _replay(options: argparse.Namespace) -> int:
     from agent.cli.replay import replay  # noqa: PLC0415
 
-    print(  # noqa: T201 - what was asked for
+    print(  # noqa: T201 - the command's output
         replay(
             _config(options),
             options.input,
@@ -221,8 +239,8 @@ def _discovery(options: argparse.Namespace) -> int:
     kept = [topic(config.mqtt.prefix, config.node, leaf) for leaf in RETAINED]
     clear(config.mqtt, config.node, [discovery.topic, *kept])
     print(  # noqa: T201
-        f"{config.node} is removed from Home Assistant, and the broker keeps nothing of it; "
-        "an agent that still runs says all of it again"
+        f"removed {config.node} from Home Assistant and deleted its retained messages; "
+        "a running agent publishes them again"
     )
     return 0
 
@@ -235,7 +253,7 @@ def _model(options: argparse.Namespace) -> int:
     directory = options.directory or models_loader.builtin_directory()
     loaded = models_loader.load(directory)
     if options.action == "verify":
-        print(f"{directory}: {loaded.label} is whole and answers as recorded")  # noqa: T201
+        print(f"{directory}: {loaded.label} is complete and reproduces its recorded outputs")  # noqa: T201
         return 0
     manifest = msgspec.to_builtins(loaded.manifest)
     del manifest["golden"]

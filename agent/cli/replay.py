@@ -1,4 +1,4 @@
-"""Runs the production step over a recorded file, at full speed, with the verdicts of the live loop."""
+"""The command ``replay``: runs detection over a recorded file at full speed, with the verdicts of a live run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["replay"]
 
 _LOG = logging.getLogger(__name__)
-# Alerts a day, beside the config's.
+# Alert budgets per day in the summary's comparison; chosen by hand.
 _BUDGETS = (0.3, 1.0, 3.0, 10.0, 30.0)
 _COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold", "state")
 
@@ -52,30 +52,32 @@ def replay(
     held: bool = False,
     plot: Path | None = None,
 ) -> str:
-    """Replay a CSV file; gives a summary for a person.
+    """Replay a CSV file and return a summary in text.
 
     Parameters
     ----------
     config
-        Detection and alerts; its sources only lend unit, scale and smallest effect to columns named like their
-        channels.
+        Settings of detection and alerts. Columns named like a channel of its sources get that channel's unit, scale,
+        smallest effect and range.
     source
-        See `agent.sources.csv_reader.CsvReader`; its own sampling interval replaces the config's.
+        CSV file, see `agent.sources.csv_reader.CsvReader`; its sampling interval replaces the configuration's.
     bundle_directory
-        Models, instead of the config's.
+        Model bundle that replaces the configuration's.
     output
-        Where to write one row a step.
+        CSV file for scores, expectations and thresholds, one row a tick.
     incidents
-        Where to write the alerts, one JSON object a line.
+        File for the alerts, one JSON object a line.
     held
-        Write what the alert budget held back there, too, in lines whose ``phase`` is ``held``.
+        Add incidents suppressed by the alert budget to `incidents`, in lines whose ``phase`` is ``held``.
     plot
-        Where to draw it: ``.html``, ``.png`` or ``.gif``.
+        File for a plot: ``.html``, ``.png`` or ``.gif``.
 
     Raises
     ------
     UserError
         The file, the bundle or an output cannot be used.
+    EnvironmentFault
+        `plot` is given, and the plotting libraries are not installed.
     """
     models = [loader.load(bundle_directory)] if bundle_directory else load_bundles(config)
     draw = plotter() if plot else None
@@ -130,7 +132,7 @@ def replay(
 
 
 class _Trial:
-    """Another budget, run beside the config's over the same incidents."""
+    """An alternative alert budget, applied to the same incidents for comparison."""
 
     def __init__(self, per_day: float) -> None:
         self.per_day = per_day
@@ -142,14 +144,14 @@ class _Trial:
         self._budget.hold(now_s, channels)
 
     def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
-        """Send what it admits and what is beyond a hard limit; see `Incidents.candidates`."""
+        """Count incidents that the budget admits or a hard limit raised; see `Incidents.candidates`."""
         for number, strength in candidates:
             if number not in self.sent and (math.isinf(strength) or self._budget.admits(strength, now_s)):
                 self.sent.add(number)
 
 
 def _table(trials: list[_Trial], count: int) -> str:
-    """What other budgets would have done, two lines with a column each."""
+    """Incidents that each budget would have sent, as two lines of text with a column a budget."""
     columns = [(f"{trial.per_day:g}", str(len(trial.sent))) for trial in trials] + [("unlimited", str(count))]
     widths = [max(map(len, column)) + 2 for column in columns]
     lines = zip(("budget a day", "incidents"), zip(*columns, strict=True), strict=True)
@@ -164,14 +166,14 @@ def _write_lines(file: IO[str], alerts: Sequence[Alert], held: Sequence[HeldBack
 
 
 def _described(columns: tuple[Channel, ...], config: Config) -> tuple[Channel, ...]:
-    """Columns named like a channel of the config's sources take over its unit, scale and smallest effect."""
+    """Replace columns named like a channel of the configured sources by that channel; apply channel rules."""
     known = {}
     for part in config.sources:
         try:
             source = source_class(part.type)(part, config.interval_s)
         except EdgewatchError as error:
-            # A recording can be replayed where its sources are not.
-            _LOG.warning("source %s lends nothing: %s", part.type, error)
+            # A recording may be replayed on a machine without its sources.
+            _LOG.warning("channels of the source %s have default properties: it cannot be opened: %s", part.type, error)
             continue
         known.update({channel.name: channel for channel in source.channels})
         source.close()
@@ -186,7 +188,7 @@ def _header(channels: tuple[Channel, ...]) -> str:
 
 
 def _row(frame: Frame, verdict: Verdict) -> str:
-    """One row a step; numbers so that they read back as they were, missing ones empty."""
+    """Format a tick as a CSV row; numbers keep full precision, missing ones are empty."""
     score = verdict.score()
     columns = (verdict.value, *verdict.bounds(), score, np.full(score.size, verdict.threshold), verdict.state)
     cells = np.stack([np.asarray(column, np.float64) for column in columns], axis=1).ravel().tolist()
@@ -197,11 +199,13 @@ def _row(frame: Frame, verdict: Verdict) -> str:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[IO[str]]:
-    """Open a file to write; it takes its name only when it is whole."""
+    """Open a file for writing; it gets its name only once it is complete."""
     try:
         with atomic_file(path, durable=False) as file, io.TextIOWrapper(file, encoding="utf-8") as text:
             yield text
     except OSError as error:
         raise UserError(
-            f"cannot be written: {error.strerror or error}", location=str(path), remedy="check the folder and the disk"
+            f"cannot be written: {error.strerror or error}",
+            location=str(path),
+            remedy="check that the folder exists and is writable, and that the disk is not full",
         ) from error

@@ -1,4 +1,4 @@
-"""What is kept of a replay to be drawn, and who draws it."""
+"""Records a replay for plotting, and loads the plotter."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Replayed", "Tape", "plotter"]
 
+# Group of the entry points that provide plotters.
 _GROUP = "edgewatch.plots"
 
 
 class Replayed(NamedTuple):
-    """A replay, to be drawn.
+    """Data of a replay for plotting.
 
     Parameters
     ----------
     title
-        The file's name.
+        Name of the replayed file.
     channels, interval_s, model
-        What was replayed, at which pace, by which bundles.
+        Channels, sampling interval in seconds, and label of the bundles.
     wall
         float64[rows], seconds since 1970.
     said
         float32[rows, 6, n_channels]: value, expected, lower and upper end of the normal range, score, anomalous.
     threshold
-        Of the score.
+        Score from which a channel is anomalous.
     alerts
-        In their order.
+        Alerts in order of time.
     """
 
     title: str
@@ -53,41 +54,46 @@ class Replayed(NamedTuple):
 
 
 class Tape:
-    """Keeps what is to be drawn."""
+    """Collects the ticks of a replay for plotting."""
 
     def __init__(self) -> None:
         self._wall: list[float] = []
-        self._said: list[Float32Array] = []
+        self._rows: list[Float32Array] = []
         self._alerts: list[Alert] = []
         self._threshold = 1.0
 
     def add(self, frame: Frame, verdict: Verdict, alerts: list[Alert]) -> None:
-        """Keep a step."""
+        """Record a tick."""
         self._wall.append(frame.wall)
         rows = (verdict.value, *verdict.bounds(), verdict.score(), verdict.anomalous)
-        self._said.append(np.array(rows, np.float32))
+        self._rows.append(np.array(rows, np.float32))
         self._alerts += alerts
         self._threshold = verdict.threshold
 
     def replayed(self, title: str, channels: tuple[Channel, ...], interval_s: float, model: str) -> Replayed:
-        """All of it."""
-        said = np.stack(self._said) if self._said else np.empty((0, 6, len(channels)), np.float32)
+        """Return the recorded ticks."""
+        said = np.stack(self._rows) if self._rows else np.empty((0, 6, len(channels)), np.float32)
         return Replayed(title, channels, interval_s, model, np.array(self._wall), said, self._threshold, self._alerts)
 
 
 def plotter() -> Callable[[Replayed, Path], str]:
-    """Who draws: another part of the distribution, with libraries that no device needs.
+    """Load the plotter, which is in an extra, because its libraries are not needed on a device.
+
+    Returns
+    -------
+    callable
+        Draws a replay into a file, and returns a line of text for the summary.
 
     Raises
     ------
     EnvironmentFault
-        It is not installed.
+        The extra is not installed.
     """
-    from importlib.metadata import entry_points  # noqa: PLC0415 - it brings along much that nobody else needs
+    from importlib.metadata import entry_points  # noqa: PLC0415 - imports the e-mail parser
 
     for entry in entry_points(group=_GROUP, name="replay"):
         found: Callable[[Replayed, Path], str] = entry.load()
         return found
     raise EnvironmentFault(
-        "what draws is not installed", location="--plot", remedy="pip install 'edgewatch[evaluation]'"
+        "the plotting libraries are not installed", location="--plot", remedy="pip install 'edgewatch[evaluation]'"
     )

@@ -1,7 +1,7 @@
-"""A live view of one node in the terminal, ``edgewatch watch``; itself nothing but an MQTT subscriber.
+"""The command ``watch``: a live view of one node, from the MQTT messages that it publishes.
 
-On a terminal it is a table that renews itself; anywhere else it is plain lines, one every ten seconds and one for each
-alert. What arrives is foreign: it is decoded by the types of the contract, and shown without control characters.
+On a terminal it is a table that is redrawn; otherwise plain lines, one every ten seconds and one for each alert.
+Messages are untrusted: they are decoded by the types in `agent.messages` and shown without control characters.
 """
 
 from __future__ import annotations
@@ -32,39 +32,47 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeView", "picture_of_incident", "watch"]
 
+# All chosen by hand. Seconds between lines without a terminal:
 _LINES_EVERY_S = 10.0
+# Redraws per second.
 _FRAMES_A_SECOND = 4
+# Newest alerts in the table.
 _ALERTS_SHOWN = 6
+# Age in seconds at which metrics are marked as old.
 _SILENT_AFTER_S = 5.0
+# Seconds from the onset of an incident to its picture.
 _PICTURE_AFTER_S = 6.0
+# Identities of alerts kept to drop repeated ones.
+_ALERTS_SEEN = 1000
 _STYLES = {"normal": "green", "learning": "cyan", "anomalous": "bold red", "info": "cyan", "warning": "yellow"}
+# Characters of a full score bar.
 _BAR = 12
 _FONT_FACE = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 class NodeView:
-    """What one node has said so far.
+    """The latest messages of one node, and their display.
 
     Parameters
     ----------
     node
-        Its name.
+        Name of the node.
     """
 
     def __init__(self, node: str) -> None:
         self.node = node
-        self.status = "not heard yet"
+        self.status = "no message yet"
         self.state: NodeState | None = None
         self.metrics: Metrics | None = None
         self.health: Health | None = None
         self.alerts: deque[Alert] = deque(maxlen=_ALERTS_SHOWN)
         self.open: dict[str, Alert] = {}
-        #: Messages that were not what the contract says.
+        #: Number of messages that could not be decoded.
         self.refused = 0
-        self._seen: deque[str] = deque(maxlen=1000)
+        self._seen: deque[str] = deque(maxlen=_ALERTS_SEEN)
 
     def take(self, leaf: str, payload: bytes) -> Alert | None:
-        """Take in a message; gives the alert if it is a new one."""
+        """Process a message of the topic's last level `leaf`; return the alert if it is a new one."""
         try:
             if leaf == "status":
                 self.status = plain(payload[:20].decode(errors="replace"))
@@ -92,25 +100,25 @@ class NodeView:
         return alert
 
     def table(self, hint: str, failure: str = "") -> Group:
-        """The whole view, for a terminal.
+        """Return the whole view, for a terminal.
 
         Parameters
         ----------
         hint
             The last line.
         failure
-            Why the broker sends no messages, if it does not.
+            Reason why the connection fails; empty while connected.
         """
         return Group(self._header(failure), self._channels(), self._incidents(), Text(plain(hint), style="dim"))
 
     def picture(self) -> str:
-        """The view as an SVG image that needs no fonts from elsewhere."""
+        """Return the view as an SVG image without external fonts."""
         console = Console(record=True, width=104, file=io.StringIO(), force_terminal=True)
         console.print(self.table(""))
         return _FONT_FACE.sub("", console.export_svg(title=f"edgewatch {self.node}"))
 
     def line(self) -> str:
-        """One plain line: how the node is now."""
+        """Return the present state in one line of plain text."""
         if self.metrics is None:
             return f"{_hour(time.time())} {self.node} {self._state_word()}: no metrics yet"
         channels = self.metrics.channels.items()
@@ -144,7 +152,7 @@ class NodeView:
             age = time.time() - self.metrics.ts
             text.append(f"  score {self.metrics.score:.3f}  tick {self.metrics.seq}")
             if age > _SILENT_AFTER_S:
-                text.append(f"  no news for {age:.0f} s", "red")
+                text.append(f"  no metrics for {age:.0f} s", "red")
         if self.health:
             text.append(
                 f"  {plain(self.health.model)}  step {self.health.step_ms_p50:.2f} ms  {self.health.rss_mib:.0f} MiB",
@@ -176,7 +184,7 @@ class NodeView:
             lines.append(plain(alert.summary) + ("  provisional" if alert.provisional else "") + "\n")
         lines.rstrip()
         title = f"{len(self.open)} open incident{'' if len(self.open) == 1 else 's'}"
-        return Panel(lines or Text("none so far", "dim"), title=title, border_style="red" if self.open else "dim")
+        return Panel(lines or Text("no alerts yet", "dim"), title=title, border_style="red" if self.open else "dim")
 
 
 def watch(config: MqttConfig, node: str, alive: Callable[[], bool] = lambda: True, hint: str = "") -> None:
@@ -185,18 +193,18 @@ def watch(config: MqttConfig, node: str, alive: Callable[[], bool] = lambda: Tru
     Parameters
     ----------
     config
-        The broker, as in the agent's configuration.
+        Settings of the broker.
     node
-        Which.
+        Name of the node.
     alive
-        Asked a few times a second; the view ends when it says no.
+        Called several times a second; the view ends when it returns False.
     hint
-        A line below the table: what the person may try.
+        Help for the user, shown below the table.
 
     Raises
     ------
     UserError
-        Password or TLS files cannot be used.
+        The password file or a TLS file cannot be used.
     """
     view = NodeView(node)
     root = topic(config.prefix, node, "")
@@ -209,23 +217,23 @@ def watch(config: MqttConfig, node: str, alive: Callable[[], bool] = lambda: Tru
                     live.update(view.table(hint, messages.failure), refresh=True)
         else:
             _say(hint)
-            said = time.monotonic()
+            printed_at = time.monotonic()
             while alive():
                 for name, payload in messages.wait(0.5):
                     alert = view.take(name.removeprefix(root), payload)
                     if alert:
                         _say(f"{_hour(alert.ts)} {alert.phase} {alert.severity} {plain(alert.summary)}")
-                if time.monotonic() - said >= _LINES_EVERY_S:
-                    said = time.monotonic()
+                if time.monotonic() - printed_at >= _LINES_EVERY_S:
+                    printed_at = time.monotonic()
                     _say(view.line())
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - what was asked for
+    print(line, flush=True)  # noqa: T201 - the command's output
 
 
 def _bar(metric: ChannelMetric) -> Text:
-    """The score as a bar: a channel at its limit fills it."""
+    """Draw the score as a bar; 1.0 fills it, red from the threshold on."""
     filled = round(_BAR * min(max(metric.score, 0.0), 1.0))
     style = "red" if metric.score >= metric.threshold else "green"
     return Text.assemble(("━" * filled, style), ("━" * (_BAR - filled), "bright_black"), f" {metric.score:.3f}")
@@ -246,7 +254,7 @@ def _hour(ts: float) -> str:
 
 
 def picture_of_incident(config: MqttConfig, node: str) -> str:
-    """Watch until an incident has been open for some seconds, then draw; an SVG image."""
+    """Wait until an incident has been open for `_PICTURE_AFTER_S`; return the view as an SVG image."""
     view = NodeView(node)
     opened = 0.0
     root = topic(config.prefix, node, "")

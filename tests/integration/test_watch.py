@@ -52,7 +52,7 @@ def test_alerts_of_a_node_are_told_line_by_line_each_once(broker: Mosquitto, tmp
     told = [line for line in lines if "load 9" in line]
     assert len(told) == 1
     assert "\x1b" not in told[0]
-    assert lines[0].startswith("Ctrl-C ends the view")
+    assert lines[0].startswith("press Ctrl-C to exit")
 
 
 def test_a_subscriber_comes_back_with_its_broker(make_mosquitto: Any) -> None:

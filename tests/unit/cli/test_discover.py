@@ -68,7 +68,7 @@ def test_what_the_kernel_shows_becomes_sources(machine: Machine, monkeypatch: py
 def test_a_machine_with_nothing_gets_a_configuration_all_the_same(tmp_path: Path) -> None:
     text, said = surveyed(Machine(tmp_path, tmp_path, tmp_path, NOBODY_LISTENS, 0.0))
     assert types(text) == ["host"]
-    assert "gateway: there is none" in said
+    assert "gateway: no default route" in said
     assert "broker: 127.0.0.1:9 does not answer" in said
 
 
@@ -159,9 +159,9 @@ class TestCommand:
         path.write_text("node: mine\n")
         assert main.main(["discover", "--output", str(path)]) == 2
         assert path.read_text() == "node: mine\n"
-        assert "is there already" in capsys.readouterr().err
+        assert "exists already" in capsys.readouterr().err
 
     @pytest.mark.parametrize("broker", ["", ":1883", "host:port", "host:0", "host:70000"])
     def test_a_broker_that_is_none_is_refused(self, broker: str, capsys: Any) -> None:
         assert main.main(["discover", "--broker", broker]) == 2
-        assert "is no broker" in capsys.readouterr().err
+        assert "is not HOST or HOST:PORT" in capsys.readouterr().err
