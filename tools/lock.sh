@@ -19,6 +19,7 @@ compile() {
     echo "$me: requirements/$name.txt"
     UV_PYTHON_DOWNLOADS=never .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
         --only-binary :all: --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+        --constraint requirements/constraints.in \
         --output-file "requirements/$name.txt" "$@" >/dev/null
 }
 
@@ -36,7 +37,7 @@ compile tflite --group tflite "$@"
 compile lock --group lock "$@"
 
 # Each locked package must have a wheel for every machine and Python that the README names. uv takes no notice of upper
-# bounds of the Python that a package wants; where pip then refuses a version, [tool.uv] in pyproject.toml keeps it away.
+# bounds of the Python that a package wants; where pip then refuses a version, requirements/constraints.in keeps it away.
 for machine in x86_64 aarch64; do
     for version in 3.10 3.11 3.12 3.13; do
         for name in test docs device; do
