@@ -1,4 +1,4 @@
-"""The daemon: pipeline, checkpoints, snapshot files, memory, the format of log lines.
+"""The daemon: pipeline, checkpoints, snapshot files, process memory and log format.
 
-It wires the other packages and keeps them running. It contains no arithmetic of detection and no format of messages.
+It wires the other packages and keeps them running. Detection and message formats are defined elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Hands alerts to delivery, and remembers the incidents that raised none."""
+"""Hands alerts to delivery, and collects suppressed incidents for the digest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AlertDispatch:
     delivery
         The worker that commits and sends alerts.
     suppressed
-        Incidents that the alert budget or a silence held back.
+        Collects incidents that the alert budget or a silence suppressed.
     clock
         Source of time.
     """
@@ -38,7 +38,7 @@ class AlertDispatch:
         self._clock = clock
 
     def send(self, alerts: Sequence[Alert], pipeline: Pipeline) -> None:
-        """Hand alerts over, with the state of their incidents; once they are in the outbox they are not lost."""
+        """Hand alerts to the outbox together with the state of their incidents, and log them."""
         if not alerts:
             return
         self._delivery.put(alerts, pipeline.packed())
@@ -46,16 +46,16 @@ class AlertDispatch:
             _LOG.info("%s %s %s: %s", alert.phase, alert.severity, alert.id, alert.summary)
 
     def collect_suppressed(self, pipeline: Pipeline) -> None:
-        """Remember the incidents that the alert budget has suppressed since the last call."""
+        """Collect and log the incidents that were suppressed since the last call."""
         suppressed = pipeline.incidents.take_held()
         if suppressed:
             self._suppressed.add(suppressed, self._clock.monotonic_ns() / 1e9)
         for incident in suppressed:
-            text = "held back, strength %.3g of %.3g: %s"
+            text = "suppressed, strength %.3g of %.3g needed: %s"
             _LOG.info(text, incident.strength, incident.needed, incident.summary)
 
     def close_incidents(self, pipeline: Pipeline) -> None:
-        """Close every open incident of a pipeline that ends."""
+        """Close every open incident of a pipeline that will not be continued."""
         if pipeline.frame is not None:
             self.send(pipeline.incidents.stop(pipeline.frame), pipeline)
             self.collect_suppressed(pipeline)

@@ -1,8 +1,8 @@
-"""Keeps what was learned over restarts: when it is written, whether it fits, and how much time has passed since.
+"""Checkpoints: write the learned state at intervals, and resume it after a restart.
 
-Two files lie in the state directory. ``recent.snapshot`` is written every minute, or less often where there is much to
-write, and soon after an incident opened or closed; ``whole.snapshot`` holds the large and slow parts too and is written
-every hour and at the end. What was learned goes on from the later of the two, the slow parts from the second.
+The state directory holds two files. ``recent.snapshot`` is written every minute (less often if it is large), and soon
+after an incident opened or closed. ``whole.snapshot`` also holds the large parts; it is written every hour, at a reload
+and at the end. A restart continues from the later of the two, and takes the large parts from ``whole.snapshot``.
 """
 
 from __future__ import annotations
@@ -38,21 +38,23 @@ __all__ = ["Checkpoints", "identity"]
 
 _LOG = logging.getLogger(__name__)
 _RECENT, _WHOLE = "recent.snapshot", "whole.snapshot"
+# Seconds between snapshots, chosen by hand: so much of learning is lost after a kill.
 _RECENT_S, _WHOLE_S = 60.0, 3600.0
-# An incident's beginning or end is worth a snapshot, but not more often than this.
+# Seconds between snapshots that incidents cause when they open or close; chosen by hand.
 _HURRY_S = 10.0
-# Flash wears: no more than this on average, however much there is to write.
+# Bytes a second that all snapshots write on average at most, to spare flash memory; chosen by hand.
 _BYTES_A_SECOND = 5_000.0
-# An error within so many frames may come from what was resumed.
+# Frames after a warm start within which an error is attributed to the resumed state; chosen by hand.
 _TRUSTED_STEPS = 600
-# A longer absence than this, told by a wall clock alone, is not believed.
+# Seconds of the longest plausible downtime by the wall clock (ten years); a longer one counts as 0.
 _LONGEST_S = 10 * 366 * 86400.0
 
 
 def identity(config: Config, models: Sequence[Bundle], channels: Sequence[Channel]) -> dict[str, str]:
-    """Say what a snapshot belongs to: where any of these differs, what was learned does not apply.
+    """Digests of the models, channels and settings on which the learned state depends, by name.
 
-    Values at their defaults are left out, so that a key that a later version adds changes nothing.
+    A snapshot is used only if all of them are unchanged. Values at their defaults are left out, so that a key that a
+    later version adds does not change the digests.
     """
     alerts = config.alerts
     return {
@@ -70,7 +72,7 @@ def _digest(content: Any) -> str:
 
 
 def _differing(value: Any) -> Any:
-    """Bring structs to plain values, without those at their defaults."""
+    """Convert structs to plain values, without fields at their defaults."""
     if isinstance(value, list | tuple):
         return [_differing(item) for item in value]
     if isinstance(value, dict):
@@ -88,7 +90,7 @@ def _differing(value: Any) -> Any:
 
 
 class _Learned:
-    """What a snapshot holds: all that detection has learned, and the recent values by which anomalies are named."""
+    """The persistent parts of a snapshot: the detector's, and the recent values for classifying anomalies."""
 
     def __init__(self, monitor: Ensemble, incidents: Incidents) -> None:
         self._monitor = monitor
@@ -101,7 +103,7 @@ class _Learned:
 
 
 class Checkpoints:
-    """Takes snapshots of one monitor and its incidents, and resumes them.
+    """Takes and resumes snapshots of one detector and its incidents.
 
     Parameters
     ----------
@@ -110,15 +112,15 @@ class Checkpoints:
     belongs_to
         See `identity`.
     instance
-        The installation, as the outbox knows it.
+        Identifier of the installation; see `agent.delivery.outbox.Outbox.instance`.
     clock
-        Where time comes from.
+        Source of time.
     later
-        Runs a function that writes to disk, off the sampling path.
+        Runs a function that writes to disk, outside the sampling loop.
     names
-        Gives the channels of open sources, by their index in the frame.
+        Returns the names of the channels of open sources, by index in the frame.
     belonged_to
-        The same as ``belongs_to``, as agents up to 0.1.0 worked it out; see `agent.core.legacy_records`.
+        The digests for snapshots of agents up to 0.1.0; see `agent.service.legacy_identity`.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class Checkpoints:
         self._names = names
         self._failing = ""
         self._resumed = False
-        # Snapshots that a slow disk has not taken yet.
+        # Snapshots that wait to be written.
         self._unwritten = 0
         #: Bytes written so far.
         self.written = 0
@@ -153,7 +155,7 @@ class Checkpoints:
 
     @property
     def name(self) -> str:
-        """Tells what snapshots and incidents belong to, in one word."""
+        """Digest of the configuration to which snapshots and incidents belong."""
         return _digest(self._belongs_to)
 
     @property
@@ -161,7 +163,7 @@ class Checkpoints:
         return {self.name, _digest(self._belonged_to)}
 
     def tend(self, monitor: Ensemble, incidents: Incidents, seq: int, *, hurry: bool = False) -> None:
-        """Take a snapshot if one is due, or if there is reason to hurry."""
+        """Take a snapshot if one is due; with ``hurry`` it is due 10 s after the last one."""
         now_ns = self._clock.monotonic_ns()
         if hurry:
             self._recent_due_ns = min(self._recent_due_ns, self._taken_ns + round(_HURRY_S * 1e9))
@@ -173,7 +175,17 @@ class Checkpoints:
             self.take(monitor, incidents, seq, whole=False)
 
     def take(self, monitor: Ensemble, incidents: Incidents, seq: int, *, whole: bool) -> None:
-        """Take a snapshot now, to be written as soon as the disk allows."""
+        """Take a snapshot now, and queue it for writing.
+
+        Parameters
+        ----------
+        monitor, incidents
+            State to save.
+        seq
+            Number of the frame.
+        whole
+            Include the large parts, and write ``whole.snapshot``.
+        """
         now_ns = self._clock.monotonic_ns()
         content = {
             "parts": capture(_Learned(monitor, incidents), large=whole),
@@ -197,16 +209,16 @@ class Checkpoints:
         raised: bytes | None,
         restore_channels: Callable[[dict[int, str]], object] = dict,
     ) -> int:
-        """Put back what was learned and the incidents that were open; gives the number of the next frame.
+        """Restore the learned state and open incidents; returns the number of the next frame, 0 without a snapshot.
 
         Parameters
         ----------
         monitor, incidents
-            Made afresh from the present configuration.
+            Newly made from the present configuration.
         raised
-            The incidents' state as committed with the last alert; None or empty if there was none.
+            State of the incidents as committed with the last alert; None or empty if there was none.
         restore_channels
-            Gives channels of open sources the indices in the frame that they had.
+            Assigns channels of open sources their former indices in the frame.
         """
         whole, recent = (self._readable(name) for name in (_WHOLE, _RECENT))
         if whole and recent and recent[0].seq < whole[0].seq:
@@ -224,21 +236,21 @@ class Checkpoints:
                 newest_first = []
             else:
                 dropped += self._resume_silences(incidents, content, away_s)
-                # The alerts' own record is the later one if any was raised since.
+                # The state that was committed with the last alert is newer if an alert was raised after the snapshot.
                 if state is None or saved.next_seq >= incidents.next_seq:
                     state = content.get("incidents", state)
         if state:
             try:
                 dropped += incidents.resume(state, self._names_of_configuration)
             except Unusable as error:
-                _LOG.error("the incidents that were open cannot be read: %s", error)
+                _LOG.error("open incidents of the last run cannot be continued: %s", error)
         if dropped:
-            _LOG.warning("%d parts of what was kept start afresh: %s", len(dropped), _listed(dropped))
+            _LOG.warning("%d parts of the saved state start afresh: %s", len(dropped), _listed(dropped))
         if not newest_first:
             return 0
         self._resumed = True
         rows = max(1, round(away_s / monitor.interval_s))
-        _LOG.info("resumed what was learned up to %.0f s ago", away_s)
+        _LOG.info("continuing with learned state from %.0f s ago", away_s)
         return newest_first[0][0].seq + rows
 
     @staticmethod
@@ -248,12 +260,12 @@ class Checkpoints:
         newest_first: Sequence[tuple[Saved, dict[str, Any]]],
         restore_channels: Callable[[dict[int, str]], object],
     ) -> list[str]:
-        """Put back what was learned; one line for each part that does not fit.
+        """Restore the learned state; returns path and reason of each part that does not fit.
 
         Raises
         ------
         Unusable, msgspec.ValidationError
-            No part fits, or it cannot be told which channels the parts are about.
+            No part fits, or the names of the channels cannot be read.
         """
         restore_channels(msgspec.convert(newest_first[0][1].get("names", {}), dict[int, str]))
         learned = _Learned(monitor, incidents)
@@ -266,17 +278,17 @@ class Checkpoints:
         try:
             silences = msgspec.convert(content.get("silences", {}), dict[str, tuple[float, float]])
         except msgspec.ValidationError:
-            return ["silences are not seconds by channel"]
+            return ["silences (expected two numbers by channel)"]
         incidents.silences.resume(silences, self._clock.monotonic_ns(), away_s)
         return []
 
     def doubt(self, steps: int) -> None:
-        """After an error: what was resumed shortly before may be why, and is put aside for the next run to do without.
+        """Rename the snapshots to ``*.suspect`` if an error soon after a warm start may come from the resumed state.
 
         Parameters
         ----------
         steps
-            Frames that this run has judged.
+            Frames judged in this run.
         """
         if not self._resumed or steps > _TRUSTED_STEPS:
             return
@@ -284,10 +296,13 @@ class Checkpoints:
             path = self._directory / name
             with contextlib.suppress(OSError):
                 path.replace(path.with_suffix(".suspect"))
-        _LOG.error("the next run starts afresh: this one failed soon after it had resumed what was learned")
+        _LOG.error(
+            "failed within %d frames of a warm start; snapshots are renamed to *.suspect, the next run starts afresh",
+            _TRUSTED_STEPS,
+        )
 
     def _readable(self, name: str) -> tuple[Saved, dict[str, Any]] | None:
-        """A snapshot that can be read and belongs to this configuration; what is wrong with it is said."""
+        """Read a snapshot; None, with the reason in the log, if it is unusable or of another configuration."""
         try:
             saved, content = snapshot_file.read(self._directory / name)
         except FileNotFoundError:
@@ -298,7 +313,7 @@ class Checkpoints:
         belongs_to = self._belongs_to if saved.format > 1 else self._belonged_to
         others = [key for key in belongs_to if saved.belongs_to.get(key) != belongs_to[key]]
         if others or saved.instance != self._instance:
-            why = " and ".join(others) + " changed" if others else "it belongs to another installation"
+            why = " and ".join(others) + " changed" if others else "it is from another installation"
             _LOG.warning("%s is not used: %s; learning starts afresh", name, why)
             return None
         try:
@@ -309,7 +324,7 @@ class Checkpoints:
         return saved, content
 
     def _since(self, moment: Moment) -> float:
-        """Seconds that have passed, by the kernel's clock or, over a boot, by the wall clock if it makes sense."""
+        """Seconds since a moment: by the monotonic clock, or after a reboot by the wall clock if plausible, else 0."""
         if moment.boot and moment.boot == self._clock.boot():
             return max(0.0, (self._clock.monotonic_ns() - moment.running_ns) / 1e9)
         passed = self._clock.wall() - moment.wall
@@ -324,12 +339,14 @@ class Checkpoints:
             text = error.strerror or str(error)
             if text != self._failing:
                 self._failing = text
-                _LOG.error("cannot write a snapshot to %s: %s", self._directory, text)
+                _LOG.error(
+                    "cannot write a snapshot to %s (%s); it is tried again within a minute", self._directory, text
+                )
             return
         self._failing = ""
         self.written += size
         if whole:
-            give_back_memory()  # a copy of all that was learned is gone with it
+            give_back_memory()  # of the copy of the learned state
         pause_ns = round(size / _BYTES_A_SECOND * 1e9)
         if whole:
             self._whole_due_ns = max(self._whole_due_ns, saved.moment.running_ns + pause_ns)

@@ -1,4 +1,4 @@
-"""Carries out remote commands that `agent.integrations.remote_commands` has checked."""
+"""Carries out remote commands, after `agent.integrations.remote_commands` has checked them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class CommandHandler:
     Parameters
     ----------
     dispatch
-        Passes on the alerts that a command causes.
+        Sends the alerts that a command causes.
     request_reload
-        Has the configuration read again before the next tick.
+        Requests a reload of the configuration before the next tick.
     """
 
     def __init__(self, dispatch: AlertDispatch, request_reload: Callable[[], None]) -> None:
@@ -36,7 +36,7 @@ class CommandHandler:
         self._carried_out = False
 
     def attach(self, pipeline: Pipeline) -> None:
-        """Carry out commands on this pipeline from now on."""
+        """Carry out further commands on this pipeline."""
         self._pipeline = pipeline
 
     def take_carried_out(self) -> bool:
@@ -45,16 +45,16 @@ class CommandHandler:
         return carried_out
 
     def carry_out(self, command: Command) -> str:
-        """Carry out a command; returns a line for the sender.
+        """Carry out a command; returns the text of the answer.
 
         Raises
         ------
         EdgewatchError
-            It cannot be carried out now, or it names an incident or a channel that does not exist.
+            No frame has been read yet, or the command names an incident or a channel that does not exist.
         """
         pipeline = self._pipeline
         if pipeline is None or pipeline.frame is None:
-            raise EnvironmentFault("nothing was read yet", remedy="say it again in a moment")
+            raise EnvironmentFault("no frame has been read yet", remedy="send the command again in a moment")
         incidents, frame = pipeline.incidents, pipeline.frame
         self._carried_out = True
         if isinstance(command, Silence):

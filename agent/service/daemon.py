@@ -1,4 +1,4 @@
-"""The daemon: wires sources, models, thresholds, incidents, outbox and publisher, and keeps them going."""
+"""The daemon: wires sampling, detection, alerting, delivery and status, and runs them until it is stopped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Daemon:
-    """Runs until its clock is stopped.
+    """Samples, judges and publishes until its clock is stopped.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class Daemon:
     clock
         Source of time; `Clock.stop` ends the daemon.
     reload
-        Reads the configuration again after `request_reload`; raises `EdgewatchError` for one that cannot be used, which
-        leaves everything as it was.
+        Reads the configuration again after `request_reload`. If it raises `EdgewatchError`, the daemon continues with
+        the present configuration. None: reloading is not possible.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class Daemon:
 
     @property
     def parts(self) -> Parts:
-        """The parts that run now."""
+        """The running parts."""
         return self._parts
 
     @property
@@ -88,7 +88,7 @@ class Daemon:
         self._reload_requested = True
 
     def run(self) -> None:
-        """Sample, judge and publish until the clock stops; then keep what was learned and publish `offline`."""
+        """Sample, judge and publish until the clock stops; then save the learned state and publish `offline`."""
         self._delivery.start(self._parts.link.publisher)
         settle_memory()
         config, pipeline = self._parts.config, self._parts.pipeline
@@ -98,7 +98,7 @@ class Daemon:
         try:
             while self._run_pipeline():
                 self._commands.attach(self._parts.pipeline)
-                give_back_memory()  # of the parser, and of replaced parts
+                give_back_memory()  # of the YAML parser, and of replaced parts
             self._keep_or_close()
         except Exception:
             self._parts.pipeline.checkpoints.doubt(self._times.count)
@@ -110,7 +110,7 @@ class Daemon:
             _LOG.info("stopped after %d steps", self._times.count)
 
     def _run_pipeline(self) -> bool:
-        """Run until stopped; True when a reload has replaced the pipeline before that."""
+        """Run until the pipeline ends (False), or a reload has replaced it (True)."""
         for frame in self._parts.pipeline.frames():
             self._step(frame)
             if self._reload_requested:
@@ -119,11 +119,11 @@ class Daemon:
                     former, self._parts = self._parts.pipeline, self._reload.apply(self._parts)
                 if self._parts.pipeline is not former:
                     return True
-                give_back_memory()  # of the parser, and of replaced parts
+                give_back_memory()  # of the YAML parser, and of replaced parts
         return False
 
     def _step(self, frame: Frame) -> None:
-        """Judge a frame, and pass on what follows from it."""
+        """Judge a frame, and send and publish the results."""
         parts, begin = self._parts, time.perf_counter()
         pipeline, link = parts.pipeline, parts.link
         link.inbox.hear(link.publisher, self._now_s())
@@ -146,7 +146,7 @@ class Daemon:
         self._systemd.alive(parts.config.interval_s)
 
     def _keep_or_close(self) -> None:
-        """Before the end: keep open incidents for the next run, or close them where nothing survives this one."""
+        """Save state and open incidents for the next run, or close the incidents if nothing can be saved."""
         pipeline = self._parts.pipeline
         if pipeline.frame is not None and self._outbox.durable:
             pipeline.keep_all(pipeline.frame.seq)

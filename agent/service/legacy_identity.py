@@ -1,4 +1,4 @@
-"""What a snapshot of agents up to 0.1.0 belongs to."""
+"""Identity of snapshots that agents up to 0.1.0 wrote, to decide whether one fits the present configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALERT_NUMBERS", "identity"]
 
-#: Keys of the section ``alerts`` on which what was learned depends.
+#: Keys of the section ``alerts`` on which the learned state depends.
 ALERT_NUMBERS = (
     "learning_s",
     "provisional_s",
@@ -28,7 +28,7 @@ ALERT_NUMBERS = (
     "cooldown_s",
     "budget_per_day",
 )
-# Fields that structs had in 0.1.0, in their order: those that came later did not count.
+# Fields of each struct in 0.1.0, in their order; later fields are not part of the digests.
 _FIELDS = {
     "Channel": (
         *("name", "unit", "effect", "log_reference", "minimum", "maximum", "alarm_above", "alarm_below"),
@@ -53,7 +53,7 @@ _FIELDS = {
 
 
 def identity(config: Config, models: Sequence[Bundle], channels: Sequence[Channel]) -> dict[str, str]:
-    """Say what a snapshot of format 1 belongs to, as the agents that wrote it did."""
+    """Digests for a snapshot of format 1, computed as by the agents that wrote it; see `Saved.belongs_to`."""
     return {
         "models": _digest([bundle.manifest for bundle in models]),
         "channels": _digest(list(channels)),
@@ -69,7 +69,7 @@ def _digest(content: Any) -> str:
 
 
 def _as_before(value: Any) -> Any:
-    """Bring structs to plain values with the fields that they had in 0.1.0."""
+    """Convert structs to plain values with only the fields that they had in 0.1.0."""
     if isinstance(value, list | tuple):
         return [_as_before(item) for item in value]
     if not isinstance(value, msgspec.Struct):

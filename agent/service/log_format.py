@@ -1,4 +1,4 @@
-"""Log lines: one a line of text, ``key=value``, without control characters, and none so often that it fills a disk."""
+"""Log lines as ``key=value`` or JSON, one event a line, without control characters, and limited in rate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,26 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonLines", "KeyValues", "RateLimit", "configure"]
 
-# Lines of one kind that pass at once, and seconds for one more: of a broker that refuses every second, one a minute.
+# Lines of one kind that pass at once, and seconds until one more passes; chosen by hand: a broker that refuses a
+# connection every second causes one line a minute.
 _BURST = 10
 _REFILL_S = 60.0
+# Kinds of lines whose rate is remembered; chosen by hand, it bounds memory.
 _MOST_KINDS = 1000
+# Characters of a message; chosen by hand.
 _MOST_LENGTH = 4000
 
 
 def configure(level: int, *, as_json: bool = False) -> None:
-    """Log to the standard error stream from now on."""
+    """Log to the standard error stream from now on.
+
+    Parameters
+    ----------
+    level
+        Lowest level that is logged.
+    as_json
+        Write `JsonLines` instead of `KeyValues`.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if as_json else KeyValues())
     handler.addFilter(RateLimit())
@@ -31,15 +42,14 @@ def configure(level: int, *, as_json: bool = False) -> None:
 
 
 class RateLimit(logging.Filter):
-    """Lets ten lines of a kind pass, then one a minute, which says how many were left out.
+    """Passes ten lines of a kind, then one a minute, with the number of omitted lines in ``left_out``.
 
-    Lines are of one kind when they come from the same place in the code with the same text before its values are
-    filled in.
+    Lines are of one kind if the same statement logs the same text before formatting.
 
     Parameters
     ----------
     now_s
-        Monotonic seconds.
+        Returns monotonic time in seconds.
 
     Examples
     --------
@@ -52,13 +62,13 @@ class RateLimit(logging.Filter):
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now_s = now_s
-        # Of each kind: its bucket, and the lines left out since the last that passed.
+        # By kind: its bucket, and the lines omitted since the last that passed. Least recently logged kinds come first.
         self._kinds: dict[tuple[str, int, str], tuple[TokenBucket, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter.filter`."""
         kind = (record.pathname, record.lineno, str(record.msg)[:_MOST_LENGTH])
-        # Taken out and put back: the kind that was longest quiet is the first.
+        # Removed and inserted again, to move it to the end.
         bucket, missing = self._kinds.pop(kind, (TokenBucket(_BURST, _REFILL_S), 0))
         passes = bucket.take(self._now_s())
         self._kinds[kind] = (bucket, 0 if passes else missing + 1)
@@ -70,7 +80,7 @@ class RateLimit(logging.Filter):
 
 
 class KeyValues(logging.Formatter):
-    """``time=… level=… from=… message="…"``, and ``left_out=`` and ``trace=`` where there is something to say."""
+    """``time=… level=… from=… message="…"``, with ``left_out=`` and ``trace=`` if they apply."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
@@ -78,7 +88,7 @@ class KeyValues(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """The same as one JSON object a line."""
+    """The fields of `KeyValues` as one JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""

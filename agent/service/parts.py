@@ -1,4 +1,4 @@
-"""The parts of the daemon that a configuration determines: connection, pipeline, history and page."""
+"""The parts of the daemon that depend on the configuration: connection, pipeline, recorder and Prometheus page."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Link", "Parts", "PartsFactory", "open_page", "open_recorder"]
 
 
 class Link(NamedTuple):
-    """The connection to the broker, and the handling of what arrives there.
+    """The connection to the broker, with the handling of received messages.
 
     Parameters
     ----------
     inbox
-        Commands and discovery.
+        Handles received commands and Home Assistant discovery.
     publisher
-        The connection.
+        Publishes messages and receives those of the inbox's topics.
     """
 
     inbox: Inbox
@@ -40,7 +40,7 @@ class Link(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The parts that run now, and the configuration that they were made from.
+    """The running parts, with the configuration that they were made from.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Parts(NamedTuple):
     pipeline
         Sources, detection and incidents.
     recorder, page
-        The history and the page for Prometheus, if there are any.
+        The recorder of the history and the Prometheus page; None unless configured.
     """
 
     config: Config
@@ -61,7 +61,7 @@ class Parts(NamedTuple):
     page: Page | None
 
     def close(self) -> None:
-        """Close the sources and the page, and write the history that is still in memory."""
+        """Close the sources and the page, and write buffered frames of the history."""
         self.pipeline.sampler.close()
         if self.page is not None:
             self.page.close()
@@ -79,7 +79,7 @@ class PartsFactory:
     delivery
         The worker that sends alerts and writes snapshots.
     instance
-        Name of the installation; see `agent.delivery.outbox.Outbox.instance`.
+        Identifier of the installation; see `agent.delivery.outbox.Outbox.instance`.
     carry_out
         Carries out a remote command and returns a line for its sender.
     """
@@ -93,7 +93,7 @@ class PartsFactory:
         self._carry_out = carry_out
 
     def link(self, config: Config) -> Link:
-        """Make the connection that the section ``mqtt`` describes; it is not opened yet.
+        """Make the connection that the section ``mqtt`` describes, without opening it.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class PartsFactory:
         return Link(inbox, publisher)
 
     def pipeline(self, config: Config, bundles: Sequence[Bundle]) -> Pipeline:
-        """Open the sources and everything behind them.
+        """Open the sources, and make sampler, detection and incidents for them.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class PartsFactory:
 
 
 def open_recorder(config: Config, channels: Sequence[Channel]) -> Recorder | None:
-    """Make the recorder that the section ``history`` describes, if there is one."""
+    """Make the recorder that the section ``history`` describes; None without this section."""
     if config.history is None:
         return None
     directory = Path(config.history.directory or Path(config.state_dir, "history"))
@@ -124,15 +124,15 @@ def open_recorder(config: Config, channels: Sequence[Channel]) -> Recorder | Non
 
 
 def open_page(config: Config) -> Page | None:
-    """Serve the page that the section ``prometheus`` describes, if there is one.
+    """Serve the page that the section ``prometheus`` describes; None without this section.
 
     Raises
     ------
     EnvironmentFault
-        The library is missing, or the address is taken.
+        The library prometheus-client is missing, or the address cannot be listened on.
     """
     if config.prometheus is None:
         return None
-    from agent.integrations.prometheus import Page  # noqa: PLC0415 - brings a web server, only where one is wanted
+    from agent.integrations.prometheus import Page  # noqa: PLC0415 - loads a web server, only if configured
 
     return Page(config.prometheus)

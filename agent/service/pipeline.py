@@ -1,4 +1,4 @@
-"""Puts together what depends on the channels: sources, sampler, monitor, incidents, and what is kept of them."""
+"""The pipeline of one configuration: sources, sampler, detector, incidents and their checkpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,18 @@ _LOG = logging.getLogger(__name__)
 
 
 def open_sources(config: Config) -> list[tuple[str, Source]]:
-    """Open every source of a config, named by type and position where a type stands twice."""
+    """Open every source of a configuration.
+
+    Returns
+    -------
+    list of (str, Source)
+        Name and source. The name is the type, followed by the position if several sources have this type.
+
+    Raises
+    ------
+    UserError, EnvironmentFault
+        A source cannot be used; those opened before are closed.
+    """
     types = [part.type for part in config.sources]
     opened: list[tuple[str, Source]] = []
     try:
@@ -45,7 +56,7 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
             name = part.type if types.count(part.type) == 1 else f"{part.type}[{position}]"
             opened.append((name, source_class(part.type)(part, part.interval_s or config.interval_s)))
     except BaseException as error:
-        if isinstance(error, EdgewatchError):  # a source knows the path of its own keys only
+        if isinstance(error, EdgewatchError):  # a source knows only the path below its own section
             error.move_below(f"$.sources[{len(opened)}]")
         for _, source in opened:
             source.close()
@@ -54,12 +65,12 @@ def open_sources(config: Config) -> list[tuple[str, Source]]:
 
 
 def open_sampler(config: Config, clock: Clock, interval_s: float | None = None) -> Sampler:
-    """Open what a config reads, with all that it says of channels.
+    """Open the sources of a configuration, and make a sampler with its channel rules and derived channels.
 
     Parameters
     ----------
     interval_s
-        Read every source at this pace, instead of the config's.
+        Sampling interval for every source, in seconds; None: those of the configuration.
     """
     return Sampler(
         open_sources(config),
@@ -72,12 +83,12 @@ def open_sampler(config: Config, clock: Clock, interval_s: float | None = None) 
 
 
 def manifests(models: Sequence[Bundle]) -> list[bytes]:
-    """What tells bundles apart: their manifests, which name the hashes of all else."""
+    """Manifests as JSON, which identify bundles: they hold the hashes of all other files."""
     return [msgspec.json.encode(model.manifest) for model in models]
 
 
 class Pipeline:
-    """Watches the channels of one configuration.
+    """Samples and judges the channels of one configuration.
 
     Parameters
     ----------
@@ -86,11 +97,11 @@ class Pipeline:
     models
         Its verified bundles.
     clock
-        Where time comes from.
+        Source of time.
     delivery
-        Writes what is kept.
+        The worker that writes snapshots.
     instance
-        The installation.
+        Identifier of the installation.
 
     Raises
     ------
@@ -111,12 +122,12 @@ class Pipeline:
         self.frame: Frame | None = None
         self._changed = False
         self.model = bundle.labels(models)
-        #: Of the bundles, to tell whether they are others by now.
+        #: Manifests of the bundles, to detect changed ones; see `manifests`.
         self.models = manifests(models)
         self.monitor = self._new_monitor()
         self.incidents = self._new_incidents()
         belongs_to = identity(config, models, self.sampler.channels)
-        #: What is kept for the next run.
+        #: Writes and resumes snapshots.
         self.checkpoints = Checkpoints(
             Path(config.state_dir),
             belongs_to,
@@ -152,31 +163,38 @@ class Pipeline:
             yield frame
 
     def take_changed(self) -> bool:
-        """Whether any channel has come or gone since the last call."""
+        """Whether channels were added or removed since the last call."""
         changed, self._changed = self._changed, False
         return changed
 
     def judge(self, frame: Frame) -> tuple[Verdict, list[Alert]]:
-        """The step: what the models say of a frame, and the messages that it calls for.
+        """Judge a frame, and return the verdict with the alerts that follow from it.
 
-        What was put back from disk is whole and of the right shape, but nobody can tell whether it makes sense. Where a
-        step fails over it watching begins anew, once; incidents that were open are closed.
+        State restored from disk has a correct checksum and shape, but its values may still be meaningless. If a step
+        fails, the learned state is discarded, open incidents are closed, and the step is repeated once; an exception of
+        the second attempt is raised.
         """
         next_seq = self.incidents.next_seq
         try:
             return self._judge(frame)
-        except Exception:  # noqa: BLE001 - whatever it is, it is in what was read back, or a mistake of ours
-            _LOG.exception("a step failed; what was learned is forgotten, and watching begins anew after")
+        except Exception:  # noqa: BLE001 - restored state or a bug of ours can raise anything
+            _LOG.exception("a step failed; learned state is discarded and open incidents are closed, because of")
         former, self.monitor, self.incidents = self.incidents, self._new_monitor(), self._new_incidents()
         self.incidents.succeed(former, next_seq)
         return self._judge(frame)
 
     def settle(self, frame: Frame | None) -> list[Alert]:
-        """Let channels of open sources come and go: they appear with nothing learned, and what is gone is forgotten.
+        """Add new channels of open sources without learned state, and discard the state of removed ones.
+
+        Parameters
+        ----------
+        frame
+            The newest frame; None before the first.
 
         Returns
         -------
-        Of incidents that such channels had part in, the close.
+        list of Alert
+            Those that close incidents of removed channels.
         """
         changes = self.sampler.changes()
         if not changes:
@@ -192,7 +210,15 @@ class Pipeline:
         return verdict, self.incidents.step(frame, verdict)
 
     def resume(self, next_seq: int, raised: bytes | None) -> None:
-        """Go on where an earlier run, or the watch before this one, has stopped."""
+        """Continue from the snapshots of an earlier run.
+
+        Parameters
+        ----------
+        next_seq
+            Number of the next alert.
+        raised
+            State of the incidents as committed with the last alert; None if there is none.
+        """
         self.incidents.continue_from(next_seq)
 
         def restore(names: dict[int, str]) -> None:
@@ -202,24 +228,32 @@ class Pipeline:
         self.sampler.continue_from(self.checkpoints.resume(self.monitor, self.incidents, raised, restore))
 
     def succeed(self, former: Pipeline, now_ns: int) -> None:
-        """Continue the numbers of alerts and the silences of another pipeline.
+        """Continue the alert numbers and the silences of another pipeline.
 
         Parameters
         ----------
         now_ns
-            Of the clock, in nanoseconds.
+            Monotonic time in nanoseconds.
         """
         self.incidents.continue_from(former.incidents.next_seq)
         self.incidents.silences.resume(former.incidents.silences.remaining(now_ns), now_ns)
 
     def packed(self) -> bytes:
-        """The incidents' state, to be committed along with their alerts."""
+        """The state of the incidents, to be committed together with their alerts."""
         return self.incidents.packed(self.checkpoints.name)
 
     def keep(self, seq: int, *, hurry: bool) -> None:
-        """Take a snapshot if one is due."""
+        """Take a snapshot if one is due.
+
+        Parameters
+        ----------
+        seq
+            Number of the frame.
+        hurry
+            Take it soon, as after an incident opened or closed.
+        """
         self.checkpoints.tend(self.monitor, self.incidents, seq, hurry=hurry)
 
     def keep_all(self, seq: int) -> None:
-        """Take a whole snapshot now."""
+        """Take a snapshot now, including the large parts."""
         self.checkpoints.take(self.monitor, self.incidents, seq, whole=True)

@@ -1,4 +1,4 @@
-"""How the agent itself is: time spent, memory, failures."""
+"""Resident memory of this process: measured, and kept small with glibc's settings."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from pathlib import Path
 
 __all__ = ["confine_memory", "give_back_memory", "rss_mib", "settle_memory"]
 
-# Of mallopt(3).
+# Parameters of mallopt(3), as numbered in glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+# Bytes from which an allocation gets a mapping of its own: glibc's initial value, see mallopt(3). Once set, glibc does
+# not raise it at run time.
 _LARGE_BYTES = 128 << 10
 
 
 def confine_memory() -> None:
-    """Let all threads share one heap, and large pieces go back to the system when freed; before there are threads.
+    """Limit fragmentation: one heap for all threads, and separate mappings for large allocations.
 
-    Without, glibc has a heap for each thread, all with holes of their own; and it takes ever larger pieces from where
-    small ones lie once one of that size was freed: see mallopt(3), M_ARENA_MAX and M_MMAP_THRESHOLD.
+    By default glibc keeps a heap for each thread, each with its own fragmentation. It also raises the size from which
+    an allocation gets its own mapping whenever a larger one is freed; see mallopt(3), M_ARENA_MAX and M_MMAP_THRESHOLD.
+    Call this before any thread is started. Without glibc it does nothing.
     """
     _call("mallopt", _M_ARENA_MAX, 1)
     _call("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def settle_memory() -> None:
-    """Prepare for a long life: what is there now will stay, and the garbage collector need not look at it."""
+    """Exclude all present objects from garbage collection, since they live as long as the process."""
     gc.collect()
     gc.freeze()
 
 
 def give_back_memory() -> None:
-    """Let the system have what was freed: glibc keeps it between pieces in use, a little more each day."""
+    """Return freed memory to the system; glibc would keep it, and a little more each day."""
     gc.collect()
     _call("malloc_trim", 0)
 
 
 def _call(function: str, *arguments: int) -> None:
-    """Call a function of the C library, if it has it."""
+    """Call a function of the C library; do nothing if it does not exist."""
     with contextlib.suppress(AttributeError, OSError):
         getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def rss_mib() -> float:
-    """Resident memory of this process in MiB."""
+    """Resident memory of this process in MiB; the maximum so far if ``/proc`` cannot be read."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * resource.getpagesize() / 2**20

@@ -1,4 +1,4 @@
-"""Reads the configuration again and replaces the parts for which it has changed."""
+"""Reads the configuration again and replaces the parts whose settings have changed."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _LOG = logging.getLogger(__name__)
 
 
 class Reload:
-    """Takes over a new configuration; one that cannot be used changes nothing.
+    """Applies a changed configuration; an unusable one changes nothing.
 
     Parameters
     ----------
     read
-        Reads the configuration; raises `EdgewatchError` for one that cannot be used. None: there is nothing to read.
+        Reads the configuration; raises `EdgewatchError` if it cannot be used. None: `apply` does nothing.
     factory
         Makes new parts.
     delivery
-        Has to use a new connection.
+        The worker that is given a new connection.
     dispatch
-        Passes on the close of incidents whose pipeline ends.
+        Sends the `close` of incidents whose pipeline is replaced.
     clock
         Source of time.
     """
@@ -60,11 +60,12 @@ class Reload:
         self._clock = clock
 
     def apply(self, parts: Parts) -> Parts:
-        """Take over what changed in the configuration.
+        """Read the configuration and replace the parts whose settings have changed.
 
         Returns
         -------
-        The parts that run from now on; the same object where nothing could be taken over.
+        Parts
+            The parts to run from now on; the same object if the configuration cannot be used.
         """
         if self._read is None:
             return parts
@@ -92,35 +93,35 @@ class Reload:
             if recorder is not None:
                 recorder.flush()
             recorder = open_recorder(new, channels)
-        _LOG.info("reload: done; channels %s", "start afresh" if pipeline else "go on as they were")
+        _LOG.info("reload: done; learning %s", "starts afresh" if pipeline else "continues")
         return Parts(new, link or parts.link, pipeline or parts.pipeline, recorder, page)
 
     def _made_for(self, new: Config, parts: Parts) -> tuple[Link | None, Pipeline | None]:
-        """Make the parts that have to be others under a new configuration; None where the present one stays.
+        """Make the parts that the new configuration changes; None for those that stay.
 
         Raises
         ------
         UserError, EnvironmentFault
-            One cannot be made.
+            A part cannot be made.
         """
         old, link, pipeline = parts.config, None, None
         if (new.mqtt, new.node) != (old.mqtt, old.node):
             link = self._factory.link(new)
-        # A new pipeline also where only the files of a bundle have changed.
+        # Changed files of a bundle also require a new pipeline.
         bundles = load_bundles(new, parts.pipeline.bundles)
         if _pipeline_keys(new) != _pipeline_keys(old) or parts.pipeline.models != manifests(bundles):
             pipeline = self._factory.pipeline(new, load_or_last_good(new, bundles))
         return link, pipeline
 
     def _replace_pipeline(self, former: Pipeline, new: Pipeline) -> None:
-        """Close the incidents of the former pipeline, and continue with its numbers and silences."""
+        """Close the incidents of the former pipeline, and continue its alert numbers and silences."""
         self._dispatch.close_incidents(former)
         new.succeed(former, self._clock.monotonic_ns())
         former.sampler.close()
 
 
 def _replaced_page(page: Page | None, new: Config) -> Page | None:
-    """Serve the page for Prometheus as it is configured now; a failure is logged and leaves no page."""
+    """Close the Prometheus page and serve it as configured now; None if it is not configured or fails (logged)."""
     if page is not None:
         page.close()
     try:
@@ -131,7 +132,7 @@ def _replaced_page(page: Page | None, new: Config) -> Page | None:
 
 
 def _pipeline_keys(config: Config) -> tuple[object, ...]:
-    """Keys that a pipeline depends on; silences are changed while it runs."""
+    """Settings that require a new pipeline when changed; silences are not among them, they change in place."""
     alerts = msgspec.structs.replace(config.alerts, silences=(), maintenance=())
     channels = (config.sources, config.channels, config.derived)
     return (config.node, config.interval_s, channels, config.models, config.detection, alerts)

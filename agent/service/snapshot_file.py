@@ -1,7 +1,7 @@
-"""The file that keeps what was learned, so that a start after a crash or an upgrade continues where the last run was.
+"""Snapshot files: the learned state on disk, from which a restart or an upgrade continues.
 
-A file holds a magic word, a header that tells what the snapshot belongs to and when it was taken, the compressed
-content, and a checksum of it all. It takes its name only when it is whole on disk.
+A file holds a magic word, the two sizes, a header (`Saved`), the zlib-compressed content, and a BLAKE2b checksum of all
+that. It is written atomically: under a temporary name, which becomes the final one after fsync.
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "FORMATS", "Moment", "Saved", "read", "write"]
 
 _LOG = logging.getLogger(__name__)
-#: Format that is written, and those that are read: 1 named attributes, see `agent.core.legacy_records`; 2 has records.
+#: Format that is written, and those that are read. Format 1 (up to 0.1.0) named attributes of objects, see
+#: `agent.core.legacy_records`; format 2 holds records of `agent.core.persistent_state`.
 FORMAT = 2
 FORMATS = (1, 2)
 _MAGIC = b"EWSNAP\r\n"
-_HEAD = struct.Struct("<II")  # bytes of the header, and of the content before it is compressed
+_HEAD = struct.Struct("<II")  # bytes of the header, and of the uncompressed content
 _DIGEST_BYTES = 32
+# Bytes of the largest file, and of the largest content, that is read; chosen by hand, it bounds memory.
 _MAX_BYTES = 1 << 30
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A point in time that can be told apart from later ones after a restart.
+    """A point in time that can be compared with the clocks of a later run.
 
     Parameters
     ----------
     boot
-        Identifies the time since the machine was started; empty where unknown.
+        Boot identifier of the machine; empty if unknown.
     running_ns
-        Nanoseconds since then, suspended ones included.
+        Nanoseconds since boot, including suspend.
     wall
-        Seconds since 1970, as the machine believed.
+        Wall clock in seconds since 1970; it may be wrong.
     """
 
     boot: str
@@ -62,11 +64,12 @@ class Saved(msgspec.Struct, frozen=True):
     agent
         Version of the agent that wrote it.
     belongs_to
-        What it was learned with and for: by name, a text that must be the same now.
+        Digests of the models, channels and settings for which the state was learned, by name. The snapshot is used only
+        if all of them are unchanged.
     moment, seq
-        When it was taken, and the tick.
+        Time at which the snapshot was taken, and the number of its frame.
     next_seq, instance
-        Number of the next alert, and the installation.
+        Number of the next alert, and identifier of the installation.
     """
 
     format: int
@@ -79,12 +82,12 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 def write(path: Path, saved: Saved, content: dict[str, Any]) -> int:
-    """Write a snapshot; gives the bytes written.
+    """Write a snapshot atomically; returns the number of bytes written.
 
     Raises
     ------
     OSError
-        It cannot be written; what was there before still is.
+        It cannot be written; a file that was there before is unchanged.
     """
     raw = pack(content)
     header = msgspec.msgpack.encode(saved)
@@ -96,14 +99,14 @@ def write(path: Path, saved: Saved, content: dict[str, Any]) -> int:
 
 
 def read(path: Path) -> tuple[Saved, dict[str, Any]]:
-    """Read a snapshot.
+    """Read header and content of a snapshot.
 
     Raises
     ------
     Unusable
-        It is damaged, of another format, or cannot be read.
+        The file is damaged, of an unknown format, or cannot be read.
     FileNotFoundError
-        There is none.
+        The file does not exist.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Publishes how the node is: the state as soon as it changes, everything else at its own pace."""
+"""Publishes ``state`` when it changes, and ``metrics``, ``health`` and ``digest`` at their intervals."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 __all__ = ["StatusReports"]
 
-# Seconds between two `state` messages while nothing changes: a subscriber sees within a minute that the node lives.
+# Seconds between `state` messages while nothing changes; chosen by hand, as a sign of life.
 _STATE_INTERVAL_S = 60.0
-# Seconds between two looks at the suppressed incidents; they change with the end of an incident at most.
+# Seconds between checks for newly suppressed incidents; chosen by hand.
 _DIGEST_INTERVAL_S = 60.0
-# Seconds between two updates of the page for Prometheus, which is usually scraped every 15 s.
+# Seconds between updates of the Prometheus page; chosen by hand, below the usual scrape interval of 15 s.
 _PAGE_INTERVAL_S = 5.0
 
 
 class StatusReports:
-    """Publishes state, metrics, health and digest, and shows them on the page for Prometheus.
+    """Publishes state, metrics, health and digest, and updates the Prometheus page.
 
     Parameters
     ----------
     clock
         Source of time.
     health
-        Composes the message about the agent itself.
+        Composes the message ``health``.
     suppressed
-        Incidents that the alert budget or a silence held back.
+        Incidents that the alert budget or a silence suppressed.
     """
 
     def __init__(self, clock: Clock, health: AgentHealth, suppressed: SuppressedIncidents) -> None:
@@ -46,16 +46,16 @@ class StatusReports:
         self._timetable = Timetable(clock)
         self._status: Status = "learning"
         self._since = clock.wall()
-        # Parts of the last `state` message that make it worth a new one when they change.
+        # Fields of the last `state` message; a change of one of them makes a new message due.
         self._published: tuple[object, ...] = ()
         self._digested: tuple[HeldBack, ...] = ()
 
     def summary(self, observed: Observation) -> str:
-        """Describe the node in one line, for the service manager."""
+        """Describe the node in one line, for ``systemctl status``."""
         return f"{self._status}, open incidents: {len(observed.pipeline.incidents.open)}"
 
     def publish(self, observed: Observation, publisher: Publisher, page: Page | None, *, renewed: bool) -> None:
-        """Publish what has changed or is due.
+        """Publish the messages that have changed or are due.
 
         Parameters
         ----------
@@ -64,9 +64,9 @@ class StatusReports:
         publisher
             The present connection to the broker.
         page
-            The page for Prometheus, if there is one.
+            The Prometheus page; None unless configured.
         renewed
-            Whether everything retained has to be published again, as after a new connection.
+            Whether to publish all retained messages again, as after a new connection.
         """
         mqtt = observed.config.mqtt
         if self._update(observed) or renewed:
@@ -87,7 +87,7 @@ class StatusReports:
             page.show(health, self._state(observed), status_messages.metrics(observed))
 
     def _update(self, observed: Observation) -> bool:
-        """Take in the node's status; True when the message ``state`` is due."""
+        """Update the node's status; True if the message ``state`` is due."""
         status = status_messages.status_of(observed)
         if status != self._status:
             self._status, self._since = status, observed.frame.wall

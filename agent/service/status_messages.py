@@ -1,4 +1,4 @@
-"""The messages that describe the node: state, metrics, digest and health, as of one judged frame."""
+"""Composes the messages ``state``, ``metrics``, ``digest`` and ``health`` from a judged frame."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Observation(NamedTuple):
     pipeline
         The pipeline that read and judged the frame.
     frame
-        The readings.
+        The readings of one tick.
     verdict
-        The judgement of them.
+        The detector's verdict on them.
     """
 
     config: Config
@@ -48,7 +48,7 @@ class Observation(NamedTuple):
 
 
 def status_of(observed: Observation) -> Status:
-    """Sum up the node in one word."""
+    """``anomalous`` with an open incident; otherwise ``normal`` once any channel has finished learning."""
     if observed.pipeline.incidents.open:
         return "anomalous"
     return "normal" if bool((observed.verdict.progress() >= 1.0).any()) else "learning"
@@ -87,7 +87,7 @@ def node_state(observed: Observation, status: Status, since: float) -> NodeState
 
 
 def metrics(observed: Observation) -> Metrics:
-    """Compose the message ``metrics``: every channel with its bounds and score."""
+    """Compose the message ``metrics``: value, normal range and score of every channel."""
     config, pipeline, frame, verdict = observed
     columns = zip(
         pipeline.sampler.channels,
@@ -118,9 +118,9 @@ def digest(observed: Observation, suppressed: int, strongest: tuple[HeldBack, ..
     observed
         The newest frame and its verdict.
     suppressed
-        Incidents suppressed since the start.
+        Number of incidents suppressed since the start of the agent.
     strongest
-        The strongest of the last 24 hours, strongest first.
+        The strongest suppressed incidents of the last 24 hours, strongest first.
     """
     config, pipeline, frame, _ = observed
     needed = pipeline.incidents.budget.needed(frame.seq * config.interval_s)
@@ -136,18 +136,18 @@ def digest(observed: Observation, suppressed: int, strongest: tuple[HeldBack, ..
 
 
 class AgentHealth:
-    """Describes the agent itself: time spent, memory, deliveries, failures.
+    """Composes the message ``health``: step times, memory, deliveries and failures of the agent itself.
 
     Parameters
     ----------
     clock
-        Source of time; the agent counts as started now.
+        Source of time; ``uptime_s`` counts from the construction of this object.
     times
         Durations of the steps.
     outbox
         Queue of alerts.
     delivery
-        The worker that empties it.
+        The worker that empties the outbox.
     """
 
     def __init__(self, clock: Clock, times: StepTimes, outbox: Outbox, delivery: DeliveryWorker) -> None:
@@ -167,7 +167,7 @@ class AgentHealth:
         publisher
             The present connection to the broker.
         suppressed
-            Incidents suppressed since the start.
+            Number of incidents suppressed since the start of the agent.
         """
         config, pipeline, frame, _ = observed
         median_ms, high_ms = self._times.quantiles_ms()

@@ -1,4 +1,4 @@
-"""Durations of the newest steps."""
+"""Quantiles of the latest steps' durations."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import numpy as np
 
 __all__ = ["StepTimes"]
 
+# Steps in the quantiles; chosen by hand: about nine minutes at an interval of 1 s.
 _KEPT = 512
 
 
 class StepTimes:
-    """The durations of the newest steps.
+    """The durations of the latest 512 steps.
 
     Examples
     --------
@@ -23,10 +24,11 @@ class StepTimes:
 
     def __init__(self) -> None:
         self._seconds = np.zeros(_KEPT)
+        #: Steps so far.
         self.count = 0
 
     def add(self, seconds: float) -> None:
-        """Remember one step."""
+        """Add the duration of one step."""
         self._seconds[self.count % _KEPT] = seconds
         self.count += 1
 

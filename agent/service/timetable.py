@@ -1,4 +1,4 @@
-"""Due times of what is published at a fixed pace."""
+"""Due times of messages that are published at fixed intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Timetable"]
 
 
 class Timetable:
-    """Remembers when each of several recurring tasks is due; all are due at once in the beginning.
+    """Tracks when each of several recurring tasks is due; every task is due at its first call.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Timetable:
         self._due_ns: dict[str, int] = {}
 
     def is_due(self, task: str, interval_s: float) -> bool:
-        """Whether the task is due; if so, it is due again one interval later.
+        """Whether the task is due; if so, its next due time is set one interval later.
 
         Parameters
         ----------
@@ -46,6 +46,6 @@ class Timetable:
         due_ns = self._due_ns.get(task, self._started_ns)
         if now_ns < due_ns:
             return False
-        # From the last due time, not from now: a pace of 1 s at an interval of 1 s must not lose every other turn.
+        # Counted from the last due time: from now, jitter would skip every other turn of a 1 s task at a 1 s tick.
         self._due_ns[task] = max(due_ns + round(interval_s * 1e9), now_ns - round(interval_s * 5e8))
         return True

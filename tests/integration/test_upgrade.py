@@ -56,7 +56,7 @@ def test_the_agent_continues_as_the_version_that_wrote_the_state_would_have(
     before = waiting(state)
     expected = json.loads((written / "continued.json").read_text(encoding="utf-8"))
     alerts = continued(written, state)
-    assert "resumed what was learned" in caplog.text
+    assert "continuing with learned state" in caplog.text
     assert "afresh" not in caplog.text  # no second learning phase, not even of one part
     assert told(alerts) == told(expected)
     open_before = {alert["incident"] for alert in before} - {
@@ -94,7 +94,7 @@ def test_a_part_of_a_newer_version_starts_afresh_alone_and_is_named(
 
     rewritten(present, change)
     alerts = continued(Path("one_pace"), present)
-    assert "1 parts of what was kept start afresh: detectors.0.scale_12.threshold is of version 99" in caplog.text
+    assert "1 parts of the saved state start afresh: detectors.0.scale_12.threshold is of version 99" in caplog.text
     assert alerts[-1]["phase"] == "close"
     assert "resumed" not in [alert["reason"] for alert in alerts]
 

@@ -220,7 +220,7 @@ def test_killed_it_is_back_within_five_seconds_and_goes_on_where_it_was(machine:
     before, old = instance(machine.alert()), machine.show("MainPID")
     # One is written each minute.
     wait_for(lambda: "recent.snapshot" in machine.run("ls /var/lib/edgewatch/"), 90, "a snapshot")
-    assert "resumed what was learned" not in machine.journal()
+    assert "continuing with learned state" not in machine.journal()
     killed = time.monotonic()
     machine.run(f"kill -KILL {old}")
     wait_for(
@@ -228,7 +228,7 @@ def test_killed_it_is_back_within_five_seconds_and_goes_on_where_it_was(machine:
     )
     took = time.monotonic() - killed
     assert instance(machine.alert()) == before
-    assert "resumed what was learned" in machine.journal()
+    assert "continuing with learned state" in machine.journal()
     print(f"\nback {took:.1f} s after kill -9")  # noqa: T201 - a figure to report
 
 
@@ -247,7 +247,7 @@ def test_a_reload_takes_the_new_configuration_into_the_same_process(machine: Mac
     old = machine.show("MainPID")
     machine.run("sed -i 's/metrics_interval_s: 1$/metrics_interval_s: 2/' /etc/edgewatch/config.yaml")
     machine.run("systemctl reload edgewatch")
-    wait_for(lambda: "reload: done; channels go on as they were" in machine.journal(), 10, "the reload")
+    wait_for(lambda: "reload: done; learning continues" in machine.journal(), 10, "the reload")
     assert machine.show("MainPID") == old
     wait_for(lambda: machine.show("ActiveState") == "active", 10, "the end of the reload")
 

@@ -26,7 +26,7 @@ def handler(node: Node, requests: list[bool]) -> CommandHandler:
 
 def test_a_command_before_the_first_reading_is_refused(node: Node, handler: CommandHandler) -> None:
     for unready in (handler, CommandHandler(node.dispatch, lambda: None)):
-        with pytest.raises(EnvironmentFault, match="nothing was read yet"):
+        with pytest.raises(EnvironmentFault, match="no frame has been read yet"):
             unready.carry_out(Reload())
         assert not unready.take_carried_out()
 

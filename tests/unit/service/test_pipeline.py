@@ -60,17 +60,17 @@ def run(watch: Pipeline, first: int, last: int, shift: float = 0.0) -> list[Aler
     ],
     ids=["rows", "ring", "kinds"],
 )
-def test_a_step_that_fails_makes_watching_begin_anew(watch: Pipeline, spoil: Any, caplog: Any) -> None:
+def test_a_step_that_fails_discards_learned_state(watch: Pipeline, spoil: Any, caplog: Any) -> None:
     run(watch, 0, 200)
     watch.incidents.silences.add(["simulated.2"], 3600.0, 0)
     spoil(watch)
     watch.incidents._state.any_history = True
     assert run(watch, 200, 202) == []
-    assert caplog.text.count("watching begins anew") == 1
+    assert caplog.text.count("learned state is discarded") == 1
     verdict, _ = watch.judge(Frame(202, 0, 0.0, np.array([50.0, 20.0], np.float32)))
     assert verdict.progress().max() < 0.1
     assert watch.incidents.silenced == 1
-    assert caplog.text.count("watching begins anew") == 1
+    assert caplog.text.count("learned state is discarded") == 1
 
 
 def test_what_was_open_then_is_closed_and_no_number_is_left_out(watch: Pipeline) -> None:
