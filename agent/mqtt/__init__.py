@@ -1,4 +1,4 @@
-"""One connection to a broker: sessions, TLS, passwords, a subscriber, and a client for many small messages.
+"""One connection to a broker: sessions, TLS, passwords, a subscriber, and a client for high message rates.
 
-Only this package imports paho. It moves bytes and does not know what an alert is.
+Only this package imports paho. It transports bytes and knows no message formats.
 """

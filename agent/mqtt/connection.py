@@ -1,4 +1,4 @@
-"""A connection to a broker that always comes back: one session after the other, with pauses that grow."""
+"""A connection to a broker that reconnects with back-off and jitter until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Connection"]
 
 
 class Connection:
-    """Connects, and connects again, from `start` to `stop`, in a thread of its own.
+    """Connects, and reconnects, from `start` to `stop`, in its own thread.
 
-    The versions of the profile are tried in order, and the one that worked is remembered. Every session is a new client
+    The profile's MQTT versions are tried in order, and the one that worked is remembered. Every session is a new client
     with an empty queue: a message that must not be lost has to wait in the outbox.
 
     Parameters
@@ -29,13 +29,13 @@ class Connection:
     endpoint
         The broker.
     profile
-        What the user of the connection needs.
+        Client identifier, last will, subscriptions and limits of every session.
     callbacks
         Functions to call, in the network thread.
     name
-        Of the thread.
+        Name of the thread.
     log
-        Takes failures, each once, with its remedy; None: nobody is told.
+        Logs each new failure once, with its remedy; None: failures are not logged.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Connection:
         self._name = name
         self._log = log
         self._version = profile.versions[0]
-        # The session that runs or is being opened.
+        # The session that is open or being opened.
         self._running: Session | None = None
         self._accepted_session: Session | None = None
         self._connected = threading.Event()
@@ -59,7 +59,7 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted a session that still lives."""
+        """Whether a session is open that the broker has accepted."""
         return self._connected.is_set()
 
     @property
@@ -68,13 +68,13 @@ class Connection:
         return self._accepted_session
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Start the thread, which connects and reconnects."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Hang up; a broker or a network that hangs is left to itself after the time."""
+        """End the session, and wait at most ``timeout_s`` seconds for the thread."""
         self._stopping.set()
         running = self._running
         if running is not None:
@@ -83,7 +83,7 @@ class Connection:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        profile, where = self._profile, self.endpoint.location
+        profile, location = self._profile, self.endpoint.location
         pause_s, reported = profile.first_pause_s, ""
         while not self._stopping.is_set():
             session = self._running = Session(self.endpoint, profile, self._version, self._callbacks)
@@ -96,18 +96,18 @@ class Connection:
             if session.suggests_older() and self._version is not profile.versions[-1]:
                 self._version = profile.versions[-1]
                 if self._log is not None:
-                    self._log.info("mqtt: %s does not speak MQTT 5, trying 3.1.1", where)
+                    self._log.info("mqtt: %s does not speak MQTT 5, trying 3.1.1", location)
                 continue
             if session.accepted:
                 pause_s, reported = profile.first_pause_s, ""
             elif not self.sessions:
-                self._version = profile.versions[0]  # perhaps another broker answers next time
+                self._version = profile.versions[0]  # the next attempt may reach another broker
             if session.failure != reported:
                 reported = session.failure
                 remedy = "reconnecting" if session.accepted else remedy_for(self.endpoint, reported)
                 if self._log is not None:
-                    self._log.warning("mqtt: %s: %s – %s", where, reported, remedy)
-            # Full jitter, so that a thousand agents do not come back in the same second.
+                    self._log.warning("mqtt: %s: %s – %s", location, reported, remedy)
+            # With jitter, so that a thousand agents do not reconnect in the same second.
             self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause_s = min(2 * pause_s, profile.longest_pause_s)
 

@@ -1,4 +1,4 @@
-"""A broker as a session needs it: address, credentials and transport security, read once."""
+"""Address, credentials and TLS context of a broker."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint(NamedTuple):
-    """A broker and how to log in there.
+    """A broker with the credentials to log in.
 
     Parameters
     ----------
     host, port
         Address of the broker.
     username, password
-        Credentials; None where the broker wants none.
+        Credentials; None for a broker without login.
     context
-        Transport security; None for a plain connection.
+        TLS context; None for a plain connection.
     keepalive_s
-        Seconds without traffic after which the connection is tested.
+        Seconds without traffic after which the client sends PINGREQ.
     section
         Path of the configuration's section that describes the broker, for errors and remedies.
     """
@@ -42,12 +42,12 @@ class Endpoint(NamedTuple):
 
     @classmethod
     def of(cls, config: MqttConfig) -> Endpoint:
-        """Read password and certificates that the section ``mqtt`` names.
+        """Read the password and the certificates that the section ``mqtt`` names.
 
         Raises
         ------
         UserError
-            One of these files cannot be used.
+            The password file or a TLS file cannot be used.
         """
         password = read_secret(config.password_file)
         context = ssl_context(config.tls) if config.tls else None
@@ -55,5 +55,5 @@ class Endpoint(NamedTuple):
 
     @property
     def location(self) -> str:
-        """Section and address, as errors name them."""
+        """Section and address for errors, such as ``$.mqtt: localhost:1883``."""
         return f"{self.section}: {self.host}:{self.port}"

@@ -1,4 +1,4 @@
-"""Failures of a connection to a broker in words, and their remedies."""
+"""Texts and remedies for failures of a connection to a broker."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ if TYPE_CHECKING:
 
 __all__ = ["HUNG_UP", "NO_ANSWER", "remedy_for", "why"]
 
-# Reason codes of MQTT that are about credentials or access rules, in the words of paho.
+# Paho's names of the reason codes of MQTT that concern credentials or access rules.
 _DENIED = {"Bad user name or password", "Not authorized", "Client identifier not valid", "Banned"}
 
-#: The broker accepted the connection and was silent.
+#: The TCP connection was made, but no CONNACK arrived in time.
 NO_ANSWER = "the broker does not answer"
-#: The broker closed the connection before it answered.
+#: The TCP connection was closed before a CONNACK arrived.
 HUNG_UP = "the broker hung up without an answer"
 
 
 def remedy_for(endpoint: Endpoint, failure: str) -> str:
-    """Advise what to do about a failure."""
+    """A remedy for a failure, as part of an error or a log line.
+
+    Parameters
+    ----------
+    endpoint
+        The broker.
+    failure
+        Text of `why`, `NO_ANSWER`, `HUNG_UP`, or the broker's refusal.
+    """
     section = endpoint.section
     if any(text.lower() in failure.lower() for text in _DENIED):
         return f"check {section}.username and the password file, and the broker's access rules"
@@ -32,8 +40,8 @@ def remedy_for(endpoint: Endpoint, failure: str) -> str:
 
 
 def why(error: Exception) -> str:
-    """Describe the exception with which a connection failed."""
-    if type(error).__module__ == "ssl":  # which is not imported to ask
+    """Describe the exception of a failed connection in one line."""
+    if type(error).__module__ == "ssl":  # compared by name, to avoid the import
         distrust = getattr(error, "verify_message", "")
         if distrust:
             return f"TLS: the broker's certificate is not trusted: {distrust}"

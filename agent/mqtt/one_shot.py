@@ -1,4 +1,4 @@
-"""Short visits to a broker: try the connection, or clear retained topics."""
+"""Connections for one purpose: test the connection, or clear retained topics."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 __all__ = ["clear", "probe"]
 
-# Seconds for the broker to acknowledge the topics that are cleared.
+# Seconds for the broker to acknowledge the cleared topics; chosen by hand.
 _PATIENCE_S = 3.0
 
 
 def probe(config: MqttConfig, node: str) -> str:
-    """Connect once, as the daemon would, and hang up; returns the version spoken.
+    """Connect once, as the daemon does, and disconnect; returns the MQTT version in use.
 
     Raises
     ------
     UserError
         Password or TLS files cannot be used.
     EnvironmentFault
-        There is no broker, or it refuses the connection; says why and what to do.
+        There is no broker at the address, or it refuses the connection.
     """
     visit = _visit(Endpoint.of(config), f"edgewatch-{node}-check", Callbacks(on_accepted=Session.hang_up))
     return version_text(visit.version)
 
 
 def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
-    """Connect once and have the broker forget the retained messages of these topics.
+    """Connect once and delete the retained messages of these topics from the broker.
 
     Raises
     ------
     UserError, EnvironmentFault
-        As in `probe`; or the broker refuses a topic, or acknowledges too late.
+        As in `probe`; also if the broker refuses a topic, or does not acknowledge within 3 s.
     """
     endpoint = Endpoint.of(config)
     answers: list[str] = []
@@ -69,7 +69,7 @@ def clear(config: MqttConfig, node: str, names: Sequence[str]) -> None:
 
 
 def _visit(endpoint: Endpoint, client_id: str, callbacks: Callbacks) -> Session:
-    """Connect once with the first version that the broker speaks, until the session ends."""
+    """Connect once, with the newest version that the broker supports, until the session ends."""
     profile = Profile(client_id, most_packet=1 << 17)
     for version in VERSIONS:
         session = Session(endpoint, profile, version, callbacks)

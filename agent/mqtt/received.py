@@ -1,4 +1,4 @@
-"""A message as the broker delivered it."""
+"""A message that was received from the broker."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ __all__ = ["Received"]
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A message from outside, as the broker delivered it.
+    """A message that was received from the broker.
 
     Parameters
     ----------
+    topic, payload
+        As published.
     retained
-        The broker had kept it; it may be old.
+        Whether the broker had stored it; it may be old.
     response_topic, correlation
-        Where MQTT 5 asks for an answer, and what the answer has to carry; empty where it does not.
+        Response topic and correlation data of MQTT 5; empty if absent.
     """
 
     topic: str

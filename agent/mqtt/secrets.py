@@ -1,4 +1,4 @@
-"""Passwords that are kept outside the configuration: in a file, a credential, or the environment."""
+"""Reads passwords from a file, a systemd credential, or the environment."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from agent.core.errors import UserError
 
 __all__ = ["read_secret", "secret_in"]
 
-_MAX_SECRET = 1 << 16  # what MQTT can carry
+_MAX_SECRET = 1 << 16  # bytes: the largest password in a CONNECT packet
 
 
 def read_secret(password_file: str | None) -> str | None:
-    """The broker's password: from the file, the systemd credential ``mqtt_password``, or the environment.
+    """The broker's password; None if none is configured.
+
+    Taken from the file if given, else from the systemd credential ``mqtt_password`` if it exists, else from the
+    environment variable ``EDGEWATCH_MQTT_PASSWORD``.
 
     Raises
     ------
     UserError
-        The file cannot be read or is empty.
+        The file cannot be read, is empty, or is not UTF-8.
     """
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(password_file) if password_file else None
@@ -30,12 +33,19 @@ def read_secret(password_file: str | None) -> str | None:
 
 
 def secret_in(path: Path, section: str = "$.mqtt") -> str:
-    """Give the first line of a file.
+    """Read the password in the first line of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    section
+        Path of the configuration's section that names it, for errors.
 
     Raises
     ------
     UserError
-        It cannot be read or is empty.
+        The file cannot be read, is empty, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -45,7 +55,7 @@ def secret_in(path: Path, section: str = "$.mqtt") -> str:
         raise UserError(
             f"cannot read the password file: {reason}",
             location=f"{section}.password_file: {path}",
-            remedy="give the agent's user the right to read it (chmod 600 and chown)",
+            remedy="write it as UTF-8 text that the agent's user may read (chown, chmod 600)",
         ) from error
     if not line:
         raise UserError(

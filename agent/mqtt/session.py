@@ -1,6 +1,6 @@
 """One session with a broker, from CONNECT to its end.
 
-A session speaks one version of MQTT, 5 or 3.1.1; `agent.mqtt.connection` chooses it and makes the next session.
+A session uses one version of MQTT, 5 or 3.1.1; `agent.mqtt.connection` chooses the version and makes new sessions.
 """
 
 from __future__ import annotations
@@ -44,17 +44,18 @@ __all__ = [
     "version_text",
 ]
 
-# Its own level, so that paho's packet-by-packet notes stay out of `--verbose`.
+# Fixed at WARNING, so that `--verbose` does not log every packet.
 _PAHO_LOG = logging.getLogger("paho")
 _PAHO_LOG.setLevel(logging.WARNING)
-#: Messages that are on their way to the broker at once; mosquitto takes 20 by default.
+#: Messages of quality of service 1 that await their PUBACK at once; mosquitto's default for `max_inflight_messages`.
 MOST_IN_FLIGHT = 20
-# Messages of quality of service 1 that wait behind those; a status beyond that is dropped and published again later.
+# Messages of quality of service 1 that paho keeps, those in flight included; chosen by hand. Others are dropped: a
+# status is published again later, an alert is still in the outbox.
 _MOST_QUEUED = 40
-#: Versions of MQTT in the order in which they are tried.
+#: Versions of MQTT, in the order of preference.
 VERSIONS = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 _UNSUPPORTED_VERSION = "Unsupported protocol version"
-#: Reasons why a message that arrived cannot be used; see `Callbacks.on_unusable`.
+#: Reasons why a received message cannot be used; see `Callbacks.on_unusable`.
 TOO_LARGE = "too large"
 NOT_TEXT = "topic that is not text"
 
@@ -70,7 +71,7 @@ class RetainedText(NamedTuple):
 
 
 class Bulk(NamedTuple):
-    """Reading of thousands of small messages a second; see `agent.mqtt.bulk_client`.
+    """Settings to receive thousands of small messages a second; see `agent.mqtt.bulk_client`.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class Bulk(NamedTuple):
         Called with topic and payload of each message of quality of service 0 under MQTT 3.1.1, instead of
         `Callbacks.on_message`.
     most_packet
-        Bytes of the largest packet that is read.
+        Bytes of the largest packet; larger ones are skipped.
     """
 
     take: Callable[[bytes, bytes], None]
@@ -86,32 +87,33 @@ class Bulk(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """What one user of a session needs of it, other than the broker.
+    """Client identifier, last will, subscriptions and limits of a session.
 
     Parameters
     ----------
     client_id
-        Name of the client; empty: a random one.
+        Client identifier; empty: a random one.
     versions
         Versions of MQTT to try, in this order.
     birth, will
-        Published when the broker has accepted the session, and by the broker when it is lost.
+        Birth message, published at the start of the session; and last will, which the broker publishes if the session
+        is lost.
     filters
         Topics to subscribe to, with ``+`` and ``#``.
     qos
         Quality of service of these subscriptions.
     share
-        Name of a group whose members divide the messages among themselves, under MQTT 5; empty: none.
+        Group of a shared subscription, under MQTT 5; empty: not shared.
     most_packet
-        Bytes of the largest packet that the broker may send, under MQTT 5; None: any.
+        Bytes of the largest packet that the broker may send, under MQTT 5; None: unlimited.
     most_payload
-        Bytes of the largest payload that is passed on; None: any.
+        Bytes of the largest payload that is passed on; None: unlimited.
     answer_timeout_s
         Seconds to wait for a TCP connection, and for the broker's answer.
     first_pause_s, longest_pause_s
-        Bounds of the pause between two sessions; it doubles while the broker does not accept any.
+        Bounds of the back-off between sessions; it doubles until the broker accepts a session.
     bulk
-        Reads as for thousands of messages a second, instead of through paho's loop.
+        Use the client for high message rates; None: paho's own.
     """
 
     client_id: str = ""
@@ -130,7 +132,7 @@ class Profile(NamedTuple):
 
 
 def _ignore(*_: object) -> None:
-    """Stand for a callback that nobody wants, and for those of a session that has ended."""
+    """No-op callback: the default, and that of a closed session."""
 
 
 class Callbacks(NamedTuple):
@@ -141,15 +143,16 @@ class Callbacks(NamedTuple):
     on_accepted
         The broker has accepted the session.
     on_subscribed
-        The broker has answered the subscription; with the filters that it refuses, and why.
+        The broker has answered the subscription. Argument: reason by refused filter.
     on_message
-        A message has arrived.
+        A message was received.
     on_unusable
-        A message has arrived that is left out, with `TOO_LARGE` or `NOT_TEXT`.
+        A received message was discarded. Argument: `TOO_LARGE` or `NOT_TEXT`.
     on_published
-        The broker has answered a message, with its number; the text is why it was refused, if it was.
+        The broker has answered a message of quality of service 1. Arguments: the session, the packet identifier, and
+        the reason of a refusal, empty if accepted.
     on_ended
-        The session has ended, or never began, for another reason than `Session.hang_up`.
+        The session has ended, or could not begin, unless `Session.hang_up` ended it.
     """
 
     on_accepted: Callable[[Session], None] = _ignore
@@ -161,14 +164,14 @@ class Callbacks(NamedTuple):
 
 
 class Session:
-    """One session, run in the caller's thread.
+    """One session; `run` serves it in the caller's thread.
 
     Parameters
     ----------
     endpoint
         The broker.
     profile
-        What the user of the session needs.
+        Client identifier, last will, subscriptions and limits.
     version
         Version of MQTT.
     callbacks
@@ -182,14 +185,14 @@ class Session:
         self._profile = profile
         self._callbacks = callbacks
         self.version = version
-        #: Why the session ended or never began; empty while all is well.
+        #: Why the session ended or could not begin; empty without a failure.
         self.failure = ""
         #: Whether the broker has accepted the session, or refused it.
         self.accepted = self.refused = False
-        # Whether the broker has answered at all, if only with a refusal.
+        # Set once the broker has answered, also with a refusal.
         self._answered = threading.Event()
         self._ended = threading.Event()
-        # None after the end: a client that is kept would keep its sockets.
+        # None after the end, since the client would keep its sockets open.
         self._client: mqtt.Client | None = self._make_client()
 
     def _make_client(self) -> mqtt.Client:
@@ -206,7 +209,7 @@ class Session:
             too_large = partial(self._callbacks.on_unusable, TOO_LARGE)
             client = BulkClient(profile.bulk.take, profile.bulk.most_packet, too_large, **settings)
         client.connect_timeout = profile.answer_timeout_s
-        # An exception in a callback must not end the network thread unseen; paho logs it instead.
+        # Paho logs exceptions of callbacks; otherwise they would end the network thread silently.
         client.suppress_exceptions = True
         client.enable_logger(_PAHO_LOG)
         client.max_inflight_messages_set(MOST_IN_FLIGHT)
@@ -227,7 +230,7 @@ class Session:
     def run(self) -> None:
         """Connect and serve the session until it ends."""
         client, properties = self._client, None
-        if client is None:  # it has run before
+        if client is None:  # a session runs only once
             return
         if self.version is MQTTProtocolVersion.MQTTv5 and self._profile.most_packet is not None:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -235,7 +238,7 @@ class Session:
         try:
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s, properties=properties)
             self._serve(client)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported, and the next session follows
+        except Exception as error:  # noqa: BLE001 - every failure is reported, and the next session follows
             self.failure = why(error)
         if client.socket() is not None:
             client.disconnect()
@@ -263,11 +266,11 @@ class Session:
         self._client = None
 
     def hang_up(self) -> None:
-        """Let `run` end the session; safe in any thread."""
+        """Disconnect, which ends `run`; safe in any thread."""
         self._answered.set()
         self._ended.set()
         client = self._client
-        if self._profile.bulk is not None and client is not None:  # its loop waits for no event
+        if self._profile.bulk is not None and client is not None:  # its loop does not wait for the event
             client.disconnect()
 
     def publish(
@@ -280,14 +283,14 @@ class Session:
         expiry_s: int = 0,
         correlation: bytes = b"",
     ) -> int | None:
-        """Send a message; returns its number, None if too many wait already or the session has ended.
+        """Send a message; returns its packet identifier, None if the queue is full or the session has ended.
 
         Parameters
         ----------
         expiry_s
-            Under MQTT 5 the broker drops the message if it cannot deliver it for this long; 0: never.
+            Under MQTT 5, seconds after which the broker drops the undelivered message; 0: never.
         correlation
-            Ties an answer to its question, under MQTT 5.
+            Correlation data of an answer, under MQTT 5.
         """
         client, properties = self._client, None
         if client is None:
@@ -298,7 +301,13 @@ class Session:
         return None if info.rc is mqtt.MQTT_ERR_QUEUE_SIZE else info.mid
 
     def bid_farewell(self, message: RetainedText, timeout_s: float) -> str:
-        """Send a last message and wait until the broker has it; returns why that failed, if it did."""
+        """Send a retained message and wait for its PUBACK; returns the reason of a failure, empty without one.
+
+        Parameters
+        ----------
+        timeout_s
+            Seconds to wait; no PUBACK in this time is no failure.
+        """
         client = self._client
         if client is None:
             return "the session has ended"
@@ -310,7 +319,7 @@ class Session:
         return ""
 
     def suggests_older(self) -> bool:
-        """Whether the broker behaves as one that does not know this version of MQTT."""
+        """Whether to try MQTT 3.1.1: the broker refused MQTT 5, hung up, or did not answer."""
         return (
             self.version is MQTTProtocolVersion.MQTTv5
             and not self.accepted
@@ -323,7 +332,7 @@ class Session:
             return
         if self.version is MQTTProtocolVersion.MQTTv5:
             group = f"$share/{profile.share}/" if profile.share else ""
-            # As published: a command that is to be kept is told from one for now.
+            # Keep the retain flag as published: a command with it is refused.
             options = SubscribeOptions(qos=profile.qos, retainAsPublished=True)
             client.subscribe([(f"{group}{name}", options) for name in profile.filters])
         else:
@@ -382,7 +391,7 @@ class Session:
 
 @lru_cache(maxsize=4)
 def _message_properties(expiry_s: int, correlation: bytes) -> Properties:
-    """Make the properties of a message, which take more memory than the message: equal ones share them."""
+    """Properties of a message; cached, since they take more memory than the message itself."""
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = "application/json"
     if expiry_s:
@@ -393,5 +402,5 @@ def _message_properties(expiry_s: int, correlation: bytes) -> Properties:
 
 
 def version_text(version: MQTTProtocolVersion) -> str:
-    """Name a version of MQTT for a person."""
+    """``MQTT 5`` or ``MQTT 3.1.1``."""
     return "MQTT 5" if version is MQTTProtocolVersion.MQTTv5 else "MQTT 3.1.1"

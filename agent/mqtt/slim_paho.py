@@ -1,11 +1,11 @@
-"""The library paho without the modules that a plain connection never uses; the first thing that the daemon imports.
+"""Imports paho without the modules that a plain connection never uses; import it before any other.
 
-On import paho takes TLS along, and an HTTP client for proxies. Stand-ins take their places while paho is imported,
-unless the modules are there already; `with_tls` gives paho the real TLS before the first connection that needs it.
-Checksums use Python's own code, since OpenSSL's would load that library, too.
+Paho imports ``ssl``, and ``urllib.request`` for proxies. While paho is imported, stand-ins replace these modules unless
+they are loaded already; `with_tls` gives paho the real ``ssl`` before the first connection that needs it. ``hashlib``
+uses Python's own code, since ``_hashlib`` would load OpenSSL.
 
-Gain on ``edgewatch run``, resident memory and private dirty memory in MiB, the medians of five fresh processes each,
-side by side (``python -m tools.benchmark workarounds``, Python 3.11, paho 2.2, x86-64):
+Memory that this saves in ``edgewatch run``, resident and private dirty in MiB, medians of five fresh processes each
+(``python -m tools.benchmark workarounds``, Python 3.11, paho 2.2, x86-64):
 
 ==================  ====  =============
 left out            RSS   private dirty
@@ -16,7 +16,7 @@ left out            RSS   private dirty
 all three            5.9            2.6
 ==================  ====  =============
 
-``urllib.request`` has to be left out with ``ssl``: it would keep the stand-in for good, and HTTPS would fail later.
+``urllib.request`` must be left out together with ``ssl``: it would keep the stand-in, and HTTPS would fail later.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["mqtt", "with_tls"]
 
 
-class _NeverRaised(Exception):  # noqa: N818 - it is never raised
-    """Stands for an error of TLS where there is no TLS."""
+class _NeverRaised(Exception):  # noqa: N818 - never raised, no error
+    """Replaces the exceptions of ``ssl`` in ``except`` clauses of paho."""
 
 
 def _ssl() -> ModuleType:
@@ -46,15 +46,15 @@ def _ssl() -> ModuleType:
 
 @contextlib.contextmanager
 def _without(stand_ins: Mapping[str, ModuleType | None]) -> Iterator[None]:
-    """Let stand-ins take the places of modules while something is imported, unless the modules are there already.
+    """Replace modules that are not loaded yet by stand-ins, for the imports in the block.
 
     Parameters
     ----------
     stand_ins
-        By the modules' full names; None makes the import fail, as if the module were not installed.
+        By full name of the module; None makes its import fail, as if it were not installed.
     """
     absent = {name: stand_in for name, stand_in in stand_ins.items() if name not in sys.modules}
-    sys.modules.update(absent)  # type: ignore[arg-type] # None is Python's own mark of a module that cannot be imported
+    sys.modules.update(absent)  # type: ignore[arg-type] # None marks a module that cannot be imported
     try:
         yield
     finally:
@@ -62,19 +62,19 @@ def _without(stand_ins: Mapping[str, ModuleType | None]) -> Iterator[None]:
             del sys.modules[name]
 
 
-# `hashlib` goes on without `_hashlib`. PySocks, where it is installed, makes paho use that instead of `urllib.request`.
+# `hashlib` works without `_hashlib`. If PySocks is installed, paho does not use `urllib.request`.
 _UNUSED: dict[str, ModuleType | None] = {"ssl": _ssl(), "_hashlib": None}
 if not find_spec("socks"):
     _UNUSED["urllib.request"] = ModuleType("urllib.request")
 with _without(_UNUSED):
-    import hashlib  # noqa: F401 - remembers the implementations that it finds on import
+    import hashlib  # noqa: F401 - chooses its implementations on import
 
     import paho.mqtt.client as mqtt
 
 
 def with_tls() -> ModuleType:
-    """Give paho what it needs for TLS; returns the module ``ssl``."""
-    import ssl  # noqa: PLC0415 - only where there is TLS
+    """Import ``ssl``, make it known to paho, and return it."""
+    import ssl  # noqa: PLC0415 - needed only with TLS
 
-    mqtt.ssl = ssl  # type: ignore[attr-defined] # as it would have imported it
+    mqtt.ssl = ssl  # type: ignore[attr-defined] # paho's own import of it
     return ssl

@@ -1,4 +1,4 @@
-"""Receives the messages of nodes, for a view or a dashboard: a connection that comes back, and a bounded queue."""
+"""Receives messages for `edgewatch watch` and the dashboard: a connection that reconnects, and a bounded queue."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Subscriber"]
 
-# Messages that wait to be fetched: those of a second of a thousand nodes.
+# Messages in the queue at most; chosen by hand: twenty of each of a thousand nodes.
 _MOST_WAITING = 20_000
-# Bytes of a payload; the largest message of a node, `metrics` of some thousand channels, is below this.
+# Bytes of a payload at most; chosen by hand, above `metrics` of some thousand channels.
 _MOST_PAYLOAD = 1 << 20
-# Seconds between two attempts, which a person watches.
+# Seconds between attempts to connect; chosen by hand, short since a person waits.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 4.0
-# Seconds for the last session to end.
+# Seconds to wait for the session to end; chosen by hand.
 _FAREWELL_S = 2.0
 
 
 class Subscriber:
-    """Listens to topics from `start` to `stop`.
+    """Subscribes to topics from `start` to `stop`, and queues the messages; a context manager.
 
     Parameters
     ----------
     config
-        The broker, as in the agent's configuration.
+        The section ``mqtt``.
     filters
-        Topics, with ``+`` and ``#``.
+        Topic filters, with ``+`` and ``#``.
 
     Raises
     ------
@@ -47,14 +47,14 @@ class Subscriber:
 
     def __init__(self, config: MqttConfig, filters: Sequence[str]) -> None:
         self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(_MOST_WAITING)
-        #: Whether the broker has accepted the subscription, and sends messages.
+        #: Whether the broker has answered the subscription of the present session.
         self.connected = False
-        #: Why it does not, as far as it said.
+        #: Why there is no subscription, or why filters were refused; empty without a failure.
         self.failure = ""
-        #: Messages that were too large, or came faster than they were fetched.
+        #: Messages that were too large, or found the queue full.
         self.lost = 0
         profile = Profile(
-            # The messages of nodes are the same under both versions, and every broker answers 3.1.1 at once.
+            # 3.1.1 suffices for the agent's messages, and every broker supports it.
             versions=VERSIONS[1:],
             filters=tuple(filters),
             most_payload=_MOST_PAYLOAD,
@@ -71,11 +71,11 @@ class Subscriber:
         self._connection = Connection(Endpoint.of(config), profile, callbacks, "mqtt-subscriber")
 
     def start(self) -> None:
-        """Connect, now or as soon as the broker is there."""
+        """Start to connect, and reconnect until `stop`."""
         self._connection.start()
 
     def stop(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._connection.stop(_FAREWELL_S)
         self.connected = False
 
@@ -87,7 +87,7 @@ class Subscriber:
         self.stop()
 
     def wait(self, timeout_s: float) -> Iterator[tuple[str, bytes]]:
-        """Yield topic and payload of the messages that arrive within the time."""
+        """Yield topic and payload of each message that arrives within ``timeout_s`` seconds."""
         until = time.monotonic() + timeout_s
         while True:
             try:
@@ -96,7 +96,7 @@ class Subscriber:
                 return
 
     def waiting(self, most: int) -> Iterator[tuple[str, bytes]]:
-        """Yield topic and payload of the messages that have arrived, at most so many."""
+        """Yield topic and payload of queued messages, at most ``most``, without waiting."""
         for _ in range(most):
             try:
                 yield self._queue.get_nowait()
@@ -104,7 +104,7 @@ class Subscriber:
                 return
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Send a message once; whether it could be handed to the connection."""
+        """Publish a message with quality of service 1; False if there is no connection or its queue is full."""
         session = self._connection.session
         if session is None or not self.connected:
             return False
