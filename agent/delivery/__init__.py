@@ -1,5 +1,4 @@
-"""From alerts to acknowledgement: the outbox on disk, its worker, and the publisher.
+"""Delivery of alerts until the broker's acknowledgement: outbox, worker and publisher.
 
-An alert that was committed here is not lost, whatever the broker or the power does. Nothing here decides whether an
-alert is raised.
+A committed alert survives broker outages and power cuts. Whether an alert is raised is decided elsewhere.
 """

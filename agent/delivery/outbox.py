@@ -1,8 +1,8 @@
-"""Alerts wait here until the broker has acknowledged them: on disk, or in memory for as long as the disk fails.
+"""The outbox: a queue of alerts on disk until the broker has acknowledged them, in memory while the disk fails.
 
-An alert counts as raised once it is committed, and is deleted after its PUBACK, so that neither a crash nor a broker
-that is away loses one. Along with alerts, in the same transaction, goes the state of the incidents that they tell of:
-after a crash the two are never at odds. One thread at a time may use an outbox.
+An alert counts as raised once it is committed, and is deleted after its PUBACK. A crash or a broker outage therefore
+loses none. The state of the open incidents is committed in the same transaction, so that both agree after a crash. One
+thread at a time may use an outbox.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["Outbox"]
 
 _LOG = logging.getLogger(__name__)
+# Default bytes of all payloads, and default seconds that an alert is kept; chosen by hand.
 _MAX_BYTES = 128 << 20
 _MAX_AGE_S = 30 * 86400.0
-# Payload bytes kept in memory while the disk fails.
+# Payload bytes kept in memory while the disk fails; chosen by hand.
 _MAX_MEMORY = 4 << 20
-# Dropped first when full: info before warning before critical, oldest first.
+# Order in which a full outbox drops alerts: lowest rank first, then the oldest.
 _RANK = {"info": 0, "warning": 1, "critical": 2}
-# Dropping makes room for some more, since it has to look at all that waits.
+# Share of the limit that is freed in addition when full, since finding alerts to drop scans the table; chosen by hand.
 _ROOM = 0.02
-# A disk that failed is tried again this often, and what is too old is looked for.
+# Seconds until a failed disk is tried again, and between searches for expired alerts; chosen by hand.
 _RETRY_S = 30.0
 _AGE_CHECK_S = 3600.0
+# A valid instance; it becomes part of topics and identifiers.
 _INSTANCE = re.compile(rb"[0-9a-f]{4}")
-# Of a count that can be one.
+# A saved count with this many digits or more is ignored as damaged.
 _DIGITS = 16
 
 
@@ -50,11 +52,11 @@ class Outbox:
     Parameters
     ----------
     directory
-        The state directory; created when missing. None keeps everything in memory.
+        The state directory; created if missing. None keeps everything in memory.
     max_bytes
-        Payload bytes held at most; beyond that the oldest alerts of the lowest severity are dropped and counted.
+        Bytes of all payloads at most; beyond that the oldest alerts of the lowest severity are dropped and counted.
     max_age_s
-        Alerts older than this are dropped and counted; those raised while the clock could not be believed have no age.
+        Seconds after which alerts are dropped and counted; alerts raised with an unsynchronised clock do not expire.
     """
 
     def __init__(self, directory: Path | None, max_bytes: int = _MAX_BYTES, max_age_s: float = _MAX_AGE_S) -> None:
@@ -63,45 +65,52 @@ class Outbox:
         self._max_age_s = max_age_s
         #: Alerts dropped because the queue was full or they were too old.
         self.dropped = 0
-        #: Distinguishes this installation's incidents and connections from another's of the same name.
+        #: Identifier of this installation, four hexadecimal digits: part of incident and client identifiers.
         self.instance = ""
         #: Number of the next alert.
         self.next_seq = 1
-        #: State of the incidents as of the alert before that, None when there is none.
+        #: State of the incidents, as committed with the last alert; None before the first.
         self.incidents: bytes | None = None
-        # Rows that could not be written yet, in order of their keys.
+        # Rows not yet written to disk, by key, in ascending order.
         self._memory: dict[int, Row] = {}
         self._unsaved = False
-        # Keys of rows that are done with and could not be deleted yet.
+        # Keys of rows that could not be deleted from disk yet.
         self._undeleted: list[int] = []
         self._store: OutboxStore | None = None
         self._failing = ""
         self._retry_at = self._age_check_at = time.monotonic()
-        # Of what lies on disk.
+        # Number and payload bytes of the rows on disk.
         self._count = self._bytes = 0
         self._last_rowid = 0
         self._open()
         self.instance = self.instance or os.urandom(2).hex()
-        # Over all runs: the clock tells, where the disk cannot, what came after an earlier run.
+        # Start from the wall clock, so that keys increase across restarts even if the old file cannot be read.
         self._last_rowid = max(self._last_rowid, time.time_ns() // 1000)
         self._save()
-        # Whatever an earlier run left behind will arrive late.
+        # Alerts up to this row are published with `replayed`: here those of earlier runs.
         self._late_up_to = self._last_rowid
 
     @property
     def durable(self) -> bool:
-        """Whether all alerts so far survive this process."""
+        """Whether all alerts are on disk and thus survive this process."""
         return self._store is not None and not self._unsaved
 
     @property
     def depth(self) -> int:
-        """Alerts waiting."""
+        """Number of alerts that wait for acknowledgement."""
         return self._count + len(self._memory) - len(self._undeleted)
 
     def append(self, alerts: Sequence[Alert], incidents: bytes = b"") -> None:
-        """Commit alerts and the state of their incidents; when this returns they are raised.
+        """Commit alerts and the state of their incidents.
 
-        A disk that cannot be written leaves them in memory, and is tried again later.
+        If the disk cannot be written, they are kept in memory and `tend` tries again.
+
+        Parameters
+        ----------
+        alerts
+            At least one alert, in order of ``seq``.
+        incidents
+            State of the incidents after these alerts.
         """
         for alert in alerts:
             self._last_rowid += 1
@@ -115,25 +124,25 @@ class Outbox:
             self._make_room()
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Row and payload of the oldest alerts that wait behind the row ``after``."""
+        """Row and payload of the oldest waiting alerts with a row above ``after``, at most ``limit``."""
         rows = self._read(after, limit)
         rows += [row for rowid, row in self._memory.items() if rowid > after][: limit - len(rows)]
         late = [row for row in rows if row.rowid <= self._late_up_to]
         replayed = {row.rowid: _as_replayed(row) for row in late}
         self._forget([rowid for rowid, payload in replayed.items() if not payload])
-        told = ((row.rowid, replayed.get(row.rowid, row.payload)) for row in rows)
-        return [(rowid, payload) for rowid, payload in told if payload]
+        payloads = ((row.rowid, replayed.get(row.rowid, row.payload)) for row in rows)
+        return [(rowid, payload) for rowid, payload in payloads if payload]
 
     def mark_late(self) -> None:
-        """Say that whatever waits now will be published late: the broker was away."""
+        """Publish all alerts that wait now with ``replayed: true``, since there is no connection."""
         self._late_up_to = self._last_rowid
 
     def acknowledge(self, delivered: Iterable[int]) -> None:
-        """Delete alerts that the broker has taken, by their rows, in one transaction."""
+        """Delete acknowledged alerts, given by their rows, in one transaction."""
         self._delete([rowid for rowid in delivered if self._memory.pop(rowid, None) is None])
 
     def tend(self) -> None:
-        """Do what is due from time to time: try a failing disk again, drop what is too old."""
+        """Try a failed disk again and drop expired alerts, if due; call this regularly."""
         now = time.monotonic()
         if self._directory is not None and now >= self._retry_at and (self._undeleted or not self.durable):
             self._open()
@@ -151,17 +160,16 @@ class Outbox:
             self._store = None
 
     def _open(self) -> None:
-        """Open the database, or leave everything in memory for now."""
+        """Open the database and read numbers and state; without it everything stays in memory."""
         if self._store is not None or self._directory is None:
             return
         with self._minding():
             store = OutboxStore(self._directory)
             stands = store.stands
             if stands is not None and not self.instance:
-                # Otherwise this run has an identity already, and numbers of its own.
+                # Only at the start: a later file must not change the numbers and the instance of this run.
                 self.next_seq, state = stands
                 instance, _, self.incidents = state.partition(b"\n")
-                # Part of topics and identifiers: nothing but what this made itself.
                 self.instance = instance.decode() if _INSTANCE.fullmatch(instance) else ""
             dropped = store.meta("dropped") or b""
             self.dropped = max(self.dropped, int(dropped) if dropped.isdigit() and len(dropped) < _DIGITS else 0)
@@ -170,9 +178,9 @@ class Outbox:
             self._store = store
 
     def _save(self) -> None:
-        """Commit what is in memory only; a full disk is given its reserve, and one more try."""
+        """Commit the rows in memory; on an error free the reserve and try once more."""
         self._unsaved = True
-        # A disk that failed just now is not tried again with every alert.
+        # A failed disk is not tried again with every alert.
         if self._store is not None and not (self._failing and time.monotonic() < self._retry_at):
             rows = list(self._memory.values())
             state = self.instance.encode() + b"\n" + (self.incidents or b"")
@@ -190,7 +198,7 @@ class Outbox:
                 self._memory.clear()
                 if self._failing:
                     self._failing = ""
-                    _LOG.warning("outbox: the disk can be written again; %d alerts saved", len(rows))
+                    _LOG.warning("outbox: the disk can be written again; %d alerts written", len(rows))
         self._bound_memory()
 
     def _read(self, after: int, limit: int) -> list[Row]:
@@ -204,15 +212,15 @@ class Outbox:
                     self._count, self._bytes = self._store.totals()
         return rows
 
-    def _forget(self, nonsense: Sequence[int]) -> None:
-        """Delete what is whole but no alert, which would be in the way for ever."""
-        if nonsense:
-            self.dropped += len(nonsense)
-            _LOG.error("outbox: %d entries that are no alerts removed", len(nonsense))
-            self.acknowledge(nonsense)
+    def _forget(self, undecodable: Sequence[int]) -> None:
+        """Delete rows with a correct checksum that hold no alert; they could never be sent."""
+        if undecodable:
+            self.dropped += len(undecodable)
+            _LOG.error("outbox: %d entries removed that cannot be read as alerts", len(undecodable))
+            self.acknowledge(undecodable)
 
     def _delete(self, rowids: Sequence[int]) -> None:
-        """Delete rows from disk, or later where that fails now; after a crash before that they are published again."""
+        """Delete rows from disk, later if that fails now; a crash in between publishes them again."""
         self._undeleted += rowids
         if self._undeleted and self._store is not None:
             with self._minding():
@@ -225,18 +233,21 @@ class Outbox:
         if self._store is not None:
             with self._minding():
                 excess = self._bytes - self._max_bytes + round(_ROOM * self._max_bytes)
-                self._drop(self._store.lowest(excess), "full, the oldest of the lowest severity go")
+                self._drop(
+                    self._store.lowest(excess),
+                    "the outbox is full, the oldest of the lowest severity are dropped first",
+                )
 
     def _drop(self, victims: Sequence[int], why: str) -> None:
         if victims:
             before = self._count
             self._delete(victims)
             self.dropped += before - self._count
-            self._save()  # how many were dropped is known also after a restart
+            self._save()  # keeps the number of dropped alerts across restarts
             _LOG.error("outbox: %d alerts dropped: %s", before - self._count, why)
 
     def _bound_memory(self) -> None:
-        """Drop the oldest of the lowest severity while more is in memory than should be."""
+        """Drop the oldest alerts of the lowest severity beyond the memory limit."""
         excess = sum(len(row.payload) for row in self._memory.values()) - _MAX_MEMORY
         if excess > 0:
             for row in sorted(self._memory.values(), key=lambda r: (r.rank, r.rowid)):
@@ -248,14 +259,18 @@ class Outbox:
 
     @contextlib.contextmanager
     def _minding(self) -> Iterator[None]:
-        """Errors of the disk are said once; a database found damaged is opened anew with the next try."""
+        """Log each new disk error once and schedule a retry; close a damaged database, to be reopened at once."""
         try:
             yield
         except (OSError, Damaged) as error:
             text = str(error)
             if text != self._failing:
                 self._failing = text
-                _LOG.error("outbox: cannot use %s (%s); alerts are kept in memory meanwhile", self._directory, text)
+                _LOG.error(
+                    "outbox: cannot use %s (%s); alerts are kept in memory, free space or make the folder writable",
+                    self._directory,
+                    text,
+                )
             self._retry_at = time.monotonic() + _RETRY_S
             if isinstance(error, Damaged) and self._store is not None:
                 self._retry_at = time.monotonic()
@@ -264,7 +279,7 @@ class Outbox:
 
 
 def _as_replayed(row: Row) -> bytes:
-    """What an earlier run left behind, with a word that it is late; empty where it is no alert."""
+    """Payload of an alert with ``replayed: true``; empty if it cannot be read as an alert."""
     try:
         alert = msgspec.json.decode(row.payload, type=Alert)
     except UNREADABLE:

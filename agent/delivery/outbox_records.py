@@ -1,4 +1,4 @@
-"""Rows of the outbox as bytes that carry their own checksum, so that they survive a damaged file."""
+"""Records: rows of the outbox as bytes with a mark and a checksum, which can be found in a damaged file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    #: Records found, by kind, row and number.
+    #: Records by kind, row and number; see `record_key`.
     FoundRecords: TypeAlias = dict[tuple[bytes, int, int], "Row"]
 
 
@@ -28,30 +28,34 @@ __all__ = [
     "unpack_record",
 ]
 
+# First bytes of every record.
 _MARK = b"\xe5EWr"
-# Checksum of all that follows, kind, row, number, seconds since 1970 or 0, rank, bytes of payload.
+# Mark, CRC-32 of everything after it, kind, row, number, seconds since 1970 or 0, rank, bytes of the payload.
 _HEAD = struct.Struct("<4sIcQQdBI")
-_CHECKED = 8  # from here on
+_CHECKED = 8  # bytes of mark and checksum
+#: Kinds of records.
 ALERT_RECORD, INCIDENTS_RECORD = b"a", b"i"
+# Bytes of the largest payload that is read; chosen by hand, it bounds memory when a length is damaged.
 _MOST_PAYLOAD = 1 << 20
+#: Largest row and number that are read: below SQLite's limit of 2**63 - 1.
 LARGEST_NUMBER = 1 << 62
 
 
 class Row(NamedTuple):
-    """An alert that waits.
+    """An alert in the outbox, or the state of incidents.
 
     Parameters
     ----------
     rowid
-        Key of its row: the order in which alerts were raised, over all runs of the agent.
+        Primary key; increases in the order in which alerts were raised, across restarts.
     seq
-        Its number.
+        Number of the alert.
     rank
-        Of its severity; the lowest is dropped first.
+        Rank of its severity; the lowest is dropped first.
     at
-        Wall time it was raised at, seconds since 1970; 0 when the clock could not be believed.
+        Wall time at which it was raised, in seconds since 1970; 0 if the clock was not synchronised.
     payload
-        As it will be published.
+        The alert as JSON.
     """
 
     rowid: int
@@ -62,18 +66,18 @@ class Row(NamedTuple):
 
 
 def record_key(kind: bytes, row: Row) -> tuple[bytes, int, int]:
-    """What tells a record from all others."""
+    """Identity of a record: kind, row and number."""
     return kind, row.rowid, row.seq
 
 
 def pack_record(kind: bytes, row: Row) -> bytes:
-    """A row as bytes, with a checksum."""
+    """Encode a row as a record."""
     head = _HEAD.pack(_MARK, 0, kind, row.rowid, row.seq, row.at, row.rank, len(row.payload))[_CHECKED:]
     return _MARK + struct.pack("<I", zlib.crc32(row.payload, zlib.crc32(head))) + head + row.payload
 
 
 def unpack_record(data: bytes | mmap.mmap, start: int) -> tuple[bytes, Row] | None:
-    """Kind and content of the record that begins there; None if none does."""
+    """Kind and content of the record at ``start``; None if there is no intact record."""
     head = data[start : start + _HEAD.size]
     if len(head) < _HEAD.size:
         return None
@@ -87,7 +91,7 @@ def unpack_record(data: bytes | mmap.mmap, start: int) -> tuple[bytes, Row] | No
 
 
 def found_records(path: Path) -> Iterator[tuple[tuple[bytes, int, int], Row]]:
-    """Every whole record that stands anywhere in a file, with its key."""
+    """Yield every intact record anywhere in a file, with its key."""
     if not path.exists() or not path.stat().st_size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

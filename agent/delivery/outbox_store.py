@@ -1,8 +1,7 @@
-"""Alerts on disk: an SQLite database that is put together anew from what a damaged file still holds.
+"""The outbox on disk: an SQLite database that is rebuilt from its intact records if the file is damaged.
 
-Every alert is one *record*: a mark, its length and a checksum around the payload, so that it can be told from noise
-wherever it stands in a file. What the database itself cannot read any more is looked for by these marks, in its own
-file and in its write-ahead log.
+Every alert is stored as a record with mark, length and checksum; see `agent.delivery.outbox_records`. If SQLite cannot
+read the file, the file and its write-ahead log are searched for intact records.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ __all__ = ["Damaged", "OutboxStore"]
 
 _LOG = logging.getLogger(__name__)
 _FILE = "outbox.db"
+# File that reserves space, deleted on a full disk so that deletions and small inserts still work; bytes chosen by hand.
 _BALLAST = "ballast"
 _BALLAST_BYTES = 256 << 10
 _SCHEMA = """
@@ -43,29 +43,31 @@ CREATE TABLE IF NOT EXISTS alert (place INTEGER PRIMARY KEY, rank INTEGER NOT NU
     record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+# Key in `meta` of the record with the number of the next alert and the state of the incidents.
 _STANDING = "standing"
+# Seconds to wait for a lock that another process holds; chosen by hand.
 _BUSY_S = 2.0
 
 
-class Damaged(Exception):  # noqa: N818 - a finding, handled at once
-    """The database cannot be read as what it should be."""
+class Damaged(Exception):  # noqa: N818 - handled by the outbox, never shown
+    """The file is no intact database of an outbox."""
 
 
 class OutboxStore:
     """The database in a state directory.
 
-    Opening puts a damaged file aside and takes over what it still holds. Errors of the medium come as ``OSError``,
-    damage found later as `Damaged`: then open a new store.
+    Opening renames a damaged file and recovers its intact records. Later methods raise ``OSError`` for errors of the
+    disk, and `Damaged` if the file is found damaged: close the store and open a new one.
 
     Parameters
     ----------
     directory
-        The state directory; created when missing.
+        The state directory; created if missing.
 
     Raises
     ------
     OSError
-        The directory cannot be used now.
+        The directory cannot be used at present.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -86,7 +88,7 @@ class OutboxStore:
         return Path(f"{self._path}-wal")
 
     def insert(self, rows: Sequence[Row], meta: dict[str, bytes]) -> None:
-        """Commit rows and meta values, all or none."""
+        """Commit rows and meta values in one transaction."""
         with self._writing() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO alert VALUES (?, ?, ?, ?)",
@@ -96,17 +98,17 @@ class OutboxStore:
 
     @staticmethod
     def standing(next_seq: int, state: bytes) -> dict[str, bytes]:
-        """What to commit along with alerts so that numbering and incidents go on from them."""
+        """Meta value to commit with alerts: the number of the next alert and the state of the incidents."""
         return {_STANDING: pack_record(INCIDENTS_RECORD, Row(1, next_seq, 0, 0.0, state))}
 
     @property
     def stands(self) -> tuple[int, bytes] | None:
-        """The number of the next alert and the state, as last committed."""
+        """The number of the next alert and the state of the incidents, as last committed; None before the first."""
         found = unpack_record(self.meta(_STANDING) or b"", 0)
         return (found[1].seq, found[1].payload) if found else None
 
     def rows(self, after: int, limit: int) -> list[Row]:
-        """Rows in order of their keys; one whose checksum is wrong is deleted and counted."""
+        """At most ``limit`` rows with keys above ``after``, in order; damaged rows are deleted and counted."""
         with self._reading() as connection:
             found = connection.execute(
                 "SELECT place, record FROM alert WHERE place > ? ORDER BY place LIMIT ?", (after, limit)
@@ -125,12 +127,12 @@ class OutboxStore:
         return rows
 
     def take_lost(self) -> int:
-        """Alerts that were found damaged and removed since the last call."""
+        """Number of alerts found damaged and removed since the last call."""
         lost, self._lost = self._lost, 0
         return lost
 
     def delete(self, rowids: Iterable[int]) -> tuple[int, int]:
-        """Forget rows; gives how many there were, and their payloads' bytes."""
+        """Delete rows; returns the number of deleted rows and of their payload bytes."""
         count = size = 0
         with self._writing() as connection:
             for rowid in rowids:
@@ -141,10 +143,10 @@ class OutboxStore:
         return count, size
 
     def oldest(self, *, before: float) -> list[int]:
-        """Keys of rows raised before a wall time, those without a believable one left out."""
+        """Keys of rows raised before a wall time in seconds since 1970; rows without a wall time are skipped."""
         found: list[int] = []
         after = 0
-        # Rows are in order of time as far as clocks are: the first that is young enough ends the search.
+        # Keys follow the order of time, unless the clock was set back: the first row that is not older ends the search.
         while rows := self.rows(after, 100):
             for row in rows:
                 if row.at >= before:
@@ -155,7 +157,7 @@ class OutboxStore:
         return found
 
     def lowest(self, size: int) -> list[int]:
-        """Keys of the rows to drop so that so many bytes become free: the lowest rank first, then the oldest."""
+        """Keys of the rows to drop to free ``size`` payload bytes: the lowest rank first, then the oldest."""
         victims = []
         with self._reading() as connection:
             for rowid, bytes_ in connection.execute(
@@ -168,7 +170,7 @@ class OutboxStore:
         return victims
 
     def totals(self) -> tuple[int, int]:
-        """Number of rows and of their payloads' bytes."""
+        """Number of rows and of their payload bytes."""
         with self._reading() as connection:
             count, size = connection.execute(
                 "SELECT count(*), coalesce(sum(CAST(size AS INTEGER)), 0) FROM alert"
@@ -176,19 +178,19 @@ class OutboxStore:
         return int(count), int(size)
 
     def newest(self) -> int:
-        """The largest key, 0 where nothing waits."""
+        """The largest key; 0 without rows."""
         with self._reading() as connection:
             (rowid,) = connection.execute("SELECT coalesce(max(place), 0) FROM alert").fetchone()
         return min(int(rowid), LARGEST_NUMBER)
 
     def meta(self, key: str) -> bytes | None:
-        """A value that is kept beside the rows."""
+        """A meta value; None if there is none."""
         with self._reading() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row and isinstance(row[0], bytes) else None
 
     def free_ballast(self) -> bool:
-        """Give the reserve back to a full disk, which lets deletes and small inserts pass; False if it is gone."""
+        """Delete the reserve, so that deletions and small inserts work on a full disk; False if there is none."""
         try:
             self._ballast.unlink()
         except OSError:
@@ -203,23 +205,23 @@ class OutboxStore:
     def _load_ballast(self) -> None:
         with contextlib.suppress(OSError):
             if not self._ballast.exists():
-                # Not zeros, which some file systems do not store.
+                # Random bytes, since some file systems do not store zeros.
                 self._ballast.write_bytes(os.urandom(_BALLAST_BYTES))
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with _told_apart():
+        with _translated_errors():
             yield self._connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with _told_apart(), self._connection:
+        with _translated_errors(), self._connection:
             yield self._connection
 
     def _take_over(self, tail: FoundRecords) -> None:
-        """Commit what stands whole in the log but was not read from it: its end was damaged.
+        """Commit intact records of the write-ahead log that SQLite ignored because the log's end was damaged.
 
-        Only as far as the incidents that belong to it are there too, so that numbers and incidents stay in step.
+        Only alerts up to the newest recorded state of the incidents are used, so that both agree.
         """
         known = self.stands
         states = [row for (kind, _, _), row in tail.items() if kind == INCIDENTS_RECORD]
@@ -228,10 +230,10 @@ class OutboxStore:
             return
         rows = [row for (kind, _, _), row in tail.items() if kind == ALERT_RECORD and known[0] <= row.seq < newest.seq]
         self.insert(rows, self.standing(newest.seq, newest.payload))
-        _LOG.warning("outbox: %d alerts taken over from a damaged log", len(rows))
+        _LOG.warning("outbox: %d alerts recovered from a damaged write-ahead log", len(rows))
 
     def _salvage(self, damage: Damaged, tail: FoundRecords) -> None:
-        """Put the damaged file aside and begin a new one with all that can still be read."""
+        """Rename the damaged file, and make a new one with all records that can be recovered."""
         aside = self._path.with_suffix(".damaged")
         found, meta = _readable(self._path)
         for file in (self._path, self._wal):
@@ -246,15 +248,15 @@ class OutboxStore:
         for end in ("-wal", "-shm"):
             Path(f"{self._path}{end}").unlink(missing_ok=True)
         _LOG.error(
-            "outbox: %s is damaged (%s); put aside as %s, %d alerts saved", self._path, damage, aside.name, len(rows)
+            "outbox: %s is damaged (%s); renamed to %s, %d alerts recovered", self._path, damage, aside.name, len(rows)
         )
         self._connection = _open(self._path)
         self.insert(rows, meta)
 
 
 @contextlib.contextmanager
-def _told_apart() -> Iterator[None]:
-    """Errors of the medium become ``OSError``; those that say the file is no sound database become `Damaged`."""
+def _translated_errors() -> Iterator[None]:
+    """Raise SQLite's errors as ``OSError`` (the disk failed) or `Damaged` (the file is no intact database)."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -267,15 +269,15 @@ def _told_apart() -> Iterator[None]:
 
 def _open(path: Path) -> sqlite3.Connection:
     _check_header(path)
-    with _told_apart():
+    with _translated_errors():
         connection = sqlite3.connect(path, isolation_level="IMMEDIATE", timeout=_BUSY_S, check_same_thread=False)
-    # A damaged row may hold text where there should be none.
+    # A damaged row may hold text that is not UTF-8.
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
     try:
-        with _told_apart():
+        with _translated_errors():
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            # What is deleted must not come back when a damaged file is searched for what it holds.
+            # Overwrite deleted records, so that a search of a damaged file does not find them again.
             connection.execute("PRAGMA secure_delete = ON")
             connection.executescript(_SCHEMA)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -302,23 +304,23 @@ def _tables_of_new() -> list[Any]:
 
 
 def _check_header(path: Path) -> None:
-    """Find damage that SQLite takes for a file of a later version, which it may read but not write."""
+    """Raise `Damaged` for a header that SQLite would take for a later, read-only file format."""
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:
             head = file.read(20)
         if head[:16] != b"SQLite format 3\0" or not {head[18], head[19]} <= {1, 2}:
-            raise Damaged("its header is no longer that of a database")
+            raise Damaged("its header is not that of an SQLite database")
 
 
 def _readable(path: Path) -> tuple[FoundRecords, dict[str, bytes]]:
-    """What the database still gives, row by row from both ends up to the damage, and its meta values."""
+    """Records that SQLite can still read, from both ends up to the damage, and the meta values."""
     found: FoundRecords = {}
     meta: dict[str, bytes] = {}
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        with contextlib.suppress(OSError, Damaged), _told_apart():
+        with contextlib.suppress(OSError, Damaged), _translated_errors():
             meta = {k: v for k, v in connection.execute("SELECT key, value FROM meta") if isinstance(v, bytes)}
         for order in ("SELECT record FROM alert ORDER BY place", "SELECT record FROM alert ORDER BY place DESC"):
-            with contextlib.suppress(OSError, Damaged), _told_apart():
+            with contextlib.suppress(OSError, Damaged), _translated_errors():
                 for (record,) in connection.execute(order):
                     parts = unpack_record(record, 0) if isinstance(record, bytes) else None
                     if parts:

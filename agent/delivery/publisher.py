@@ -1,7 +1,7 @@
-"""Speaks MQTT: birth, last will, state, alerts, metrics and health, over a connection that always comes back.
+"""Publishes alerts from the outbox, status messages, birth message and last will; receives commands.
 
-A message that must not be lost waits in the outbox, and nowhere else. Messages that arrive wait in a short queue until
-the loop asks for them.
+Only the outbox stores messages that must not be lost. Received messages wait in a short queue until the sampling loop
+fetches them.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 _LOG = logging.getLogger(__name__)
-# Alerts that are read from the outbox at once.
+# Alerts read from the outbox in one query; chosen by hand.
 _READ_AHEAD = 200
-# Delivered alerts are deleted from the outbox when so many have come together, or the oldest of them has waited so many
-# seconds, or none is under way.
+# Acknowledged alerts are deleted together, to spare the disk: once there are this many, or this many seconds after the
+# last deletion, or if no alert is in flight. Chosen by hand.
 _DELETED_AT_ONCE = 256
 _DELETE_S = 1.0
-# Seconds after which an alert that the broker refused is sent again.
+# Seconds until a refused alert is sent again; chosen by hand.
 _REFUSED_PAUSE_S = 60.0
-# Seconds for the broker to acknowledge `offline`, and then for the connection to end: together little more than 1 s.
+# Seconds to wait for the PUBACK of `offline`, and then for the disconnection; chosen by hand for a stop in about 1 s.
 _FAREWELL_S = 0.7
 _HANG_UP_S = 0.5
-# Messages from outside that wait for the loop.
+# Received messages that wait for the sampling loop at most; chosen by hand.
 _MOST_WAITING = 64
-# Bytes of the payload of one, and of its packet; MQTT 5 lets the broker know.
+# Bytes of a received payload, and of its packet (announced to the broker under MQTT 5); chosen by hand.
 _MOST_PAYLOAD = 1 << 16
 _MOST_PACKET = 1 << 17
 
 
 class Publisher:
-    """Publishes what the daemon says; the network runs in a thread of its own.
+    """Publishes and receives messages; the network runs in its own thread.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ class Publisher:
     node
         Name of this node.
     instance
-        Distinguishes this installation's client from another's of the same name.
+        Identifier of the installation, part of the client identifier.
     filters
-        Topics to listen to.
+        Topics to subscribe to.
     on_progress
-        Called, in any thread, when there may be something for `pump` to do.
+        Called, in any thread, when `pump` may have work: after an acknowledgement or a new connection.
 
     Raises
     ------
@@ -99,32 +99,34 @@ class Publisher:
             on_published=self._on_published,
         )
         self._connection = Connection(Endpoint.of(config), profile, callbacks, "mqtt", _LOG)
-        # Filled by the network thread, emptied by the loop: session, message id, and why it was refused if it was.
+        # Answers of the broker, added by the network thread: session, packet identifier, reason of a refusal or "".
         self._outcomes: deque[tuple[Session, int, str]] = deque()
-        # Of the session that alerts go to: message id → row of the outbox, what is to be sent next, the last row
-        # read; rows that the broker has taken since the outbox last deleted some, and when it last refused one.
+        # Session through which alerts are sent; rows of the outbox in flight, by packet identifier; rows read ahead,
+        # with their payloads; and the last row read.
         self._pumped: Session | None = None
         self._in_flight: dict[int, int] = {}
         self._next: deque[tuple[int, bytes]] = deque()
         self._last_read = 0
+        # Acknowledged rows to delete; monotonic times of the last deletion, and of the last refusal (0: none).
         self._delivered: list[int] = []
         self._deleted_at = 0.0
         self._refused_at = 0.0
-        #: Alerts that the broker refused to take, so far.
+        #: Times that the broker refused an alert.
         self.refused = 0
+        # Session that `renewed` has reported.
         self._greeted: Session | None = None
-        # Filled by the network thread, emptied by the loop.
+        # Received messages, added by the network thread.
         self._arrived: deque[Received] = deque(maxlen=_MOST_WAITING)
-        #: Messages from outside that were too large, or too many to wait for the loop.
+        #: Received messages that were too large, or displaced from the full queue.
         self.discarded = 0
 
     def start(self) -> None:
-        """Begin to connect, and keep connecting for ever."""
+        """Start to connect, and reconnect until `stop`."""
         self._connection.start()
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted the connection."""
+        """Whether there is a connection that the broker has accepted."""
         return self._connection.connected
 
     @property
@@ -138,7 +140,7 @@ class Publisher:
         return max(0, self.sessions - 1)
 
     def renewed(self) -> bool:
-        """Whether there was a new connection since the last call: retained messages must be published again."""
+        """Whether there is a new connection since the last call, after which retained messages are published again."""
         session = self._connection.session
         if not self.connected or session is self._greeted:
             return False
@@ -146,27 +148,27 @@ class Publisher:
         return True
 
     def publish(self, leaf: str, payload: msgspec.Struct, *, qos: int, retain: bool) -> None:
-        """Publish a status of the moment; dropped when there is no connection, since it will be said again."""
+        """Publish a message on the node's topic ``leaf``; dropped without a connection, as it is sent again later."""
         self.send(topic(self.config.prefix, self._node, leaf), msgspec.json.encode(payload), qos=qos, retain=retain)
 
     def send(self, name: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes = b"") -> None:
-        """Publish JSON on any topic; dropped when there is no connection.
+        """Publish JSON on any topic; dropped without a connection.
 
         Parameters
         ----------
         correlation
-            What ties an answer to its question, under MQTT 5.
+            Correlation data of an answer, under MQTT 5.
         """
         session = self._connection.session
         if session is not None and self.connected:
             session.publish(name, payload, qos=qos, retain=retain, correlation=correlation)
 
     def received(self) -> list[Received]:
-        """What has arrived since the last call, oldest first; at most 64 messages wait, the oldest go first."""
+        """Messages received since the last call, oldest first; of more than 64 the oldest are discarded."""
         return [self._arrived.popleft() for _ in range(len(self._arrived))]
 
     def pump(self, outbox: Outbox) -> None:
-        """Delete from the outbox what was delivered, send what waits, at most twenty alerts at once."""
+        """Delete acknowledged alerts from the outbox and send waiting ones, with at most twenty in flight."""
         self._settle(outbox)
         session = self._connection.session
         if session is None or not self.connected:
@@ -192,25 +194,25 @@ class Publisher:
             self._in_flight[mid] = rowid
 
     def stop(self, outbox: Outbox) -> None:
-        """Send what waits, say `offline`, hang up; within a second, whatever the broker does."""
+        """Send waiting alerts, publish `offline` and disconnect; takes little more than a second at most."""
         session = self._connection.session
         if session is not None and self.connected:
             self.pump(outbox)
             failure = session.bid_farewell(self._farewell, _FAREWELL_S)
             if failure:
-                _LOG.warning("mqtt: could not say goodbye: %s", failure)
+                _LOG.warning("mqtt: cannot publish 'offline': %s", failure)
         self._settle(outbox)
         self._delete(outbox)
         self._connection.stop(_HANG_UP_S)
 
     def _rewind(self) -> None:
-        """Begin again with the oldest alert that waits: what was under way, or refused, is sent again."""
+        """Continue with the oldest waiting alert, so that unacknowledged and refused ones are sent again."""
         self._next.clear()
         self._last_read = 0
         self._refused_at = 0.0
 
     def _settle(self, outbox: Outbox) -> None:
-        """Work through what the network thread reported."""
+        """Process the broker's answers, and delete acknowledged alerts if due."""
         while self._outcomes:
             session, mid, refusal = self._outcomes.popleft()
             rowid = self._in_flight.pop(mid, None) if session is self._pumped else None
@@ -222,7 +224,6 @@ class Publisher:
                 _LOG.error("mqtt: the broker refused an alert (%s); it stays in the outbox – check its ACL", refusal)
             else:
                 self._delivered.append(rowid)
-        # Few transactions wear a disk less than many.
         if self._delivered and (
             not self._in_flight
             or len(self._delivered) >= _DELETED_AT_ONCE
@@ -231,7 +232,7 @@ class Publisher:
             self._delete(outbox)
 
     def _delete(self, outbox: Outbox) -> None:
-        """Delete from the outbox the alerts that the broker has."""
+        """Delete acknowledged alerts from the outbox."""
         outbox.acknowledge(self._delivered)
         self._delivered = []
         self._deleted_at = time.monotonic()
@@ -247,7 +248,7 @@ class Publisher:
     @staticmethod
     def _on_subscribed(refused: dict[str, str]) -> None:
         for name, reason in refused.items():
-            _LOG.error("mqtt: the broker does not let us listen to %s (%s) – check its ACL", name, reason)
+            _LOG.error("mqtt: the broker refuses the subscription to %s (%s) – check its ACL", name, reason)
 
     def _on_message(self, message: Received) -> None:
         if len(self._arrived) == _MOST_WAITING:

@@ -1,7 +1,7 @@
-"""Carries alerts from the loop to the disk and from there to the broker, in a thread of its own.
+"""A thread that commits alerts to the outbox, sends them, and writes snapshots.
 
-The loop never waits for a disk or a network: what it hands over is committed here, in the order given, and sent once
-it is. Everything that is written to disk beside the sampling path is written by this thread.
+The sampling loop therefore waits for neither disk nor network. Alerts are committed in the order given, and sent after
+that.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["DeliveryWorker"]
 
 _LOG = logging.getLogger(__name__)
-# Looks after the outbox this often even when nothing happens.
+# Seconds between two turns of the thread without work; chosen by hand.
 _TURN_S = 1.0
+# Seconds to wait for the last turn at the end; chosen by hand.
 _LAST_TURN_S = 5.0
 
 
 class DeliveryWorker:
-    """Owns the outbox while it runs.
+    """Commits and sends alerts in its own thread, which alone uses the outbox.
 
     Parameters
     ----------
     outbox
-        Where alerts wait.
+        Queue of alerts.
     """
 
     _publisher: Publisher
@@ -48,42 +49,42 @@ class DeliveryWorker:
 
     @property
     def depth(self) -> int:
-        """Alerts that wait, those not yet committed included."""
+        """Number of alerts that wait, including those not yet committed."""
         return self._outbox.depth + sum(len(alerts) for alerts, _ in self._raised)
 
     @property
     def jobs(self) -> int:
-        """Jobs that wait for the disk."""
+        """Number of jobs that wait; see `do`."""
         return len(self._jobs)
 
     def wake(self) -> None:
-        """Look for work now, not only at the next turn; safe in any thread."""
+        """Start the next turn now; safe in any thread."""
         self._work.set()
 
     def start(self, publisher: Publisher) -> None:
-        """Begin to work.
+        """Start the publisher and the thread.
 
         Parameters
         ----------
         publisher
-            Sends the alerts; it has to call `wake` when it has made progress.
+            Sends the alerts; it must call `wake` after each acknowledgement and each new connection.
         """
         self._publisher = publisher
         publisher.start()
         self._thread.start()
 
     def put(self, alerts: Sequence[Alert], incidents: bytes) -> None:
-        """Hand over alerts to be committed along with the state of their incidents."""
+        """Queue alerts, to be committed together with the state of their incidents; does not wait."""
         self._raised.append((alerts, incidents))
         self._work.set()
 
     def do(self, job: Callable[[], None]) -> None:
-        """Run something that writes to disk, after what was raised before."""
+        """Queue a function that writes to disk; it runs after the alerts queued so far are committed."""
         self._jobs.append(job)
         self._work.set()
 
     def change_publisher(self, publisher: Publisher) -> None:
-        """Go on with another publisher, once the present one has said goodbye."""
+        """Replace the publisher, after the present one has published ``offline`` and disconnected."""
 
         def change() -> None:
             self._publisher.stop(self._outbox)
@@ -93,12 +94,18 @@ class DeliveryWorker:
         self.do(change)
 
     def stop(self) -> None:
-        """Commit and write what was handed over, send what can be sent, say ``offline``, close the outbox."""
+        """Commit queued alerts, run queued jobs, send alerts, publish ``offline``, and close the outbox.
+
+        If the disk does not answer within 5 s, this returns without closing the outbox.
+        """
         self._stopping = True
         self._work.set()
         self._thread.join(_LAST_TURN_S)
         if self._thread.is_alive():
-            _LOG.error("outbox: the disk does not answer; what it did not take is lost")
+            _LOG.error(
+                "outbox: the disk did not answer within %g s; alerts and snapshots not yet written are lost",
+                _LAST_TURN_S,
+            )
             return
         self._publisher.stop(self._outbox)
         self._outbox.close()
@@ -111,10 +118,10 @@ class DeliveryWorker:
             try:
                 self._turn()
                 self._failing = ""
-            except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens in it
+            except Exception as error:  # noqa: BLE001 - the thread must continue after any error
                 if str(error) != self._failing:
                     self._failing = str(error)
-                    _LOG.exception("delivery: goes on after")
+                    _LOG.exception("delivery: error in the outbox or a snapshot, it is tried again; caused by")
             if last:
                 return
 

@@ -110,7 +110,7 @@ def test_a_broker_that_does_not_let_us_listen_is_said(caplog: pytest.LogCaptureF
     one = Publisher(MqttConfig(), "pi4", "7f3a", ["edgewatch/pi4/other", CMD])
     one._on_subscribed({CMD: "Not authorized"})
     assert caplog.messages == [
-        f"mqtt: the broker does not let us listen to {CMD} (Not authorized) – check its ACL",
+        f"mqtt: the broker refuses the subscription to {CMD} (Not authorized) – check its ACL",
     ]
 
 
