@@ -1,5 +1,5 @@
-"""From sources to frames: the sampler, rules for channels, derived channels, and the recorder.
+"""Sources to frames: sampler, channel rules, derived channels, and recorder.
 
-It decides when a reading is taken and which channel it belongs to, and does not judge values beyond their plausible
-range.
+This package decides when a reading is taken and to which channel it belongs. It removes implausible values; all other
+judgement is the detector's.
 """

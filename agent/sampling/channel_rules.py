@@ -1,4 +1,4 @@
-"""What the configuration says of channels, whichever source they come from: the section ``channels``."""
+"""Applies the rules of the section ``channels``, and removes implausible readings."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["ChannelRules", "Plausible"]
 
 
 class ChannelRules:
-    """Changes channels as the rules that match their names say, one rule after another.
+    """Overrides fields of channels whose names match a rule.
 
     Parameters
     ----------
     rules
-        Of the configuration; a later one counts where several say something of the same.
+        The section ``channels``. If several rules set the same field of a channel, the last one counts.
 
     Examples
     --------
@@ -40,30 +40,30 @@ class ChannelRules:
     """
 
     def __init__(self, rules: Iterable[ChannelConfig]) -> None:
-        self._rules = [(glob(rule.names), _said(rule)) for rule in rules]
+        self._rules = [(glob(rule.names), _overrides(rule)) for rule in rules]
 
     def applied(self, channel: Channel) -> Channel:
-        """What the channel is by the rules."""
+        """The channel with the overrides of all matching rules."""
         changes: dict[str, Any] = {}
-        for pattern, said in self._rules:
+        for pattern, overrides in self._rules:
             if pattern.match(channel.name):
-                changes.update(said)
+                changes.update(overrides)
         return msgspec.structs.replace(channel, **changes) if changes else channel
 
 
-def _said(rule: ChannelConfig) -> dict[str, Any]:
-    told = msgspec.structs.asdict(rule)
-    del told["names"]
-    return {key: value for key, value in told.items() if value is not None}
+def _overrides(rule: ChannelConfig) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(rule)
+    del fields["names"]
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 class Plausible:
-    """Takes out what cannot be a reading: values beyond the bounds of their channels.
+    """Removes values beyond ``invalid_below`` and ``invalid_above`` of their channels, which are sensor faults.
 
     Parameters
     ----------
     channels
-        In the order of the values.
+        Channels in the order of the values.
 
     Examples
     --------
@@ -80,7 +80,13 @@ class Plausible:
         self._any = bool(np.isfinite(self._highest).any() or np.isfinite(self._lowest).any())
 
     def clean(self, values: Float32Array) -> int:
-        """Make them NaN, in place, float32[n_channels]; gives their number."""
+        """Replace implausible values by NaN in place; returns their number.
+
+        Parameters
+        ----------
+        values
+            float32[n_channels].
+        """
         if not self._any:
             return 0
         beyond = (values > self._highest) | (values < self._lowest)

@@ -1,4 +1,4 @@
-"""Channels that are worked out from others: rates, differences, ratios and sums; the section ``derived``."""
+"""Channels computed from others, as in the section ``derived``: rates, differences, ratios and sums."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["DerivedChannels"]
 
 
 class DerivedChannels:
-    """Works out channels behind those that sources give, in the order of the configuration; one may rest on another.
+    """Computes derived channels, in the order of the configuration; each may use those before it.
 
-    A number is missing where one that it needs is, with one exception: a sum is that of what there is.
+    A value is NaN if any of its inputs is NaN, except that a sum ignores missing inputs.
 
     Parameters
     ----------
     parts
-        Of the configuration.
+        The section ``derived``.
     interval_s
         Seconds between frames.
 
@@ -48,11 +48,11 @@ class DerivedChannels:
         self._interval_s = interval_s
         self._inputs: list[list[int]] = [[] for _ in parts]
         self._courses = [_Course(part, interval_s) for part in parts]
-        #: In their order.
+        #: The derived channels, in the order of the configuration.
         self.channels = tuple(Channel(part.name, part.unit) for part in parts)
 
     def find(self, channels: Sequence[Channel]) -> None:
-        """Look where in the frames the inputs are: with these channels, whose last are the derived ones."""
+        """Find the inputs among the channels of the frame, the last of which are the derived ones."""
         if not self._parts:
             return
         indices = {channel.name: index for index, channel in enumerate(channels) if channel is not NOBODY}
@@ -66,38 +66,40 @@ class DerivedChannels:
                 self._inputs[number] = [before[name] for name in part.of if name in before]
 
     def pace(self, every: IntArray) -> IntArray:
-        """Ticks between numbers of each derived channel, int64[m]: those of its slowest input.
+        """Ticks between values of each derived channel, int64[m]: those of its slowest input.
 
         Parameters
         ----------
         every
-            int64[n], of the channels before them.
+            int64[n], ticks between readings of the channels of sources.
         """
         known = every.tolist()
         for inputs in self._inputs:
-            # What has not come yet comes as fast as any.
+            # Unknown inputs count as the fastest.
             known.append(max((known[index] for index in inputs), default=min(known, default=1)))
         return np.array(known[every.size :], np.int64)
 
     def fill(self, row: Float32Array, seq: int) -> None:
-        """Put the derived numbers into a row, float32[n], in which they are missing.
+        """Write the derived values to the end of a row, in place.
 
         Parameters
         ----------
+        row
+            float32[n], NaN where a reading is missing.
         seq
             Number of the frame.
         """
         first = row.size - len(self._parts)
         for number, (part, inputs, course) in enumerate(zip(self._parts, self._inputs, self._courses, strict=True)):
-            with np.errstate(over="ignore", invalid="ignore"):  # what is no number then is an invalid reading
-                row[first + number] = _worked_out(part, row[inputs].astype(np.float64), course, seq)
+            with np.errstate(over="ignore", invalid="ignore"):  # an overflow is an invalid reading
+                row[first + number] = _derived(part, row[inputs].astype(np.float64), course, seq)
 
 
-def _worked_out(part: DerivedConfig, inputs: Float64Array, course: _Course, seq: int) -> float:
+def _derived(part: DerivedConfig, inputs: Float64Array, course: _Course, seq: int) -> float:
     if part.how == "sum":
         given = inputs[~np.isnan(inputs)]
         return float(given.sum()) if given.size else np.nan
-    if inputs.size < len(part.of):  # not there yet
+    if inputs.size < len(part.of):  # an input is unknown
         return np.nan
     if part.how == "rate":
         return course.rate(float(inputs[0]), seq)
@@ -108,7 +110,7 @@ def _worked_out(part: DerivedConfig, inputs: Float64Array, course: _Course, seq:
 
 
 class _Course:
-    """What a channel was, for its rate."""
+    """Past values of a channel, for its rate of change."""
 
     def __init__(self, part: DerivedConfig, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -117,12 +119,12 @@ class _Course:
         self._kept: deque[tuple[int, float]] = deque()
 
     def rate(self, value: float, seq: int) -> float:
-        """Change a second since the newest reading that is old enough; NaN before there is one."""
+        """Change per second since the newest value that is at least ``over_s`` old; NaN without such a value."""
         if np.isnan(value):
             return np.nan
         kept = self._kept
         if self._counter and kept and value < kept[-1][1]:
-            kept.clear()  # begun anew
+            kept.clear()  # the counter was reset
         while len(kept) > 1 and kept[1][0] <= seq - self._over:
             kept.popleft()
         rate = np.nan

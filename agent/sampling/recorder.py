@@ -1,4 +1,4 @@
-"""Records all readings on disk, to train on: bounded, the oldest go first."""
+"""Records all frames on disk for training, with a limit on the size of the folder."""
 
 from __future__ import annotations
 
@@ -23,31 +23,34 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _LOG = logging.getLogger(__name__)
+# Seconds between writes; chosen by hand: so much of a recording is lost after a kill.
 _FLUSH_S = 60.0
-_SEGMENTS = 8  # that share the room; the oldest goes when it is used up
+# Segments that share ``max_bytes``, of which the oldest is removed as a whole; chosen by hand.
+_SEGMENTS = 8
+# Files at most, if many changes of channels make small segments; chosen by hand.
 _MOST_SEGMENTS = 4096
 
 
 class Recorder:
-    """Appends frames; what cannot be written is counted and left out.
+    """Appends frames to the newest segment; frames that cannot be written are dropped and counted.
 
     Parameters
     ----------
     directory
-        Made if it is not there.
+        Folder of the segments; created if missing.
     channels
-        In the order of the frames' values.
+        Channels in the order of the frames' values.
     interval_s
         Seconds between frames.
     max_bytes
-        The oldest segments are removed when all together are larger.
+        Bytes of all segments; beyond that the oldest are removed.
     """
 
     def __init__(self, directory: Path, channels: Sequence[Channel], interval_s: float, max_bytes: int) -> None:
         self._directory = directory
         self._interval_s = interval_s
         self._channels = tuple(channels)
-        # Indices in the frame that belong to a channel.
+        # Indices of the frame that belong to a channel.
         self._indices = owned(channels)
         self._max_bytes = max_bytes
         self._rows = max(1, min(round(_FLUSH_S / interval_s), MOST_ROWS))
@@ -55,11 +58,11 @@ class Recorder:
         self._values = np.empty((self._rows, len(channels)), np.float32)
         self._filled = 0
         self._segment: Path | None = None
-        #: Frames that could not be written.
+        #: Number of frames that could not be written.
         self.lost = 0
 
     def add(self, frame: Frame) -> None:
-        """Keep a frame; once a minute all kept ones are written."""
+        """Buffer a frame; the buffer is written once a minute."""
         row = self._filled
         self._wall[row] = frame.wall
         self._values[row] = frame.values
@@ -68,14 +71,14 @@ class Recorder:
             self.flush()
 
     def change(self, channels: Sequence[Channel]) -> None:
-        """Go on in a new segment, where indices in the frame belong to other channels."""
+        """Continue in a new segment with other channels."""
         self.flush()
         self._channels = tuple(channels)
         self._indices = owned(channels)
         self._segment = None
 
     def flush(self) -> None:
-        """Write what is kept."""
+        """Write the buffered frames."""
         rows, self._filled = self._filled, 0
         if not rows or not self._indices:
             return
@@ -85,9 +88,10 @@ class Recorder:
             self._append(BLOCK_HEAD.pack(BLOCK_MAGIC, rows, len(payload), zlib.crc32(payload)) + payload)
         except OSError as error:
             if not self.lost:
-                _LOG.warning("history: cannot write to %s: %s", self._directory, error.strerror or error)
+                text = "history: cannot write to %s (%s); frames are lost until it can be written"
+                _LOG.warning(text, self._directory, error.strerror or error)
             self.lost += rows
-            self._segment = None  # what was written of it may be torn: go on in a new one
+            self._segment = None  # the last block may be incomplete, so a new segment follows
 
     def _append(self, block: bytes) -> None:
         if self._segment is None or self._segment.stat().st_size > self._max_bytes // _SEGMENTS:
@@ -121,7 +125,7 @@ class Recorder:
 
 
 def _described(channel: Channel) -> dict[str, str | float]:
-    """What a channel says of itself, where it says anything; infinity is no JSON."""
-    usual = Channel("")
+    """Fields of a channel that differ from their defaults; infinite defaults cannot be written as JSON."""
+    default = Channel("")
     fields = {name: getattr(channel, name) for name in channel.__struct_fields__}
-    return {name: value for name, value in fields.items() if value != getattr(usual, name)}
+    return {name: value for name, value in fields.items() if value != getattr(default, name)}

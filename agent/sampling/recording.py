@@ -1,4 +1,8 @@
-"""The file format of recordings: segments of compressed, checked blocks; reading them."""
+"""The file format of recordings: segments of compressed blocks with checksums.
+
+A segment is a header line of JSON, followed by blocks. A block is `BLOCK_HEAD` and a zlib-compressed payload: float64
+wall times, then the float32 values of one channel after the other, all little-endian.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +42,11 @@ __all__ = [
 SEGMENT_FORMAT = "edgewatch-history"
 SEGMENT_SUFFIX = ".ewh"
 BLOCK_MAGIC = b"EWHB"
+#: Magic word, number of rows, bytes and CRC-32 of the compressed payload.
 BLOCK_HEAD = struct.Struct("<4sIII")
-MOST_ROWS = 4096  # a block, however short the interval
+#: Rows of a block at most; chosen by hand, it bounds memory.
+MOST_ROWS = 4096
+# Channels of a segment at most; chosen by hand, it bounds memory.
 _MOST_CHANNELS = 65_536
 
 
@@ -51,12 +58,12 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class RecordedBlock(NamedTuple):
-    """Consecutive frames.
+    """Consecutive frames of a recording.
 
     Parameters
     ----------
     channels, interval_s
-        What was recorded, and how often.
+        The recorded channels, and the seconds between frames.
     wall
         float64[rows], seconds since 1970.
     values
@@ -70,17 +77,17 @@ class RecordedBlock(NamedTuple):
 
 
 def segments(directory: Path) -> list[Path]:
-    """Segments of a recording, oldest first."""
+    """Paths of the segments in a folder, oldest first."""
     return sorted((p for p in directory.glob(f"*{SEGMENT_SUFFIX}") if p.stem.isdigit()), key=lambda p: int(p.stem))
 
 
 def read(path: Path) -> Iterator[RecordedBlock]:
-    """Read the blocks of one segment, up to the first damaged one.
+    """Yield the blocks of one segment, up to the first damaged one.
 
     Raises
     ------
     UserError
-        It is no segment of a recording, or it ends in a damaged block; what came before was given.
+        The file is not a segment of a recording, or a block is damaged; the blocks before it have been yielded.
     """
     with path.open("rb") as file:
         header = _read_header(file.readline(64 << 20), path)
@@ -90,7 +97,7 @@ def read(path: Path) -> Iterator[RecordedBlock]:
             if len(head) < BLOCK_HEAD.size:
                 raise _damaged(path, file.tell())
             magic, rows, length, checksum = BLOCK_HEAD.unpack(head)
-            # Before a length that is nonsense is believed.
+            # Checked first, so that a damaged length does not allocate memory.
             if magic != BLOCK_MAGIC or length > size or not 1 <= rows <= MOST_ROWS:
                 raise _damaged(path, file.tell())
             payload = file.read(length)
@@ -119,13 +126,15 @@ def _read_header(line: bytes, path: Path) -> _Header:
         or not 1 <= len(header.channels) <= _MOST_CHANNELS
     ):
         raise UserError(
-            "no segment of a recording by this agent", location=str(path), remedy="name a folder that `history:` filled"
+            "not a segment of a recording",
+            location=str(path),
+            remedy="name a folder that the section `history` of an agent has filled",
         )
     return header
 
 
 def _decompressed(payload: bytes, expected: int) -> bytes:
-    """At most one byte more than expected; nothing of what was not compressed as it should be."""
+    """Decompress at most ``expected + 1`` bytes; empty if the payload is damaged."""
     try:
         return zlib.decompressobj().decompress(payload, expected + 1)
     except zlib.error:
@@ -134,7 +143,7 @@ def _decompressed(payload: bytes, expected: int) -> bytes:
 
 def _damaged(path: Path, position: int) -> UserError:
     return UserError(
-        f"damaged from byte {position} on; what lies before it was read",
+        f"damaged from byte {position} on; the blocks before it were read",
         location=str(path),
-        remedy="a power cut while writing leaves this; nothing to be done",
+        remedy="none needed: a power cut during writing causes this",
     )

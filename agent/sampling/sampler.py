@@ -1,4 +1,4 @@
-"""Turns sources into frames, one a tick, on absolute deadlines that nothing delays."""
+"""Reads sources into frames, one a tick, at absolute deadlines that slow sources do not delay."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["Sampler"]
 
 _LOG = logging.getLogger(__name__)
-# How long a tick waits for its sources before it goes on without the slow ones.
+# A tick waits for slow sources this many seconds, or this share of the interval if shorter; chosen by hand.
 _GRACE_S = 0.25
 _GRACE_SHARE = 0.25
-# A source that is read less often than every tick is asked so long before its turn: it may take its time.
+# Seconds between the start of a reading and its frame, for sources that are not read at every tick; chosen by hand.
 _LEAD_S = 10.0
-# A gap that is worth a word.
+# Nanoseconds of a gap without frames from which it is logged; chosen by hand.
 _SUSPENDED_NS = 30 * 10**9
 
 
 class _Slot:
-    """A source, its columns in the frame, and its turns."""
+    """A source with its columns in the frame and its reading schedule.
+
+    It is read every ``every`` ticks. A reading starts ``lead`` ticks before the frame that contains it.
+    """
 
     def __init__(self, name: str, source: Source, start: int, every: int, lead: int) -> None:
         self.name = name
@@ -46,48 +49,48 @@ class _Slot:
         self.columns = slice(start, start + len(source.channels))
         self.every = every
         self._lead = min(lead, every - 1)
-        # Numbers of the turns that it was asked for, and whose reading was taken.
+        # Numbers of the turns whose reading was started last, and was due last.
         self._asked: int | None = None
         self._taken: int | None = None
         self.failures = 0
         self._failing = False
 
     def channels_at_start(self) -> Sequence[Channel]:
-        """Channels of the columns; those of an open source belong to nobody until `Sampler.changes`."""
+        """Channels of the columns; `NOBODY` for those of an open source, until `Sampler.changes`."""
         open_ = isinstance(self.source, OpenSource)
         return [NOBODY] * len(self.source.channels) if open_ else self.source.channels
 
     def is_asked(self, seq: int) -> bool:
-        """Whether a reading has to begin at this tick."""
+        """Whether a reading must start at this tick."""
         before, self._asked = self._asked, seq // self.every
         return before != self._asked if before is not None else seq % self.every == 0
 
     def is_due(self, seq: int) -> bool:
-        """Whether this tick's frame has its reading."""
+        """Whether the frame of this tick contains a reading of this source."""
         before, self._taken = self._taken, (seq - self._lead) // self.every
         return before != self._taken if before is not None else (seq - self._lead) % self.every == 0
 
     def read(self) -> Float32Array | None:
-        """One reading, None when the source failed; said once, counted always."""
+        """Read the source; None if it fails, which is counted, and logged at the first of consecutive failures."""
         try:
-            with np.errstate(over="ignore"):  # 1e308 becomes infinite, and is then an invalid reading
+            with np.errstate(over="ignore"):  # 1e308 becomes infinite, which is an invalid reading
                 row = np.asarray(self.source.read(), np.float32)
             if row.shape != (len(self.source.channels),):
-                self._failed(f"gave {row.shape} values for {len(self.source.channels)} channels")
+                self._failed(f"expected {len(self.source.channels)} values, got an array of shape {row.shape}")
                 return None
         except EndOfInputError:
             raise
-        except Exception as error:  # noqa: BLE001 - a source is foreign code; whatever it raises, the daemon runs on
+        except Exception as error:  # noqa: BLE001 - a source may raise anything, and the daemon must continue
             self._failed(f"{type(error).__name__}: {error}")
             return None
         if self._failing:
             self._failing = False
-            _LOG.info("source %s: reads again", self.name)
+            _LOG.info("source %s: works again", self.name)
         return row
 
     def late(self) -> None:
-        """Count a tick that went on without this source."""
-        self._failed("no answer in time")
+        """Count a reading that was not ready for its frame."""
+        self._failed("no reading in time")
 
     def _failed(self, why: str) -> None:
         self.failures += 1
@@ -97,7 +100,7 @@ class _Slot:
 
 
 def _slots(sources: Sequence[tuple[str, Source]], every: Sequence[int], lead: int) -> list[_Slot]:
-    """Give each source its columns in the frame, one after the other."""
+    """Assign each source consecutive columns of the frame."""
     slots: list[_Slot] = []
     start = 0
     for (name, source), ticks in zip(sources, every, strict=True):
@@ -107,7 +110,7 @@ def _slots(sources: Sequence[tuple[str, Source]], every: Sequence[int], lead: in
 
 
 class _Worker:
-    """Reads a source that may block in a thread of its own, so that it delivers late instead of making a tick late."""
+    """Reads a source that may block in its own thread, so that it delays its reading but no tick."""
 
     def __init__(self, slot: _Slot) -> None:
         self.slot = slot
@@ -120,15 +123,15 @@ class _Worker:
         self._thread.start()
 
     def ask(self) -> None:
-        """Start a read, unless the last one is still going on."""
+        """Start a reading, unless the last one is not finished."""
         if not self._busy:
             self._busy = True
             self._answered.clear()
             self._asked.set()
 
     def answer(self, timeout_s: float) -> Float32Array | None:
-        """Wait for the row; None when it failed or is not there yet (then it comes with a later tick)."""
-        if not self._busy:  # begun between its being asked and its turn
+        """Wait for the reading, float32[n]; None if it failed or is not finished (a later tick takes it then)."""
+        if not self._busy:  # the run began between the start of a reading and its frame
             return None
         if not self._answered.wait(timeout_s):
             self.slot.late()
@@ -139,7 +142,7 @@ class _Worker:
         return self._row
 
     def stop(self) -> None:
-        """Let the thread end after the read it is in; a hanging one ends with the process."""
+        """Let the thread end after its present reading; one that hangs ends with the process."""
         self._ended = True
         self._asked.set()
 
@@ -157,10 +160,10 @@ class _Worker:
 
 
 class Sampler:
-    """Reads all sources once a tick.
+    """Reads sources into frames, one a tick.
 
-    Deadlines are absolute: tick k is due at start + k · interval. A tick that could not be held is missed and counted,
-    and ``seq`` jumps over it; a slow source delivers late or NaN.
+    Deadlines are absolute: tick k is due at start + k · interval. If a tick is missed, it is counted and ``seq`` skips
+    its number. A slow source delivers its reading with a later frame, and NaN until then.
 
     Parameters
     ----------
@@ -169,18 +172,18 @@ class Sampler:
     interval_s
         Seconds between ticks.
     clock
-        Where time comes from.
+        Source of time.
     every
-        Ticks between the readings of each source; one by default.
+        Ticks between readings, by source; 1 by default.
     rules
-        What the configuration says of channels.
+        Overrides for channels; none by default.
     derived
-        Channels that are worked out from others; they stand behind those of the sources.
+        Channels that are computed from others; they follow those of the sources.
 
     Raises
     ------
     UserError
-        Two sources have a channel of the same name, or there is none at all.
+        Two sources have a channel of the same name, or there is no channel.
     """
 
     def __init__(
@@ -210,14 +213,14 @@ class Sampler:
         self._open = [(slot.columns.start, slot.source) for slot in self._slots if isinstance(slot.source, OpenSource)]
         self._inline = [slot for slot in self._slots if slot.source.inline]
         self._workers = [_Worker(slot) for slot in self._slots if not slot.source.inline]
-        #: Ticks that could not be held.
+        #: Missed ticks.
         self.missed = 0
-        #: Readings beyond what the channel allows.
+        #: Implausible readings; see `Plausible`.
         self.invalid = 0
         self._first_seq = 0
 
     def _refuse_bad_names(self) -> None:
-        """Raise `UserError` for a channel of two sources, or where there is no channel at all."""
+        """Raise `UserError` if two sources share a channel name, or if there is no channel."""
         twice = named_twice([channel.name for channel in self.channels if channel is not NOBODY])
         if twice is not None or not self.channels:
             raise UserError(
@@ -233,53 +236,58 @@ class Sampler:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Failed or late readings of each source."""
+        """Number of failed and late readings, by source."""
         return {slot.name: slot.failures for slot in self._slots}
 
     @property
     def left_out(self) -> dict[str, dict[str, int]]:
-        """What each source that takes what comes could not use, by why."""
-        told = {slot.name: getattr(slot.source, "left_out", None) for slot in self._slots}
-        return {name: dict(counts) for name, counts in told.items() if counts}
+        """Number of unusable inputs of push sources, by source and reason."""
+        by_source = {slot.name: getattr(slot.source, "left_out", None) for slot in self._slots}
+        return {name: dict(counts) for name, counts in by_source.items() if counts}
 
     def changes(self) -> list[tuple[int, Channel]]:
-        """Indices in the frames that belong to another channel since the last call, and the channels.
+        """Apply and return the changes of open sources' channels since the last call.
 
-        A name that another source has already is left out, and said.
+        A channel whose name another source already has is omitted and logged.
+
+        Returns
+        -------
+        list of (int, Channel)
+            Index in the frame and its new channel; `NOBODY` if the index is free now.
         """
         found = [(start + index, channel) for start, source in self._open for index, channel in source.changes()]
         if found:
             channels = list(self.channels)
             taken = {channel.name for channel in channels}
-            for number, (index, channel) in enumerate(found):
+            for position, (index, channel) in enumerate(found):
                 if channel is NOBODY:
                     pass
                 elif channel.name in taken and channel.name != channels[index].name:
-                    _LOG.warning("channel %r comes from two sources; the later one is left out", channel.name)
-                    found[number] = index, NOBODY
+                    _LOG.warning("channel %r comes from two sources; the later one is ignored", channel.name)
+                    found[position] = index, NOBODY
                 else:
                     taken.add(channel.name)
-                    found[number] = index, self._rules.applied(channel)
-                channels[index] = found[number][1]
+                    found[position] = index, self._rules.applied(channel)
+                channels[index] = found[position][1]
             self._take(channels)
         return found
 
     def _take(self, channels: Iterable[Channel]) -> None:
-        #: In the order of the frames' values; `NOBODY` where an index is free.
+        #: Channels in the order of the frames' values; `NOBODY` for a free index.
         self.channels = tuple(channels)
-        #: Indices that belong to a channel.
+        #: Indices of the frame that belong to a channel.
         self.occupied = owned(self.channels)
         self._derived.find(self.channels)
         self._plausible = Plausible(self.channels)
 
     def restore(self, names: Mapping[int, str]) -> None:
-        """Give channels the indices in the frames that they had in an earlier run."""
+        """Assign channels of open sources the indices in the frame that they had in an earlier run."""
         for start, source in self._open:
             own = range(start, start + len(source.channels))
             source.restore([(index - start, name) for index, name in names.items() if index in own])
 
     def open_channels(self) -> dict[int, str]:
-        """Names of the channels of open sources, by their indices in the frames."""
+        """Names of the channels of open sources, by index in the frame."""
         occupied = set(self.occupied)
         return {
             index: self.channels[index].name
@@ -288,7 +296,7 @@ class Sampler:
         }
 
     def frames(self) -> Iterator[Frame]:
-        """Frames until the clock is stopped or a finite source ends."""
+        """Yield frames until the clock is stopped or a finite source ends."""
         start_ns = self._clock.monotonic_ns()
         seq = 0
         while self._clock.sleep_until(deadline_ns := start_ns + seq * self._interval_ns):
@@ -303,7 +311,7 @@ class Sampler:
                 self.missed += behind - seq - 1
                 gap_ns = (behind - seq) * self._interval_ns
                 if gap_ns > _SUSPENDED_NS:
-                    _LOG.warning("nothing was read for %.0f s: suspended, or held up", gap_ns / 1e9)
+                    _LOG.warning("no frame for %.0f s: the machine was suspended, or a step was too slow", gap_ns / 1e9)
                 seq = behind
             else:
                 seq += 1
@@ -314,7 +322,7 @@ class Sampler:
         return self._first_seq
 
     def continue_from(self, seq: int) -> None:
-        """Number the first frame so, to continue where an earlier run stopped."""
+        """Set the number of the first frame, to continue that of an earlier run."""
         self._first_seq = seq
 
     def close(self) -> None:
@@ -325,7 +333,7 @@ class Sampler:
             slot.source.close()
 
     def _read(self, seq: int) -> tuple[Float32Array, BoolArray | None]:
-        """Values of a frame, and whose turn it was; None where it was everybody's."""
+        """Read a frame: float32[n] values, and bool[n] channels that were due (None if all were)."""
         values = np.full(len(self.channels), np.nan, np.float32)
         for worker in self._workers:
             if worker.slot.is_asked(seq):

@@ -173,7 +173,7 @@ def test_a_night_asleep_is_missed_and_not_made_up_for(machine: Machine, caplog: 
     assert seen == [0, 1, 2, 3, 4, *range(night + 4, night + 9)]
     assert sampler.missed == night - 1
     assert source.reads == 10
-    assert "nothing was read for 28800 s: suspended, or held up" in caplog.text
+    assert "no frame for 28800 s: the machine was suspended, or a step was too slow" in caplog.text
 
 
 def test_the_clock_of_ages_goes_on_while_the_machine_sleeps() -> None:

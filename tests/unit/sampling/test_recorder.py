@@ -122,5 +122,5 @@ def test_what_cannot_be_written_is_counted_and_recording_goes_on_later(
 def test_a_file_that_is_no_segment_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "000001.ewh"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="no segment"):
+    with pytest.raises(UserError, match="not a segment"):
         list(read(path))
