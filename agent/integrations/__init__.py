@@ -1,4 +1,4 @@
-"""Other systems: Home Assistant, Prometheus, the service manager, and remote commands.
+"""Integrations: Home Assistant, Prometheus, systemd, and remote commands.
 
-Each is optional and may be absent. Detection and delivery work without this package.
+Each is optional. Detection and delivery do not depend on this package.
 """

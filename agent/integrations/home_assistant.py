@@ -1,7 +1,7 @@
 """Home Assistant's MQTT discovery: one retained message that describes the node as a device with its entities.
 
-The device-based form of Home Assistant 2024.12 and later, with its abbreviated keys: ``dev`` the device, ``o`` the
-origin, ``cmps`` the components, each with its platform ``p`` and an unchanging ``uniq_id``.
+It uses the device-based format of Home Assistant 2024.12 and later, with abbreviated keys: ``dev`` is the device, ``o``
+the origin, ``cmps`` the components. Each component has its platform ``p`` and a permanent ``uniq_id``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["Discovery"]
 
 _DEFAULT_PREFIX = "homeassistant"
-# A thousand agents do not answer Home Assistant's start in the same second.
+# Bounds of the random delay in seconds between Home Assistant's birth message and discovery; chosen by hand, so that a
+# thousand agents do not answer in the same second.
 _SOONEST_S, _LATEST_S = 1.0, 5.0
+# Seconds of the silence that the button "Silence for an hour" starts.
 _SILENCE_S = 3600
-# Home Assistant takes no state longer than 255 characters.
+# Home Assistant rejects states of more than 255 characters.
 _SUMMARY = "{{ value_json.summary[:250] }}"
 
 
 class Discovery:
-    """What a node tells Home Assistant, and when.
+    """The discovery message of a node, and the times at which it is due.
 
     Parameters
     ----------
@@ -53,24 +55,38 @@ class Discovery:
     def __init__(self, config: MqttConfig, node: str) -> None:
         prefix = config.discovery if isinstance(config.discovery, str) else _DEFAULT_PREFIX
         identifier = _identifier(f"{config.prefix}_{node}")
-        #: Where the message goes, retained; an empty one there removes the device.
+        #: Topic of the retained discovery message; an empty message removes the device.
         self.topic = f"{prefix}/device/{identifier}/config"
-        #: Where Home Assistant says that it has started.
+        #: Topic of Home Assistant's birth message.
         self.birth_topic = f"{prefix}/status"
+        #: The discovery message as JSON.
         self.payload = msgspec.json.encode(_message(config, node, identifier))
         self._due_s = math.inf
 
     def hear(self, message: Received, now_s: float) -> None:
-        """Take in a message; Home Assistant's birth is answered within a few seconds.
+        """Schedule discovery 1 to 5 s after Home Assistant's birth message.
 
-        A retained one says nothing new: it comes with a connection, at which everything is said anyway.
+        A retained birth message is ignored: it arrives after connecting, when discovery is published anyway.
+
+        Parameters
+        ----------
+        message
+            Any received message.
+        now_s
+            Monotonic time in seconds.
         """
         if message.topic == self.birth_topic and message.payload == b"online" and not message.retained:
             at_s = now_s + random.uniform(_SOONEST_S, _LATEST_S)  # noqa: S311 - jitter, not a secret
             self._due_s = min(self._due_s, at_s)
 
     def due(self, now_s: float) -> bool:
-        """Whether it is time to answer a birth that was heard; True once."""
+        """Whether discovery is due after a birth message; True once.
+
+        Parameters
+        ----------
+        now_s
+            Monotonic time in seconds.
+        """
         if now_s < self._due_s:
             return False
         self._due_s = math.inf
@@ -78,7 +94,7 @@ class Discovery:
 
 
 def _identifier(name: str) -> str:
-    """As Home Assistant allows it in topics; a name that had to be changed keeps a checksum of itself."""
+    """Replace characters that Home Assistant does not allow in topics; a changed name gets a checksum as suffix."""
     escaped = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
     return escaped if escaped == name else f"{escaped}-{zlib.crc32(name.encode()):08x}"
 
@@ -90,7 +106,7 @@ def _message(config: MqttConfig, node: str, identifier: str) -> dict[str, Any]:
     for key, component in components.items():
         component["uniq_id"] = f"{identifier}_{key}"
         if component["p"] == "button" and not config.commands:
-            components[key] = {"p": "button"}  # which removes one that was there
+            components[key] = {"p": "button"}  # removes the button
     return {
         "dev": {
             "ids": [identifier],
@@ -126,7 +142,7 @@ def _state(topic: str) -> dict[str, dict[str, Any]]:
             "{{ value_json.open_incidents | length }}",
             stat_cla="measurement",
             json_attr_t=topic,
-            # Not the whole state: its time would be recorded every minute.
+            # Only the incidents: with the time stamp, Home Assistant would record a new state every minute.
             json_attr_tpl="{{ {'incidents': value_json.open_incidents} | to_json }}",
         ),
         "learning_progress": _diagnostic(
@@ -142,7 +158,7 @@ def _state(topic: str) -> dict[str, dict[str, Any]]:
 
 def _alerts(topic: str) -> dict[str, dict[str, Any]]:
     fields = ("severity", "reason", "summary", "incident", "started", "duration_s", "provisional", "replayed")
-    told = ", ".join(f"'{field}': value_json.{field}" for field in fields)
+    attributes = ", ".join(f"'{field}': value_json.{field}" for field in fields)
     return {
         "alert": {
             "p": "event",
@@ -150,7 +166,7 @@ def _alerts(topic: str) -> dict[str, dict[str, Any]]:
             "evt_typ": ["open", "update", "close"],
             "stat_t": topic,
             "qos": 1,
-            "val_tpl": f"{{{{ {{'event_type': value_json.phase, {told}}} | to_json }}}}",
+            "val_tpl": f"{{{{ {{'event_type': value_json.phase, {attributes}}} | to_json }}}}",
         },
         "last_alert": _sensor(
             topic,
@@ -158,7 +174,7 @@ def _alerts(topic: str) -> dict[str, dict[str, Any]]:
             _SUMMARY,
             qos=1,
             json_attr_t=topic,
-            json_attr_tpl=f"{{{{ {{'phase': value_json.phase, {told}}} | to_json }}}}",
+            json_attr_tpl=f"{{{{ {{'phase': value_json.phase, {attributes}}} | to_json }}}}",
         ),
     }
 

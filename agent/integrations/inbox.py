@@ -1,4 +1,4 @@
-"""What is said to the node over MQTT, and how others find it: commands and discovery, each if it is switched on."""
+"""Handles received messages: remote commands and Home Assistant's birth message, each if enabled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Inbox"]
 
 
 class Inbox:
-    """Hands what arrives to whom it is for, and announces the node.
+    """Dispatches received messages by topic, and announces the node to Home Assistant.
 
     Parameters
     ----------
@@ -36,17 +36,19 @@ class Inbox:
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """Topics to listen to."""
+        """Topics to subscribe to."""
         commands = (self._commands.topic,) if self._commands else ()
         return (*commands, self._discovery.birth_topic) if self._discovery else commands
 
     def hear(self, publisher: Publisher, now_s: float) -> None:
-        """Work through what has arrived, and answer.
+        """Handle the messages received since the last call, and publish answers.
 
         Parameters
         ----------
+        publisher
+            The connection to the broker.
         now_s
-            Of a clock that never goes back.
+            Monotonic time in seconds.
         """
         for message in publisher.received():
             if self._commands and message.topic == self._commands.topic:
@@ -57,7 +59,13 @@ class Inbox:
                 self._discovery.hear(message, now_s)
 
     def announce(self, publisher: Publisher, now_s: float) -> bool:
-        """Announce the node where it is time to; whether all that is retained has to be said again."""
+        """Publish the discovery message if due.
+
+        Returns
+        -------
+        bool
+            Whether all other retained messages are due again: after a new connection, or Home Assistant's restart.
+        """
         renewed = publisher.renewed()
         if self._discovery and (self._discovery.due(now_s) or renewed):
             publisher.send(self._discovery.topic, self._discovery.payload, qos=1, retain=True)

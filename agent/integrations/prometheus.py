@@ -1,6 +1,6 @@
 """A page for Prometheus: the numbers of ``health``, ``state`` and ``metrics`` in its text format, on loopback.
 
-The loop shows the messages that it makes anyway; one thread serves the newest, to one reader at a time.
+The sampling loop passes on messages that it composes anyway. A thread serves the newest ones to one reader at a time.
 """
 
 from __future__ import annotations
@@ -25,49 +25,51 @@ __all__ = ["Page"]
 
 _LOG = logging.getLogger(__name__)
 
+# Seconds for a reader to send its request; chosen by hand.
 _PATIENCE_S = 5.0
+# Seconds for the server to stop; chosen by hand.
 _FAREWELL_S = 1.0
 
-# Fields of `Health` that only grow, and those that go up and down.
+# Help texts by field: first the counters of `Health`, then its gauges, then those of `NodeState` and `ChannelMetric`.
 _COUNTED = {
     "steps": "Frames judged.",
-    "missed_ticks": "Ticks that came too late to be taken.",
-    "invalid_readings": "Readings that were there but could not be used.",
-    "dropped": "Alerts dropped because the outbox was full.",
+    "missed_ticks": "Missed ticks.",
+    "invalid_readings": "Readings that were infinite or implausible.",
+    "dropped": "Alerts dropped because the outbox was full or they were too old.",
     "reconnects": "Connections to the broker after the first.",
-    "refused": "Times that the broker did not take an alert.",
-    "discarded": "Messages from outside that were too large, or too many.",
-    "snapshot_bytes": "Bytes written of what was learned.",
+    "refused": "Times that the broker refused an alert.",
+    "discarded": "Received messages that were too large, or too many.",
+    "snapshot_bytes": "Bytes of snapshots written.",
     "snapshot_failures": "Snapshots that could not be written.",
-    "suppressed": "Incidents held back by the alert budget or a silence.",
+    "suppressed": "Incidents suppressed by the alert budget or a silence.",
 }
 _LEVELS = {
     "uptime_s": "Seconds since the agent started.",
-    "clock_synced": "Whether the wall clock can be believed.",
+    "clock_synced": "Whether the wall clock is synchronised.",
     "outbox_depth": "Alerts that wait for the broker.",
-    "outbox_durable": "Whether alerts survive the process.",
+    "outbox_durable": "Whether alerts are on disk and survive the process.",
     "rss_mib": "Resident memory in MiB.",
 }
 _STATE = {
     "score": "Largest score of any channel, 0 to 1.",
-    "state_score": "How unusual the node is as a whole, 0 to 1.",
-    "learning_progress": "How much of the silent part of learning the farthest channel has done, 0 to 1.",
-    "channels": "Channels watched.",
-    "silenced": "Channels that raise no alerts now.",
+    "state_score": "Anomaly score of the whole node, 0 to 1.",
+    "learning_progress": "Learning progress of the most advanced channel, 0 to 1.",
+    "channels": "Monitored channels.",
+    "silenced": "Silenced channels.",
 }
 _CHANNEL = {
     "value": "Newest reading.",
-    "expected": "What the models expected.",
+    "expected": "Expected value.",
     "lower": "Lower end of the normal range.",
     "upper": "Upper end of the normal range.",
-    "score": "How unusual the reading is, 0 to 1.",
-    "progress": "How much of the silent part of learning is done, 0 to 1.",
+    "score": "Anomaly score of the reading, 0 to 1.",
+    "progress": "Learning progress, 0 to 1.",
     "anomalous": "Whether the channel is anomalous.",
 }
 
 
 class Page:
-    """Serves what was shown last under ``/metrics``.
+    """Serves the newest messages as metrics under ``/metrics``, in its own thread.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ class Page:
 
     def __init__(self, config: PrometheusConfig) -> None:
         try:
-            import prometheus_client  # noqa: PLC0415 - an extra, needed by those who configure it
+            import prometheus_client  # noqa: PLC0415 - an extra, needed only if configured
             import prometheus_client.core  # noqa: PLC0415
         except ImportError as error:
             raise EnvironmentFault(
@@ -100,43 +102,48 @@ class Page:
             raise EnvironmentFault(
                 f"cannot listen there: {error.strerror or error}",
                 location=f"$.prometheus: {config.address}:{config.port}",
-                remedy="choose another port",
+                remedy="choose another port, or an address of this machine",
             ) from error
         self._server.set_app(prometheus_client.make_wsgi_app(registry))
-        #: Where it listens.
+        #: Address and port on which it listens.
         self.address = self._server.server_address[:2]
         self._thread = threading.Thread(target=self._server.serve_forever, name="prometheus", daemon=True)
         self._thread.start()
 
     def show(self, health: Health, state: NodeState, metrics: Metrics) -> None:
-        """Serve these from now on; safe while the page is being read."""
+        """Serve these messages; safe while the page is being read."""
         self._shown = (health, state, metrics)
 
     def close(self) -> None:
-        """Stop serving, within a second whatever a reader does."""
+        """Stop serving; takes at most a second."""
         stopper = threading.Thread(target=self._server.shutdown, daemon=True)
         stopper.start()
         stopper.join(_FAREWELL_S)
         self._server.server_close()
 
     def collect(self) -> Iterator[Any]:
-        """What is shown, as prometheus-client's metric families; called by its registry."""
+        """Yield the metric families of the newest messages; called by prometheus-client's registry."""
         shown = self._shown
         if shown is None:
             return
         health, state, metrics = shown
-        yield self._family("Info", "", "What runs here.", [({}, {"version": health.version, "model": health.model})])
+        yield self._family(
+            "Info",
+            "",
+            "Version of the agent, and name of its model.",
+            [({}, {"version": health.version, "model": health.model})],
+        )
         for name, text in _COUNTED.items():
             yield self._family("Counter", name, text, [({}, getattr(health, name))])
         failures = [({"source": source}, count) for source, count in health.source_failures.items()]
-        yield self._family("Counter", "source_failures", "Readings that a source failed to give.", failures, ["source"])
+        yield self._family("Counter", "source_failures", "Failed and late readings.", failures, ["source"])
         for name, text in _LEVELS.items():
             yield self._family("Gauge", name, text, [({}, getattr(health, name))])
         steps = [({"quantile": "0.5"}, health.step_ms_p50), ({"quantile": "0.99"}, health.step_ms_p99)]
-        yield self._family("Gauge", "step_ms", "Milliseconds a step takes.", steps, ["quantile"])
+        yield self._family("Gauge", "step_ms", "Duration of a step in milliseconds.", steps, ["quantile"])
         for name, text in _STATE.items():
             yield self._family("Gauge", name, text, [({}, getattr(state, name))])
-        yield self._family("Gauge", "open_incidents", "Incidents open.", [({}, len(state.open_incidents))])
+        yield self._family("Gauge", "open_incidents", "Open incidents.", [({}, len(state.open_incidents))])
         for name, text in _CHANNEL.items():
             known = [({"channel": c}, getattr(metric, name)) for c, metric in metrics.channels.items()]
             yield self._family("Gauge", f"channel_{name}", text, known, ["channel"])
@@ -152,14 +159,14 @@ class Page:
         family = getattr(self._families, f"{kind}MetricFamily")(
             f"edgewatch_{name}".rstrip("_"), text, labels=labels or []
         )
-        for where, value in samples:
+        for label_values, value in samples:
             if value is not None:
-                family.add_metric(list(where.values()), value)
+                family.add_metric(list(label_values.values()), value)
         return family
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing of each request, and waits for no reader for long."""
+    """Logs no requests, and waits for a reader at most five seconds."""
 
     timeout = _PATIENCE_S
 
@@ -168,7 +175,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(WSGIServer):
-    """Listens on exactly one address, without asking the DNS for its name."""
+    """Listens on one address, without a DNS look-up of its name."""
 
     def __init__(self, config: PrometheusConfig) -> None:
         if ipaddress.ip_address(config.address).version == 6:
@@ -182,4 +189,4 @@ class _Server(WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         del request
-        _LOG.debug("prometheus: a reader at %s went away", client_address, exc_info=True)
+        _LOG.debug("prometheus: the connection to the reader %s failed", client_address, exc_info=True)

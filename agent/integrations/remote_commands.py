@@ -1,7 +1,7 @@
-"""Remote commands: what others may say to the agent, checked, limited, logged and answered.
+"""Remote commands: validates, rate-limits, logs and answers messages on the topic ``cmd``.
 
-This file reads, refuses and answers; what a command does is the daemon's. Nothing that arrives raises, and nothing but
-a command that fits its type does anything.
+Commands are carried out elsewhere; see `agent.service.command_handler`. No payload makes this module raise, and only
+payloads that match the type of a command are carried out.
 """
 
 from __future__ import annotations
@@ -28,22 +28,36 @@ __all__ = ["RemoteCommands", "Reply"]
 
 _LOG = logging.getLogger(__name__)
 
+# Bytes of a payload, and of correlation data; chosen by hand.
 _MOST_BYTES = 4096
+# Commands a minute, and at once after a quiet minute; chosen by hand.
 _MOST_A_MINUTE = 10
+# Answers kept to answer a repeated ``id`` without carrying it out again; chosen by hand.
 _REMEMBERED = 64
+# Characters of a response topic; chosen by hand.
 _LONGEST_TOPIC = 256
-# What agents themselves publish or listen to below the prefix: no place for an answer.
+# Last levels of the agents' own topics, to which no answer may be published.
 _OURS = {"status", "state", "alert", "metrics", "health", "digest", "cmd"}
 
 
 class _Named(msgspec.Struct):
-    """What can be known of a command that is none."""
+    """The ``id`` of a malformed command, so that it can be answered."""
 
     id: CommandId = ""
 
 
 class Reply(NamedTuple):
-    """An answer and where it goes; to be published once, not retained."""
+    """An answer, to be published once and not retained.
+
+    Parameters
+    ----------
+    topic
+        Topic to publish on.
+    payload
+        JSON of `agent.messages.command.Answer`.
+    correlation
+        Correlation data of the command; empty if it had none.
+    """
 
     topic: str
     payload: bytes
@@ -51,24 +65,24 @@ class Reply(NamedTuple):
 
 
 class RemoteCommands:
-    """Takes what arrives on ``<prefix>/<node>/cmd``.
+    """Handles messages on ``<prefix>/<node>/cmd``.
 
-    At most ten a minute are looked at, ten at once after a quiet minute; of what comes beyond only the first is
-    answered. A retained command is refused: it would be carried out at every connection.
+    At most ten messages a minute are read. Of those beyond, the first is refused and the others are ignored. Retained
+    commands are refused, since they would be carried out at every connection.
 
     Parameters
     ----------
     prefix, node
-        As topics carry them.
+        First two levels of the topic.
     carry_out
-        Does what a command says and gives a line about it; raises `EdgewatchError` when that cannot be done.
+        Carries out a command and returns the text of the answer; raises `EdgewatchError` if that is not possible.
     """
 
     def __init__(self, prefix: str, node: str, carry_out: Callable[[Command], str]) -> None:
         self._prefix = prefix
         self._node = node
         self._carry_out = carry_out
-        #: The topic to listen to.
+        #: The topic to subscribe to.
         self.topic = f"{prefix}/{node}/cmd"
         self._bucket = TokenBucket(_MOST_A_MINUTE, 60.0 / _MOST_A_MINUTE)
         self._overrun = False
@@ -76,12 +90,12 @@ class RemoteCommands:
         self._answered: OrderedDict[str, Answer] = OrderedDict()
 
     def take(self, message: Received, now_s: float) -> Reply | None:
-        """Carry out or refuse a message; gives the reply, if there is to be one.
+        """Carry out or refuse a command; returns the reply, None if the message is ignored.
 
         Parameters
         ----------
         now_s
-            Of a clock that never goes back.
+            Monotonic time in seconds.
         """
         if not self._bucket.take(now_s):
             if self._overrun:
@@ -107,7 +121,7 @@ class RemoteCommands:
             return self._refuse(name, _mistake(message.payload))
         known = self._answered.get(name) if name else None
         if known is not None:
-            _LOG.info("command seen before, answered again (id '%s')", plain(name))
+            _LOG.info("command repeated, not carried out again (id '%s')", plain(name))
             return known
         answer = self._obey(command)
         if name:
@@ -121,7 +135,7 @@ class RemoteCommands:
             detail = self._carry_out(command)
         except EdgewatchError as error:
             return self._refuse(command.id, str(error))
-        except Exception:  # noqa: BLE001 - a mistake of ours; a command must not end the daemon
+        except Exception:  # noqa: BLE001 - a bug of ours must not end the daemon
             _LOG.exception("command %s failed", plain(repr(command)))
             return self._refuse(command.id, "internal error; the agent's log has more")
         _LOG.info("command %s: %s", plain(repr(command)), plain(detail))
@@ -132,7 +146,7 @@ class RemoteCommands:
         return Answer(1, self._node, name, ok=False, error=plain(error))
 
     def _may_answer(self, topic: str) -> bool:
-        """Whether an answer may go there: below the prefix, and to none of the agents' own topics."""
+        """Whether an answer may be published on a topic: below the prefix, and none of the agents' own topics."""
         return (
             topic.startswith(f"{self._prefix}/")
             and len(topic) <= _LONGEST_TOPIC
@@ -143,7 +157,7 @@ class RemoteCommands:
 
 
 def _mistake(payload: bytes) -> str:
-    """Say why a payload is no command."""
+    """Describe why a payload is not a command."""
     try:
         found = mismatch(msgspec.json.decode(payload), Command)
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""Tells systemd how the service is, by its notification protocol (sd_notify(3)); without systemd it says nothing."""
+"""Notifies systemd of readiness, status and liveness, see sd_notify(3); does nothing without systemd."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Notifier"]
 
-# A manager that does not read must not delay a tick.
+# Seconds that sending may take if systemd does not read; chosen by hand, so that it hardly delays a tick.
 _PATIENCE_S = 0.1
-# How often within its period the watchdog is fed at most; a period is at least as many sampling intervals long.
+# Watchdog messages in a watchdog period at most, and sampling intervals in it at least; chosen by hand.
 _FEEDS = 4
 
 
 class Notifier:
-    """Datagrams to the socket that ``$NOTIFY_SOCKET`` names; one that cannot be sent is dropped, never raised.
+    """Sends notifications to the socket ``$NOTIFY_SOCKET``; those that cannot be sent are dropped silently.
 
     Parameters
     ----------
     clock
-        Where time comes from.
+        Source of time.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._address = _address(os.environ.get("NOTIFY_SOCKET", ""))
-        #: Microseconds without `alive` after which the manager restarts the service; 0 is never.
+        # Microseconds without `alive` after which systemd restarts the service, as given and as changed; 0: never.
         self._given_us = _watchdog_us()
         self._period_us = self._given_us
         self._fed_ns: int | None = None
@@ -41,14 +41,16 @@ class Notifier:
         self._status = ""
 
     def ready(self) -> None:
-        """Say that the service has started, or has done its reload."""
+        """Notify that the service has started, or has finished a reload."""
         self._ready = self._send("READY=1")
 
     def alive(self, interval_s: float) -> None:
-        """Say that a frame was sampled and judged, and that the next one is due after ``interval_s``.
+        """Notify that a frame was judged; the first call also reports the service as ready.
 
-        The first one makes the service ready. Where frames come more slowly than the watchdog allows, its period is
-        made longer.
+        Parameters
+        ----------
+        interval_s
+            Seconds until the next frame. The watchdog period is extended to four times this if it is shorter.
         """
         if not self._ready:
             self.ready()
@@ -63,13 +65,13 @@ class Notifier:
             self._fed_ns = now_ns
 
     def status(self, text: str) -> None:
-        """Say in a line how things are; sent when it changed."""
+        """Set the line that ``systemctl status`` shows; sent when it changes."""
         if text != self._status and self._send(f"STATUS={text}"):
             self._status = text
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Say that the configuration is being read again, and afterwards that it was."""
+        """Notify of the begin and the end of a reload; a context manager."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
@@ -77,7 +79,7 @@ class Notifier:
             self.ready()
 
     def stopping(self) -> None:
-        """Say that the service is ending."""
+        """Notify that the service is stopping."""
         self._send("STOPPING=1")
 
     def _send(self, state: str) -> bool:
@@ -93,14 +95,14 @@ class Notifier:
 
 
 def _address(name: str) -> str:
-    """Address of a socket in the file system, or of an abstract one (``@``); empty for what is neither."""
+    """Address of a socket in the file system, or of an abstract one (``@…``); empty for any other name."""
     if name.startswith("@"):
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""
 
 
 def _watchdog_us() -> int:
-    """What the manager gives in ``$WATCHDOG_USEC``, if it is for this process."""
+    """Watchdog period in microseconds, from ``$WATCHDOG_USEC``; 0 if absent or for another process."""
     given = os.environ.get("WATCHDOG_USEC", "")
     process = os.environ.get("WATCHDOG_PID") or str(os.getpid())
     return int(given) if given.isdecimal() and process == str(os.getpid()) else 0
