@@ -17,8 +17,8 @@ __all__ = ["config_schema"]
 
 
 def config_schema() -> dict[str, Any]:
-    """JSON Schema of the configuration, for editors."""
-    from agent.core import json_schema  # noqa: PLC0415 - only where a person asks for it
+    """JSON Schema of the configuration, for editors; each source's options depend on its ``type``."""
+    from agent.core import json_schema  # noqa: PLC0415 - needed only by `edgewatch schema`
 
     schema = json_schema.schema(Config)
     definitions = schema["$defs"]

@@ -1,4 +1,4 @@
-"""Reads a configuration: every mistake at once, each with its line and its ``$.path``."""
+"""Reads a configuration, and reports all mistakes at once, each with its line and its ``$.path``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,19 @@ def load(path: Path) -> Config:
     Raises
     ------
     UserError
-        With every problem of the file, one a line.
+        The file cannot be read, or has mistakes; the text lists all of them, one a line.
     """
     return load_as(Config, path)
 
 
 def load_as(kind: type[_Struct], path: Path) -> _Struct:
-    """Read a YAML file as strictly into a struct of another kind; see `load`."""
+    """Read a YAML file into a struct of type ``kind``, as strictly as `load`.
+
+    Raises
+    ------
+    UserError
+        As in `load`.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -51,12 +57,25 @@ def load_as(kind: type[_Struct], path: Path) -> _Struct:
 
 
 def parse(raw: bytes, name: str = "config") -> Config:
-    """Read a configuration from text; see `load`."""
+    """Read a configuration from YAML text.
+
+    Parameters
+    ----------
+    raw
+        The text in UTF-8.
+    name
+        Name of the file, for errors.
+
+    Raises
+    ------
+    UserError
+        As in `load`.
+    """
     return _parse_as(Config, raw, name)
 
 
 def _parse_as(kind: type[_Struct], raw: bytes, name: str) -> _Struct:
-    """Read a YAML text as strictly into a struct of another kind; see `load`."""
+    """Read a YAML text into a struct of type ``kind``; see `load`."""
     document = Document(name)
     tree = document.read(raw)
     checker = Checker(document, {(Config, "sources"): _sources})

@@ -1,4 +1,4 @@
-"""Plain values made into structs, going on after each problem, so that all are told at once."""
+"""Converts plain values to structs, and collects all problems instead of stopping at the first."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ __all__ = ["Checker", "nearest"]
 
 
 class Checker:
-    """Converts plain values to structs, going on after each problem.
+    """Converts plain values to structs, and collects all problems.
 
     Parameters
     ----------
     document
-        Knows the locations.
+        The text, which knows the line of each path.
     own
-        By struct and key, who converts what no type hint can describe, given this checker, the value and its path.
+        Converters for fields whose type hint is not sufficient, by struct and key; called with this checker, the value
+        and its path.
     """
 
     def __init__(
@@ -33,11 +34,11 @@ class Checker:
     ) -> None:
         self._document = document
         self._own = own
-        #: A line each.
+        #: One line for each problem, with its location.
         self.problems: list[str] = []
 
     def struct(self, kind: type[msgspec.Struct], value: Any, path: str) -> Any:
-        """Convert a mapping; None when there was any problem in it."""
+        """Convert a mapping to a struct of type ``kind``; None if there was a problem."""
         if not isinstance(value, dict):
             self.report(path, f"expected a mapping of keys, got {shown(value)}")
             return None
@@ -45,15 +46,15 @@ class Checker:
         before = len(self.problems)
         converted = {}
         for key, item in value.items():
-            where = f"{path}.{key}"
+            item_path = f"{path}.{key}"
             if key not in fields:
-                self.report(where, f"unknown key{nearest(key, fields)}")
+                self.report(item_path, f"unknown key{nearest(key, fields)}")
             elif item is None and not fields[key].required:
-                continue  # a section whose keys are all commented out
+                continue  # an empty section, such as one with all keys commented out
             elif (kind, key) in self._own:
-                converted[fields[key].name] = self._own[kind, key](self, item, where)
+                converted[fields[key].name] = self._own[kind, key](self, item, item_path)
             else:
-                converted[fields[key].name] = self._typed(fields[key].type, item, where)
+                converted[fields[key].name] = self._typed(fields[key].type, item, item_path)
         for key, field in fields.items():
             if field.required and key not in value:
                 self.report(path, f"required key {key!r} is missing")
@@ -61,12 +62,12 @@ class Checker:
             return None
         try:
             return kind(**converted)
-        except (ValueError, TypeError) as error:  # from a struct's own __post_init__
+        except (ValueError, TypeError) as error:  # raised by a struct's __post_init__
             self.report(path, str(error))
             return None
 
     def _typed(self, hint: Any, value: Any, path: str) -> Any:
-        """Convert a value; structs inside are walked here, so that each reports all of its problems."""
+        """Convert a value; structs inside are converted one by one, so that all of their problems are reported."""
         if get_origin(hint) is Annotated and _structs_in(hint):
             hint = get_args(hint)[0]
         structs = _structs_in(hint)
@@ -98,20 +99,26 @@ class Checker:
         return self.struct(known[name], {k: v for k, v in value.items() if k != field}, path)
 
     def report(self, path: str, problem: str) -> None:
-        """Remember a problem of what stands at a path."""
+        """Add a problem of the value at a path."""
         self.problems.append(f"{self._document.location(path)}: {problem}")
 
 
 def _structs_in(hint: Any) -> list[type[msgspec.Struct]]:
-    """The struct types that a type hint names, whether optional, in a union, in a list or annotated."""
+    """The struct types in a type hint, also within an optional, union, list or annotated type."""
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return [hint]
     return [found for part in get_args(hint) for found in _structs_in(part)]
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """What to say of an unknown word: the known one that is meant, or all."""
-    import difflib  # noqa: PLC0415 - where there is a mistake
+    """Suggest the most similar known word, or list all of them; a text to append to a problem.
+
+    Examples
+    --------
+    >>> nearest("prot", ("host", "port")), nearest("x", ("host", "port"))
+    ("; did you mean 'port'?", '; known are host, port')
+    """
+    import difflib  # noqa: PLC0415 - needed only for a mistake
 
     matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else f"; known are {', '.join(sorted(known))}"

@@ -1,7 +1,7 @@
-"""A YAML text as plain values, with the line of each: the core schema of YAML 1.2 and nothing that can surprise.
+"""Parses YAML text to plain values, and remembers the line of each.
 
-``NO`` stays a word, ``12:30`` a text and ``1e3`` a number; anchors, aliases, tags and duplicate keys are refused, and
-size, depth and number of values are bounded.
+Scalars follow the core schema of YAML 1.2: ``NO`` and ``12:30`` are strings, ``1e3`` is a number. Anchors, aliases,
+tags and duplicate keys are refused. Size, depth and number of values are limited.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BYTES", "Document"]
 
-#: What is larger is refused; what lies within is read in about a second, whatever it says.
+#: Bytes of the largest text; chosen by hand, so that any text is parsed or refused in about a second.
 MAX_BYTES = 1 << 18
+# Largest depth and number of values; chosen by hand, for the same reason.
 _MAX_DEPTH = 20
 _MOST_NODES = 15_000
+# NUL and lone surrogates, which file names, topics and UTF-8 messages cannot hold.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the core schema's scalars and nothing that can surprise."""
+    """YAML loader with the scalars of the core schema and limits on depth and number of values."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own type
 
     def __init__(self, raw: bytes, inspect: Callable[[yaml.Event], None]) -> None:
         super().__init__(raw)
@@ -36,7 +38,7 @@ class _Loader(yaml.SafeLoader):
         self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Look at what comes before it is taken in."""
+        """Inspect the next event, then compose its node."""
         self._inspect(self.peek_event())  # type: ignore[no-untyped-call]
         self._nodes += 1
         if self._nodes > _MOST_NODES:
@@ -44,12 +46,12 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        """Refuse deep nests at once: scanning them takes a time that grows with the square of their depth."""
+        """Refuse deep nesting while scanning, as the time of scanning grows with the square of the depth."""
         self._refuse_depth(self.flow_level)
         super().fetch_flow_collection_start(token)
 
     def add_indent(self, column: int) -> bool:
-        """The same for nests by indentation."""
+        """Refuse deep nesting by indentation, too."""
         self._refuse_depth(len(self.indents))
         return super().add_indent(column)
 
@@ -70,36 +72,46 @@ for _tag, _pattern, _first in (
 
 
 class Document:
-    """A YAML text as plain Python values, with the line of every path remembered.
+    """A YAML text as plain Python values, with the line of every path.
 
     Parameters
     ----------
     name
-        As problems call it.
+        Name of the file, for errors.
     """
 
     def __init__(self, name: str) -> None:
-        #: As problems call it.
+        #: Name of the file, for errors.
         self.name = name
         self._lines: dict[str, int] = {"$": 1}
 
     def location(self, path: str) -> str:
-        """``file:line: $.path`` of a path, or of its nearest ancestor that stands in the file."""
+        """``file:line: $.path``, with the line of the path or of its nearest ancestor in the file."""
         known = path
-        while known not in self._lines:  # down to $, which always is
+        while known not in self._lines:  # ends at $, which is always known
             known = known[: max(known.rfind("."), known.rfind("["), 1)]
         return f"{self.name}:{self._lines[known]}: {path}"
 
     def read(self, raw: bytes) -> Any:
         """Parse a text.
 
+        Parameters
+        ----------
+        raw
+            The text in UTF-8.
+
+        Returns
+        -------
+        dict, list, str, int, float, bool or None
+            None for an empty text.
+
         Raises
         ------
         UserError
-            It is too large, or no YAML of ours.
+            The text is too large, not valid YAML, or uses features that are refused.
         """
         if len(raw) > MAX_BYTES:
-            raise UserError("larger than 256 KiB", location=self.name, remedy="a configuration is a few hundred lines")
+            raise UserError("larger than 256 KiB", location=self.name, remedy="shorten it to a few hundred lines")
         try:
             loader = _Loader(raw, self._refuse_surprises)
             node = loader.get_single_node()
@@ -120,21 +132,22 @@ class Document:
         return None if node is None else self._value(node, "$", 0)
 
     def _refuse_surprises(self, event: yaml.Event) -> None:
-        what = None
+        problem = None
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            what = "anchors and aliases are not supported"
+            problem = "anchors and aliases are not supported"
         elif getattr(event, "tag", None):
-            what = "tags are not supported"
-        if what:
-            raise UserError(
-                what, location=f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}", remedy="write the value out"
-            )
+            problem = "tags are not supported"
+        if problem:
+            line = getattr(event.start_mark, "line", 0) + 1
+            raise UserError(problem, location=f"{self.name}:{line}", remedy="write the value out")
 
     def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
         line = node.start_mark.line + 1
         self._lines.setdefault(path, line)
         if depth > _MAX_DEPTH:
-            raise UserError("nested too deeply", location=f"{self.name}:{line}", remedy="a configuration is flat")
+            raise UserError(
+                "nested too deeply", location=f"{self.name}:{line}", remedy=f"nest at most {_MAX_DEPTH} levels"
+            )
         self._refuse_no_text(node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
@@ -143,10 +156,10 @@ class Document:
         return _scalar(node)
 
     def _refuse_no_text(self, node: yaml.Node) -> None:
-        """Refuse what no file, topic or message can hold."""
+        """Refuse NUL and lone surrogates, which no file name, topic or message can hold."""
         if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
             location = f"{self.name}:{node.start_mark.line + 1}"
-            raise UserError("a text with \\0 or half a character", location=location, remedy="leave it out")
+            raise UserError("a text with NUL or a lone surrogate", location=location, remedy="remove that character")
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -155,8 +168,12 @@ class Document:
             key = str(key_node.value)
             self._refuse_no_text(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or key in mapping:
-                what = f"key {key!r} stands twice" if key in mapping else "a key must be a plain word"
-                raise UserError(what, location=f"{self.name}:{line}: {path}", remedy="keep one of them")
+                twice = key in mapping
+                raise UserError(
+                    f"key {key!r} occurs twice" if twice else "a key must be a plain word",
+                    location=f"{self.name}:{line}: {path}",
+                    remedy="keep one of them" if twice else "write a word as key",
+                )
             self._lines[f"{path}.{key}"] = line
             mapping[key] = self._value(value_node, f"{path}.{key}", depth + 1)
         return mapping

@@ -73,7 +73,7 @@ def test_every_mistake_is_told_at_once_with_its_line_and_path() -> None:
     ("text", "told"),
     [
         ("a: &x 1\nb: *x", "c.yaml:1: anchors and aliases are not supported"),
-        ("node: a\nnode: b", "c.yaml:2: $: key 'node' stands twice"),
+        ("node: a\nnode: b", "c.yaml:2: $: key 'node' occurs twice"),
         ("- 1", "expected a mapping"),
         ("mqtt: [", "not valid YAML"),
         ("node: !!python/object/apply:os.getcwd []", "tags are not supported"),
