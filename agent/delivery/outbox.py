@@ -165,10 +165,10 @@ class Outbox:
             return
         with self._minding():
             store = OutboxStore(self._directory)
-            stands = store.stands
-            if stands is not None and not self.instance:
+            committed = store.stands
+            if committed is not None and not self.instance:
                 # Only at the start: a later file must not change the numbers and the instance of this run.
-                self.next_seq, state = stands
+                self.next_seq, state = committed
                 instance, _, self.incidents = state.partition(b"\n")
                 self.instance = instance.decode() if _INSTANCE.fullmatch(instance) else ""
             dropped = store.meta("dropped") or b""

@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITH
 _STANDING = "standing"
 # Seconds to wait for a lock that another process holds; chosen by hand.
 _BUSY_S = 2.0
+# Primary result codes of SQLite (sqlite.org/rescode.html) that are about the content of the file: ERROR (no such table,
+# an unsupported format), CORRUPT, SCHEMA, MISMATCH, FORMAT, NOTADB. All others are about the medium, memory or locks.
+_CONTENT_CODES = frozenset({1, 11, 17, 20, 24, 26})
 
 
 class Damaged(Exception):  # noqa: N818 - handled by the outbox, never shown
@@ -260,11 +263,20 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if any(text in str(error) for text in ("no such", "malformed", "decode", "not a database", "unsupported")):
-            raise Damaged(str(error)) from error
-        raise OSError(str(error)) from error
+        raise (Damaged if _is_about_content(error) else OSError)(str(error)) from error
     except (sqlite3.DatabaseError, TypeError, ValueError, OverflowError) as error:
         raise Damaged(str(error)) from error
+
+
+def _is_about_content(error: sqlite3.OperationalError) -> bool:
+    """Whether an error is about the content of the file, not about the medium.
+
+    Python 3.10 does not give SQLite's result code, only its text.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _CONTENT_CODES
+    return any(text in str(error) for text in ("no such", "malformed", "decode", "not a database", "unsupported"))
 
 
 def _open(path: Path) -> sqlite3.Connection:

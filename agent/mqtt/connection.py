@@ -104,7 +104,7 @@ class Connection:
                 self._version = profile.versions[0]  # the next attempt may reach another broker
             if session.failure != reported:
                 reported = session.failure
-                remedy = "reconnecting" if session.accepted else remedy_for(self.endpoint, reported)
+                remedy = "reconnecting" if session.accepted else remedy_for(self.endpoint, session.cause)
                 if self._log is not None:
                     self._log.warning("mqtt: %s: %s – %s", location, reported, remedy)
             # With jitter, so that a thousand agents do not reconnect in the same second.

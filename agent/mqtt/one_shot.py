@@ -77,7 +77,5 @@ def _visit(endpoint: Endpoint, client_id: str, callbacks: Callbacks) -> Session:
         if session.accepted or not session.suggests_older():
             break
     if not session.accepted:
-        raise EnvironmentFault(
-            session.failure, location=endpoint.location, remedy=remedy_for(endpoint, session.failure)
-        )
+        raise EnvironmentFault(session.failure, location=endpoint.location, remedy=remedy_for(endpoint, session.cause))
     return session

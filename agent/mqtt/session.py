@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.mqtt.bulk_client import BulkClient
-from agent.mqtt.failures import HUNG_UP, NO_ANSWER, why
+from agent.mqtt.failures import HUNG_UP, NO_ANSWER, Cause, cause_of, cause_of_refusal, why
 from agent.mqtt.received import Received
 from agent.mqtt.slim_paho import mqtt
 
@@ -54,7 +54,6 @@ MOST_IN_FLIGHT = 20
 _MOST_QUEUED = 40
 #: Versions of MQTT, in the order of preference.
 VERSIONS = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
-_UNSUPPORTED_VERSION = "Unsupported protocol version"
 #: Reasons why a received message cannot be used; see `Callbacks.on_unusable`.
 TOO_LARGE = "too large"
 NOT_TEXT = "topic that is not text"
@@ -187,6 +186,8 @@ class Session:
         self.version = version
         #: Why the session ended or could not begin; empty without a failure.
         self.failure = ""
+        #: Kind of the failure.
+        self.cause = Cause.NONE
         #: Whether the broker has accepted the session, or refused it.
         self.accepted = self.refused = False
         # Set once the broker has answered, also with a refusal.
@@ -239,7 +240,7 @@ class Session:
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s, properties=properties)
             self._serve(client)
         except Exception as error:  # noqa: BLE001 - every failure is reported, and the next session follows
-            self.failure = why(error)
+            self.failure, self.cause = why(error), cause_of(error)
         if client.socket() is not None:
             client.disconnect()
         client.loop_stop()
@@ -257,7 +258,7 @@ class Session:
             if answered:
                 self._ended.wait()
         if not answered:
-            self.failure = self.failure or NO_ANSWER
+            self._fail(NO_ANSWER, Cause.SILENT)
 
     def _drop(self, client: mqtt.Client) -> None:
         """Drop client and callbacks: the reference cycle would keep sockets open until garbage collection."""
@@ -323,8 +324,13 @@ class Session:
         return (
             self.version is MQTTProtocolVersion.MQTTv5
             and not self.accepted
-            and (_UNSUPPORTED_VERSION in self.failure or self.failure in {HUNG_UP, NO_ANSWER})
+            and (self.cause is Cause.VERSION or self.failure in {HUNG_UP, NO_ANSWER})
         )
+
+    def _fail(self, failure: str, cause: Cause) -> None:
+        """Note a failure, unless an earlier one explains the end of the session."""
+        if not self.failure:
+            self.failure, self.cause = failure, cause
 
     def _subscribe(self, client: mqtt.Client) -> None:
         profile = self._profile
@@ -343,7 +349,8 @@ class Session:
     ) -> None:
         del userdata, flags, properties
         if reason.is_failure:
-            self.failure, self.refused = f"refused: {reason}", True
+            self._fail(f"refused: {reason}", cause_of_refusal(reason.value))
+            self.refused = True
             self.hang_up()
             return
         self._answered.set()
@@ -357,8 +364,10 @@ class Session:
         self, client: mqtt.Client, userdata: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
         del client, userdata, flags, properties
-        if not self.failure:
-            self.failure = HUNG_UP if not self.accepted else f"connection lost: {reason}"
+        if self.accepted:
+            self._fail(f"connection lost: {reason}", Cause.OTHER)
+        else:
+            self._fail(HUNG_UP, Cause.SILENT)
         self._answered.set()
         self._ended.set()
 

