@@ -1,4 +1,4 @@
-"""Types and small tools that every package uses: channels, frames, arrays, clock, errors, the ring buffer.
+"""Types and small tools for all packages: channels, frames, arrays, clock, errors, ring buffer, persistent state.
 
-It knows nothing of anomalies, alerts or MQTT, and imports no other package of the agent.
+Nothing here deals with anomalies, alerts or MQTT, and no other package of the agent is imported.
 """

@@ -1,4 +1,4 @@
-"""Names for the arrays that run over channels or lanes."""
+"""Type aliases of arrays with one entry per channel, or per lane (channel × kind of error)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoolArray", "Float32Array", "Float64Array", "IntArray"]
 
-# As texts: numpy's types of types are 0.3 MiB that nothing needs when it runs.
+# Strings, evaluated by type checkers only: `numpy.typing` would take 0.3 MiB at run time.
 BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
 Float32Array: TypeAlias = "npt.NDArray[np.float32]"
 Float64Array: TypeAlias = "npt.NDArray[np.float64]"

@@ -1,4 +1,4 @@
-"""A channel: one scalar series with a stable name, and what its values mean."""
+"""A channel: one scalar series, with its name, unit, scale and limits."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ __all__ = ["Channel"]
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """One scalar series with a stable name.
+    """One scalar series with a stable name, and how its values are to be judged.
 
     Parameters
     ----------
     name
-        As subscribers see it: ``cpu.percent``, ``latency.gateway``, ``boiler/temperature``.
+        Name in messages: ``cpu.percent``, ``latency.gateway``, ``boiler/temperature``.
     unit
-        As printed behind a value: ``%``, ``B/s``, ``ms``; empty when unknown.
+        Printed behind values: ``%``, ``B/s``, ``ms``; empty if unknown.
     effect
-        Smallest difference from what is expected that is worth an alert. In the channel's unit on a linear scale;
-        a factor above 1 on a logarithmic one. 0 (linear) or 1 (log): anything that is new.
+        Smallest deviation from the expectation that is worth an alert: a difference ≥ 0 in the channel's unit on a
+        linear scale, a factor ≥ 1 on a logarithmic one. 0 (linear) and 1 (logarithmic) let any deviation count.
     log_reference
-        0 scores the channel on a linear scale; otherwise on ``log1p(value / log_reference)``, as suits rates and
-        latencies, whose size varies over decades.
+        0: the channel is scored on a linear scale. > 0, in the channel's unit: it is scored as
+        ``log1p(value / log_reference)``, which suits rates and latencies, whose size varies over decades.
     minimum, maximum
-        What the channel can show at all, such as 0 and 100 %: expectations are shown within.
+        Physical range in the channel's unit, such as 0 and 100 %; displayed expectations are clipped to it.
     alarm_above, alarm_below
-        Hard limits in the channel's unit: a value at or beyond one is an incident whatever is usual here, also while
-        learning, and no alert budget holds it back.
+        Hard limits in the channel's unit: a value at or beyond one is an incident, even if it is usual here or the
+        channel is still being learned. Such incidents bypass the alert budget.
     invalid_above, invalid_below
-        What lies beyond is no reading, but a fault on its way: it is counted and taken as missing.
+        Values beyond these, in the channel's unit, are sensor faults: they are counted and treated as missing.
     sensitivity
-        Above 1, less has to be new for an alert; below 1, more.
+        Factor > 0 by which the strength of the channel's anomalies is multiplied.
     silent
-        It raises no alerts, but those of its hard limits.
+        Raise no alerts except at hard limits.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Channel(msgspec.Struct, frozen=True):
     silent: bool = False
 
 
-#: Channel of an index in the frames that belongs to no channel yet, or no longer.
+#: Stands for the channel at an index of the frame that is unassigned: not used yet, or no longer.
 NOBODY = Channel("")
 
 
 def owned(channels: Sequence[Channel]) -> list[int]:
-    """Indices that belong to a channel."""
+    """Indices of the frame that are assigned to a channel, ascending; ``channels`` are in the frame's order."""
     return [index for index, channel in enumerate(channels) if channel is not NOBODY]

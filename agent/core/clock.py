@@ -1,4 +1,4 @@
-"""Time: monotonic for deadlines and ages, wall time only as a label."""
+"""Clocks: monotonic time for deadlines and ages, wall time only for labels."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ __all__ = ["Clock", "ManualClock", "SystemClock"]
 
 _LOG = logging.getLogger(__name__)
 
+# Bit of ``timex.status`` that the kernel sets while its clock is not synchronised (adjtimex(2)).
 _STA_UNSYNC = 0x0040
+# A change of wall minus monotonic time by more seconds than this is a jump. Chosen by hand.
 _JUMP_S = 1.0
+# Time after a jump for which the wall clock counts as not synchronised. Chosen by hand.
 _DOUBT_NS = 600 * 10**9
-# A suspended machine has missed what happened meanwhile, and its sleep must be seen.
+# CLOCK_BOOTTIME includes time in suspend, so that readings missed meanwhile are noticed.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-# Where systemd-timesyncd runs it has this folder, and a file in it once the clock is set.
+# Runtime folder of systemd-timesyncd, which creates the file `synchronized` in it once the clock is set.
 _TIMESYNC = Path("/run/systemd/timesync")
 
 
 class Clock(Protocol):
-    """What the sampler and the daemon need of time."""
+    """Interface of a clock for the sampler and the daemon."""
 
     def boot(self) -> str:
-        """Which run of the machine this is; monotonic times of the same run can be compared."""
+        """Identifier of the machine's current boot; only monotonic times of the same boot are comparable."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that never go back."""
+        """Monotonic time in nanoseconds; it never decreases."""
 
     def wall(self) -> float:
-        """Seconds since 1970, as the machine believes."""
+        """Wall time in seconds since 1970, right or wrong."""
 
     def sleep_until(self, deadline_ns: int) -> bool:
-        """Sleep until the monotonic deadline; False when woken by `stop` instead."""
+        """Sleep until a monotonic deadline; False if `stop` ended the sleep."""
 
     def stop(self) -> None:
-        """Wake the sleeper, now and for ever."""
+        """End the present sleep and all later ones at once."""
 
     def synchronised(self) -> bool:
-        """Whether the wall clock can be believed."""
+        """Whether the wall clock can be trusted."""
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """Clocks of the machine."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -53,31 +56,31 @@ class SystemClock:
         self._jumped_ns = -_DOUBT_NS
 
     def boot(self) -> str:
-        """The kernel's own name for the time since it was started; empty where it gives none."""
+        """Boot identifier of the Linux kernel; empty on other systems."""
         try:
             return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
             return ""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that never go back; they go on while the machine is suspended."""
+        """Monotonic time in nanoseconds; on Linux it includes time in suspend."""
         return time.clock_gettime_ns(_CLOCK)
 
     def wall(self) -> float:
-        """Seconds since 1970, as the machine believes."""
+        """Wall time in seconds since 1970, right or wrong."""
         return time.time()
 
     def sleep_until(self, deadline_ns: int) -> bool:
-        """Sleep until the monotonic deadline; False when woken by `stop` instead."""
+        """Sleep until a monotonic deadline; False if `stop` ended the sleep."""
         remaining = (deadline_ns - self.monotonic_ns()) / 1e9
         return not self._stopped.wait(max(remaining, 0.0))
 
     def stop(self) -> None:
-        """Wake the sleeper, now and for ever."""
+        """End the present sleep and all later ones at once."""
         self._stopped.set()
 
     def synchronised(self) -> bool:
-        """Whether the kernel calls its clock synchronised and it has not jumped in the last ten minutes."""
+        """Whether the kernel's clock is synchronised and has not jumped within the last ten minutes."""
         now_ns = self.monotonic_ns()
         offset = time.time() - now_ns / 1e9
         if abs(offset - self._offset) > _JUMP_S:
@@ -87,7 +90,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to sleep: time in tests and in replay."""
+    """Simulated clock for tests and replay: it advances only by `sleep_until`."""
 
     def __init__(self, wall: float = 1_700_000_000.0) -> None:
         self.now_ns = 0
@@ -95,19 +98,19 @@ class ManualClock:
         self._stopped = False
 
     def boot(self) -> str:
-        """Always the same: each such clock begins at 0."""
+        """Empty: every simulated clock starts at 0."""
         return ""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds slept so far."""
+        """Simulated time in nanoseconds."""
         return self.now_ns
 
     def wall(self) -> float:
-        """The starting wall time plus what was slept."""
+        """Wall time at the start plus the simulated time, seconds since 1970."""
         return self.start_wall + self.now_ns / 1e9
 
     def sleep_until(self, deadline_ns: int) -> bool:
-        """Jump to the deadline."""
+        """Advance to the deadline; False after `stop`."""
         self.now_ns = max(self.now_ns, deadline_ns)
         return not self._stopped
 
@@ -116,12 +119,12 @@ class ManualClock:
         self._stopped = True
 
     def synchronised(self) -> bool:
-        """Always: this clock is the only one there is."""
+        """True: simulated time needs no other clock."""
         return True
 
 
 class _Timex(ctypes.Structure):
-    """The head of Linux' ``struct timex`` (adjtimex(2)); the rest is padding the kernel may write."""
+    """First fields of Linux' ``struct timex`` (adjtimex(2)), and room for the rest, which the kernel may write."""
 
     _fields_ = (
         ("modes", ctypes.c_uint),
@@ -135,7 +138,10 @@ class _Timex(ctypes.Structure):
 
 
 def _kernel_synchronised() -> bool:
-    """Ask adjtimex(2), as timedatectl does, or systemd-timesyncd in a sandbox that forbids it; else True."""
+    """Whether adjtimex(2) reports a synchronised clock, as in timedatectl.
+
+    systemd-timesyncd answers where a sandbox forbids the call. True if neither is available.
+    """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         timex = _Timex()

@@ -1,4 +1,4 @@
-"""The errors that a person at the device can mend, and the exit codes they lead to."""
+"""Errors that the user can fix, and their exit codes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import msgspec
 __all__ = ["UNREADABLE", "EdgewatchError", "EnvironmentFault", "UserError"]
 
 
-#: What decoding bytes from outside can raise.
+#: Exceptions that msgspec raises for undecodable bytes.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class EdgewatchError(Exception):
-    """A failure with its location and a remedy, shown without a traceback.
+    """A failure with a location and a remedy, shown without a traceback.
 
     Parameters
     ----------
     message
-        What is wrong and what was expected.
+        The problem, and the expected state.
     location
-        Where it is: ``file:line``, ``$.path``, a topic or an address.
+        Location: ``file:line``, ``$.path`` in the configuration, a topic or an address.
     remedy
-        What to do about it.
+        Advice to the user.
     """
 
     exit_code = 1
@@ -49,6 +49,6 @@ class UserError(EdgewatchError):
 
 
 class EnvironmentFault(EdgewatchError):  # noqa: N818 - EnvironmentError is Python's own
-    """Something outside that has to be there and is not: a broker, a runtime (exit code 3)."""
+    """A missing dependency outside the agent, such as the broker or a TFLite runtime (exit code 3)."""
 
     exit_code = 3

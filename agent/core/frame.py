@@ -10,20 +10,20 @@ __all__ = ["Frame"]
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """One tick's values.
+    """Values of all channels at one tick.
 
     Parameters
     ----------
     seq
-        Number of the tick since start; it jumps where ticks were missed.
+        Number of the tick since start; missed ticks leave gaps.
     mono_ns
-        Monotonic nanoseconds of the tick's deadline.
+        Monotonic time of the tick's deadline, nanoseconds.
     wall
-        Wall time of the tick, seconds since 1970: a label, never an age.
+        Wall time of the tick, seconds since 1970; a label, not for computing ages.
     values
-        float32[n_channels], NaN where nothing valid arrived.
+        float32[n_channels], NaN where no valid reading arrived.
     due
-        bool[n_channels], whose turn it was; None where it was everybody's. The others are not missing.
+        bool[n_channels], channels that should have a reading at this tick; None for all. The others are not missing.
     """
 
     seq: int

@@ -1,4 +1,4 @@
-"""JSON Schema of the agent's types, the same with every version of msgspec."""
+"""JSON Schemas of msgspec types, independent of the version of msgspec."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ __all__ = ["components", "schema"]
 
 
 def schema(kind: Any) -> dict[str, Any]:
-    """Describe one type."""
+    """JSON Schema of one type."""
     described: dict[str, Any] = _cleaned(msgspec.json.schema(kind))
     return described
 
 
 def components(kinds: Iterable[Any], ref_template: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Describe several types and the structs that they share.
+    """JSON Schemas of several types and of the structs that they share.
 
     Parameters
     ----------
     kinds
         The types.
     ref_template
-        How a struct is referred to, with ``{name}`` in it.
+        Format of a reference to a struct; contains ``{name}``.
 
     Returns
     -------
-    A schema for each type, and those of the structs by name.
+    A schema per type, and the schemas of the structs by name.
     """
     parts, shared = msgspec.json.schema_components(kinds, ref_template=ref_template)
     return _cleaned(list(parts)), _cleaned(shared)
 
 
 def _cleaned(part: Any) -> Any:
-    """Take the indentation out of docstrings, which some versions of msgspec leave in."""
+    """Remove the indentation of docstrings, which some versions of msgspec keep."""
     if isinstance(part, dict):
         return {
             key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _cleaned(value)

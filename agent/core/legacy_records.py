@@ -1,8 +1,7 @@
-"""Snapshots as agents up to 0.1.0 wrote them: objects by the names of their attributes, made into records by path.
+"""Migration of snapshots that agents up to 0.1.0 wrote (format 1) to records by path.
 
-Format 1 held a tree: an object was a mapping of its attributes, private ones with their underscore, and a list of
-objects a list of such mappings. The records made of it are of version `BEFORE_VERSIONS`; each `State` picks what it
-declares.
+Format 1 is a tree: an object is a mapping of its attributes, private ones with their underscore; a list of objects is
+a list of such mappings. The records made from it have version `BEFORE_VERSIONS`; each `State` picks its own fields.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["incident_records", "learned_records"]
 
-# Blocks of each time scale, in the order in which format 1 listed them.
+# Time scales, in blocks of the finest, in the order of format 1.
 _SCALES = (1, 12, 24, 48)
-# Attributes of format 1 and the names of the parts that hold their content now.
+# Attributes of format 1 that hold an object, and the names of the parts that replace them.
 _PARTS = {
     "_head": "state_score",
     "_ring": "window",
@@ -33,60 +32,61 @@ _PARTS = {
     "detector": "networks",
     "stage": "time_scale",
 }
+# Deeper nesting is damage.
 _DEEPEST = 12
 
 
 def learned_records(content: Mapping[str, Any]) -> dict[str, Record]:
-    """Give the records of all that was learned, by path.
+    """Convert everything learned to records by path.
 
     Parameters
     ----------
     content
-        Of a snapshot of format 1.
+        Content of a snapshot of format 1.
 
     Raises
     ------
     Unusable
-        It is no such content.
+        The content is not of format 1.
     """
     try:
         monitor, kinds = content["monitor"], content["kinds"]
         records = {"ensemble": _own(monitor), "classifier": _own(kinds)}
         for position, detector in enumerate(monitor["_watches"]):
-            records |= _below(f"detectors.{position}", detector)
+            records |= _tree(f"detectors.{position}", detector)
     except (KeyError, TypeError, AttributeError) as error:
         raise Unusable(f"not a snapshot of format 1: {error!r}") from error
     return records
 
 
 def incident_records(attributes: Mapping[str, Any]) -> dict[str, Record]:
-    """Give the records that go with incidents of version 1.
+    """Convert the attributes stored beside incidents of version 1 to records by path.
 
     Raises
     ------
     Unusable
-        They are no such attributes.
+        The alert budget is missing.
     """
     budget = attributes.get("_budget", attributes.get("budget"))
     if not isinstance(budget, dict):
-        raise Unusable("no alert budget in it")
+        raise Unusable("the alert budget is missing")
     own = _own(attributes)
     return {"incidents": own, "confirmation": own, "budget": _own(budget)}
 
 
 def _own(attributes: Mapping[str, Any]) -> Record:
-    """Fields of an object itself, without the underscores of private attributes."""
+    """Numbers and arrays of an object by their present names, without those of its parts."""
     return {name.lstrip("_"): value for name, value in attributes.items() if not isinstance(value, dict | list)}
 
 
-def _below(path: str, attributes: Mapping[str, Any]) -> dict[str, Record]:
+def _tree(path: str, attributes: Mapping[str, Any]) -> dict[str, Record]:
     if path.count(".") > _DEEPEST:
         raise Unusable("nested too deeply")
     records = {path: _own(attributes)}
-    if "_stages" in attributes:  # the universal detector kept these fields itself
+    if "_stages" in attributes:  # in format 1 the universal detector held these fields itself
         records |= {f"{path}.blocks": records[path], f"{path}.refractory": records[path]}
     for name, part in _parts(attributes):
-        records |= _below(f"{path}.{name}", part)
+        records |= _tree(f"{path}.{name}", part)
     return records
 
 

@@ -1,7 +1,7 @@
-"""Where a value does not fit a type, and what was expected there, in the words of this project.
+"""Explains why a value does not fit a type: path, expectation and value, worded independently of msgspec's version.
 
-msgspec decides whether a value fits; its messages differ between versions. Where it refuses one, the value is walked
-again here, to name the first place that does not fit.
+msgspec validates. Only after it has refused a value does this module walk the value along the type to find the first
+mismatch.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["Mismatch", "explained", "mismatch", "shown"]
 
 
 class Mismatch(NamedTuple):
-    """The first place at which a value does not fit.
+    """The first mismatch between a value and a type.
 
     Parameters
     ----------
     path
-        From the whole to the place: ``.sources[0].type``; empty for the whole.
+        From the root to the mismatch: ``.sources[0].type``; empty for the root.
     problem
-        What was expected.
+        Expectation, as shown to the user.
     value
-        What is there; None also where something is missing.
+        The value found; None if a key is missing.
     """
 
     path: str
@@ -39,20 +39,20 @@ class Mismatch(NamedTuple):
 
 
 def mismatch(value: Any, hint: Any, *, lax: bool = False) -> Mismatch | None:
-    """Find the first place at which a plain value does not fit a type hint.
+    """Find the first mismatch between a plain value and a type hint.
 
     Parameters
     ----------
     value
-        As JSON or YAML has it: mappings, lists, texts, numbers, booleans and None.
+        As parsed from JSON or YAML: mappings, lists, strings, numbers, booleans and None.
     hint
-        Any type that msgspec knows.
+        Any type that msgspec supports.
     lax
-        Texts that spell a number or a boolean stand for it, as ``msgspec.convert(..., strict=False)`` has it.
+        Accept strings that spell a number or a boolean, as ``msgspec.convert(..., strict=False)`` does.
 
     Returns
     -------
-    None where all fits.
+    None if the value fits.
 
     Examples
     --------
@@ -61,23 +61,23 @@ def mismatch(value: Any, hint: Any, *, lax: bool = False) -> Mismatch | None:
     >>> mismatch(["1"], list[int], lax=True) is None
     True
     """
-    import msgspec.inspect as info  # noqa: PLC0415 - only where there is a mistake
+    import msgspec.inspect as info  # noqa: PLC0415 - needed only to explain a mistake
 
     return _Walk(info, lax=lax).walk(info.type_info(hint), value, "")
 
 
 def explained(error: Exception, value: Any, hint: Any, *, lax: bool = False) -> Mismatch:
-    """Say why msgspec refused a value; see `mismatch`.
+    """Explain why msgspec refused a value; see `mismatch`.
 
     Parameters
     ----------
     error
-        As msgspec raised it: where a struct's own check refused the value, its cause has the reason.
+        Raised by msgspec; if a struct's ``__post_init__`` refused the value, the error's cause holds the reason.
     """
     found = mismatch(value, hint, lax=lax)
     if found is not None:
         return found
-    return Mismatch("", str(error.__cause__) if error.__cause__ else "not a value that can stand here", value)
+    return Mismatch("", str(error.__cause__) if error.__cause__ else "is not valid here", value)
 
 
 class _Walk:
@@ -105,7 +105,7 @@ class _Walk:
             if isinstance(node, kind):
                 found: Mismatch | None = check(node, value, path)
                 return found
-        return None  # any value, and kinds of types that nothing of ours has
+        return None  # `Any`, and types that the agent does not use
 
     def _leaf(self, kind: type, words: str) -> Any:
         def check(node: Any, value: Any, path: str) -> Mismatch | None:
@@ -135,7 +135,7 @@ class _Walk:
         return None
 
     def _union(self, node: info.UnionType, value: Any, path: str) -> Mismatch | None:
-        import msgspec.inspect as info  # noqa: PLC0415 - only where there is a mistake
+        import msgspec.inspect as info  # noqa: PLC0415 - needed only to explain a mistake
 
         structs = [kind for kind in node.types if isinstance(kind, info.StructType) and kind.tag_field]
         if structs and isinstance(value, dict):
@@ -143,7 +143,7 @@ class _Walk:
         found = [self.walk(kind, value, path) for kind in node.types]
         if None in found:
             return None
-        # The alternative that the value comes nearest to; that there may be nothing is not worth a word.
+        # Explain the alternative that fits deepest into the value; None is worth no mention.
         deepest = [each for each in found if each and each.problem != "expected nothing"]
         return max(deepest, key=lambda each: len(each.path), default=found[0])
 
@@ -228,7 +228,7 @@ def _number(text: str, *, whole: bool) -> float | None:
 
 
 def _range(node: Any, *, whole: bool) -> str:
-    """Say which numbers fit."""
+    """Describe the accepted numbers."""
     limits = (("above", node.gt), ("of at least", node.ge), ("below", node.lt), ("at most", node.le))
     parts = [f"{words} {limit:,.10g}" for words, limit in limits if limit is not None]
     if parts and parts[0].startswith("at most"):
@@ -249,7 +249,7 @@ def _fits_length(node: Any, value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Show a value in a message: short, and on one line."""
+    """Value for a message, on one line and at most 60 characters long."""
     if value is None:
         return "nothing"
     text = repr(value)

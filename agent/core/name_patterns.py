@@ -1,4 +1,4 @@
-"""Patterns of channel names: ``*``, ``?`` and ``[…]`` as in a shell."""
+"""Glob patterns of channel names: ``*``, ``?`` and ``[…]``, as in a shell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["glob"]
 
 
 def glob(patterns: Iterable[str]) -> re.Pattern[str]:
-    """What matches the names that any of the patterns stands for: ``*``, ``?`` and ``[…]`` as in a shell.
+    """Compile glob patterns (``*``, ``?``, ``[…]``) into one expression that matches a name if any pattern does.
 
     Examples
     --------

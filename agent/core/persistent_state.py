@@ -1,8 +1,8 @@
-"""State that outlives a restart: each part of the agent declares its fields, with type, shape, unit and version.
+"""Persistent state: each part of the agent declares the fields that outlive a restart, with type, shape and unit.
 
-A part holds a `State` of its own and yields it, with those of the parts below it, from ``states()``. `capture` collects
-them into records by path, `restore` puts records back, one part at a time: a record that does not fit leaves its own
-part as it was made and all others are restored. Attributes that are not declared here are never written.
+A part holds a `State` and yields it, with those of the parts below it, from ``states()``. `capture` copies all fields
+into records by path; `restore` puts records back part by part. A record that does not fit leaves its part in the
+initial state; all others are still restored. Attributes that are not declared are never written.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ __all__ = [
     "unpack",
 ]
 
-#: Name of the axis along which an array has one entry per channel, or per lane (a channel and kind of error).
+#: Name of the axis with one entry per channel, or per lane (channel × kind of error).
 CHANNEL = "channel"
-#: Version of a record whose fields were the attributes of an object, as agents up to 0.1.0 wrote them.
+#: Version of records converted from snapshots of agents up to 0.1.0, see `agent.core.legacy_records`.
 BEFORE_VERSIONS = 0
-#: What a part keeps, by the name of the field, and ``version``.
+#: Values of a part's fields by name, and ``version``.
 Record: TypeAlias = "dict[str, Any]"
 
 _VERSION = "version"
-# Whole numbers are ticks and counts: within this they fit int64, and are exact as float64.
+# Bound of whole numbers (ticks, counts): below 2^53 they are exact in float64.
 _LARGEST_INT = 1 << 53
+# Type code of arrays among MessagePack's extension types.
 _ARRAY_CODE = 1
 _MAX_DIMENSIONS = 4
+# Names of accepted dtypes: bool, integers and floats, little-endian.
 _DTYPE = re.compile(r"\|b1|[<|][iu][1248]|<f[248]")
 
 
-class Unusable(Exception):  # noqa: N818 - a finding, said and survived
-    """Something read from disk cannot be used; the text gives the reason."""
+class Unusable(Exception):  # noqa: N818 - a finding that is logged, not a failure
+    """Content read from disk cannot be used; the message gives the reason."""
 
 
 class Field:
@@ -64,17 +66,17 @@ class Field:
     Parameters
     ----------
     unit
-        What the numbers count or measure, for the reader of the code.
+        Unit of the numbers, for readers of the code.
     initial
-        Value of a part that has seen nothing.
+        Value before any input.
     shape
-        Of an array: sizes, or names of sizes that are given when the state is made; None for a single number.
+        Of an array: sizes, or names of axes whose sizes are given to `State`; None for a single number.
     dtype
         Of an array.
     after_reset
-        Value that a single number takes when any channel is reset; None where it stays.
+        Value that a single number takes when any channel is reset; None: it stays.
     optional
-        The array may be absent: it is made when it is needed.
+        The array may be None and is then allocated on demand.
     """
 
     __slots__ = ("after_reset", "dtype", "initial", "optional", "shape", "unit")
@@ -101,28 +103,28 @@ class Field:
         return tuple(named[size] if isinstance(size, str) else size for size in self.shape or ())
 
     def fresh(self, named: Mapping[str, int]) -> Any:
-        """Value of a part that has seen nothing."""
+        """Initial value."""
         if self.shape is None:
             return self.initial
         if self.optional:
             return None
-        # Zeros take no memory before they are written to.
+        # `np.zeros` takes no physical memory until written to.
         sizes = self.sizes(named)
         return np.full(sizes, self.initial, self.dtype) if self.initial else np.zeros(sizes, self.dtype)
 
     def reset(self, value: Any, channels: IntArray) -> Any:
-        """Value after these channels have been given to others, of which nothing is known."""
+        """Value with the entries of these channels, int64[m], back at the initial one."""
         if self.shape is None:
             return value if self.after_reset is None else self.after_reset
         if value is None or CHANNEL not in self.shape:
             return value
-        # A view of the array may be in use elsewhere: the one that changes is a copy.
+        # A copy, because other objects may hold a view of the array.
         changed = value.copy()
         changed[(slice(None),) * self.shape.index(CHANNEL) + (channels,)] = self.initial
         return changed
 
     def complaint(self, value: Any, named: Mapping[str, int]) -> str:
-        """Say why a value read from disk does not fit; empty where it does."""
+        """Reason why a value read from disk does not fit; empty if it fits."""
         if self.shape is None:
             return self._complaint_of_number(value)
         if value is None and self.optional:
@@ -155,15 +157,15 @@ def number(unit: str, *, initial: float, after_reset: float | None = None) -> An
 
 
 class State:
-    """Fields that one part keeps over a restart.
+    """Fields of one part that outlive a restart.
 
     A subclass declares them with `array` and `number`. To rename, add or remove a field, raise ``VERSION`` and extend
-    `migrated`, so that what earlier agents wrote is still read.
+    `migrated`, so that records of earlier agents stay readable.
 
     Parameters
     ----------
     sizes
-        Sizes of the named axes, such as ``channel``.
+        Sizes of the named axes, such as ``channel=20``.
 
     Examples
     --------
@@ -179,7 +181,7 @@ class State:
     ['rows', 'seen', 'version']
     """
 
-    #: Version of the fields' meaning.
+    #: Version of the fields and of their meaning.
     VERSION: ClassVar[int] = 1
     _fields: ClassVar[dict[str, Field]] = {}
 
@@ -193,12 +195,12 @@ class State:
             setattr(self, name, field.fresh(sizes))
 
     def reset(self, channels: IntArray) -> None:
-        """Forget these channels, int64[m]: their places belong to others now, of which nothing is known."""
+        """Set these channels, int64[m], back to the initial state: their indices now belong to other channels."""
         for name, field in self._fields.items():
             setattr(self, name, field.reset(getattr(self, name), channels))
 
     def record(self) -> Record:
-        """Copy the fields, to be written."""
+        """Copy the fields into a record."""
         fields: Record = {_VERSION: self.VERSION}
         for name, field in self._fields.items():
             value = getattr(self, name)
@@ -211,12 +213,12 @@ class State:
         return fields
 
     def take(self, record: Record) -> None:
-        """Take over a record, all of it or nothing.
+        """Load a record, completely or not at all.
 
         Raises
         ------
         Unusable
-            A field is missing, of another shape or type, or the record is of a newer version.
+            A field is missing, unknown, or of another shape or type; or the record's version is newer.
         """
         fields = self._in_this_version(record)
         for name, value in fields.items():
@@ -224,9 +226,9 @@ class State:
 
     @classmethod
     def migrated(cls, version: int, record: Record) -> Record:
-        """Bring the fields of an older version to this one.
+        """Migrate the fields of an older version to `VERSION`.
 
-        Version 0 holds the attributes of an object, which may be more than the fields declared here.
+        A record of version `BEFORE_VERSIONS` may hold more than the fields declared here.
         """
         return {name: record[name] for name in cls._fields if name in record} if version == BEFORE_VERSIONS else record
 
@@ -251,16 +253,16 @@ class State:
 
 
 class Part(NamedTuple):
-    """A state and where it belongs.
+    """A state and its path.
 
     Parameters
     ----------
     path
-        Names from the whole to the part, with dots between.
+        Names from the root to the part, separated by dots.
     state
         Its fields.
     large
-        It takes much memory and changes slowly: it is written every hour, not every minute.
+        Large and slowly changing: written every hour instead of every minute.
     """
 
     path: str
@@ -269,44 +271,44 @@ class Part(NamedTuple):
 
 
 class Stateful(Protocol):
-    """Anything with parts that outlive a restart."""
+    """An object with state that outlives a restart."""
 
     def states(self) -> Iterator[Part]:
-        """Its own state and those of the parts below it."""
+        """Give the own state and those of all parts below."""
 
 
 def below(name: str, stateful: Stateful, *, large: bool = False) -> Iterator[Part]:
-    """Give the states of a part under its name."""
+    """Give the states of a part, with its name prepended to their paths."""
     for part in stateful.states():
         yield Part(f"{name}.{part.path}" if part.path else name, part.state, large or part.large)
 
 
 def capture(stateful: Stateful, *, large: bool = True) -> dict[str, Record]:
-    """Copy all records, by path.
+    """Copy all state into records by path.
 
     Parameters
     ----------
     stateful
-        The whole.
+        Root of the parts.
     large
-        Whether large parts are copied, too.
+        Include large parts.
     """
     return {part.path: part.state.record() for part in stateful.states() if large or not part.large}
 
 
 def restore(stateful: Stateful, newest_first: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Put records back, each part by itself.
+    """Load records into parts, independently of each other.
 
     Parameters
     ----------
     stateful
-        Made afresh from the same configuration and models.
+        Newly made from the same configuration and models.
     newest_first
-        Records by path; of each part, the first that fits is taken.
+        Records by path, from one or more snapshots; each part takes the first record that fits.
 
     Returns
     -------
-    By path, why a part stays as it was made.
+    For each part left in its initial state, the reason by path.
     """
     dropped = {}
     for part in stateful.states():
@@ -326,7 +328,7 @@ def restore(stateful: Stateful, newest_first: Sequence[Mapping[str, Any]]) -> di
 
 
 def lanes(channels: IntArray, n_channels: int, n_kinds: int) -> IntArray:
-    """Indices of channels in arrays that hold all channels of the first kind, then all of the second, and so on.
+    """Lane indices of channels, int64[n_kinds · m], in arrays that hold all channels of kind 0, then of kind 1, ….
 
     Examples
     --------
@@ -338,7 +340,7 @@ def lanes(channels: IntArray, n_channels: int, n_kinds: int) -> IntArray:
 
 
 def pack(content: Mapping[str, Any]) -> bytes:
-    """Encode numbers, texts, arrays and mappings of them as MessagePack; arrays are raw and little-endian."""
+    """Encode mappings of numbers, strings and arrays as MessagePack; arrays as raw little-endian bytes."""
     return msgspec.msgpack.encode(content, enc_hook=_encoded)
 
 
@@ -348,7 +350,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     Raises
     ------
     Unusable
-        It is damaged.
+        The data is damaged.
     """
     try:
         content = msgspec.msgpack.decode(data, ext_hook=_decoded)
@@ -371,7 +373,7 @@ def _decoded(code: int, data: memoryview) -> Any:
         raise ValueError(f"unknown type {code}")
     (length,) = struct.unpack_from("<I", data)
     text, shape = msgspec.msgpack.decode(data[4 : 4 + length], type=tuple[str, tuple[int, ...]])
-    # No other text reaches numpy, which would take much more for the name of a type.
+    # Checked before numpy parses it, because numpy accepts many more type names.
     if not _DTYPE.fullmatch(text) or len(shape) > _MAX_DIMENSIONS or any(n < 0 for n in shape):
         raise ValueError(f"unknown array {text}{list(shape)}")
     dtype = np.dtype(text)

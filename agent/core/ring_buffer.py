@@ -1,4 +1,4 @@
-"""A fixed memory of the newest rows, readable as one contiguous view."""
+"""Ring buffer of the newest rows, readable as one contiguous view."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ __all__ = ["RingBuffer"]
 class RingBufferState(State):
     """Fields of a `RingBuffer` that outlive a restart."""
 
-    rows: Float32Array = array("as pushed, each row twice", CHANNEL, "row", dtype=np.float32)
+    rows: Float32Array = array("unit of the rows pushed; each row is stored twice", CHANNEL, "row", dtype=np.float32)
     next: int = number("index of the row to be written", initial=0)
 
 
 class RingBuffer:
     """The newest ``capacity`` rows of every channel.
 
-    Each row is written twice, a capacity apart, so that the newest rows always lie side by side and `view` copies
-    nothing.
+    Rows are stored twice, ``capacity`` apart, so that the newest are always contiguous and `view` needs no copy.
 
     Parameters
     ----------
     n_channels, capacity
-        Shape of the memory.
+        Shape of `view`.
 
     Examples
     --------
@@ -56,20 +55,20 @@ class RingBuffer:
         self._state.reset(channels)
 
     def push(self, row: Float64Array | Float32Array) -> None:
-        """Append one row, dropping the oldest when full."""
+        """Append a row, float[n_channels]; it replaces the oldest."""
         state = self._state
         state.rows[:, state.next] = row
         state.rows[:, state.next + self.capacity] = row
         state.next = (state.next + 1) % self.capacity
 
     def amend(self, row: Float64Array) -> None:
-        """Put another row in the place of the newest."""
+        """Replace the newest row, float64[n_channels]."""
         state = self._state
         newest = state.next - 1 if state.next else self.capacity - 1
         state.rows[:, newest] = row
         state.rows[:, newest + self.capacity] = row
 
     def view(self) -> Float32Array:
-        """float32[n_channels, capacity], oldest first, no copy; rows never written are 0."""
+        """View of float32[n_channels, capacity], oldest row first; rows not written yet are 0."""
         state = self._state
         return state.rows[:, state.next : state.next + self.capacity]

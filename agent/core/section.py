@@ -1,4 +1,4 @@
-"""Base of all sections of the configuration, and the types of numbers and name patterns that they share."""
+"""Base class and bounded types of the configuration's sections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Meta
 
 __all__ = ["ChannelNames", "NamePattern", "NamePatterns", "NotNegative", "Positive", "Section"]
 
-# Three hundred years: in nanoseconds and in rows it is still a number.
+# Largest number of a setting: 300 years in seconds, far from overflow when converted to nanoseconds or rows.
 _LONGEST = 1e10
 Positive = Annotated[float, Meta(gt=0, le=_LONGEST)]
 NotNegative = Annotated[float, Meta(ge=0, le=_LONGEST)]
@@ -21,4 +21,4 @@ ChannelNames = Annotated[
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: unknown keys are errors."""
+    """Base class of all sections; unknown keys are errors."""

@@ -1,4 +1,4 @@
-"""How numbers are said to people: in alerts, in the terminal."""
+"""Formats numbers for people, in alerts and in the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def quantity(value: float | None, unit: str = "") -> str:
-    """Three significant digits and the unit; large numbers with a decimal prefix, none as a dash.
+    """Format a value to three significant digits with unit and decimal prefix; None, NaN and infinity as a dash.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def quantity(value: float | None, unit: str = "") -> str:
 
 
 def range_text(lower: float | None, upper: float | None, unit: str = "") -> str:
-    """Two bounds and the unit.
+    """Format a range with its unit; ``nothing yet`` if a bound is None, NaN or infinite.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def range_text(lower: float | None, upper: float | None, unit: str = "") -> str:
 
 
 def plain(text: str, most: int = 500) -> str:
-    r"""Foreign text without anything that ends a line or moves a cursor, cut to so many characters.
+    r"""Make text from outside safe to print: replace unprintable characters and cut it to ``most`` characters.
 
     Examples
     --------
