@@ -1,4 +1,4 @@
-"""A verified bundle, which makes networks of any batch size."""
+"""A verified bundle: factory of its networks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Bundle", "labels"]
 
 
 class Bundle:
-    """A verified bundle, ready to make networks of any batch size.
+    """A verified bundle; makes its networks for any batch size.
 
     Parameters
     ----------
     directory
-        Where it came from, for messages.
+        Folder that it was loaded from, for messages.
     manifest
-        What it says of itself.
+        The bundle's metadata.
     forecaster, autoencoder
-        Contents of the two files.
+        Contents of the two TFLite files.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, forecaster: bytes, autoencoder: bytes) -> None:
@@ -37,24 +37,24 @@ class Bundle:
 
     @property
     def label(self) -> str:
-        """Name and version, as alerts carry them: ``default@1.0.0``."""
+        """Name and version as shown in alerts: ``default@1.0.0``."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
     def forecaster(self, batch: int) -> StepNetwork:
-        """Make the step network for a batch of rows."""
+        """Make the forecaster for a batch of rows: channels, or 1 in the joint layout."""
         manifest, spec = self.manifest, self.manifest.forecaster
-        place = str(self.directory / spec.file)
+        location = str(self.directory / spec.file)
         n_outputs = len(spec.quantiles) * manifest.lanes
-        return StepNetwork(self.forecaster_file, batch, manifest.width, spec.units, n_outputs, place)
+        return StepNetwork(self.forecaster_file, batch, manifest.width, spec.units, n_outputs, location)
 
     def autoencoder(self, batch: int) -> WindowNetwork:
-        """Make the window network for a batch of windows."""
+        """Make the autoencoder for a batch of windows: channels, or 1 in the joint layout."""
         spec = self.manifest.autoencoder
-        place = str(self.directory / spec.file)
+        location = str(self.directory / spec.file)
         shape = (spec.window, self.manifest.lanes)
-        return WindowNetwork(self.autoencoder_file, batch, shape, spec.state_tensors, place)
+        return WindowNetwork(self.autoencoder_file, batch, shape, spec.state_tensors, location)
 
 
 def labels(bundles: Sequence[Bundle]) -> str:
-    """Labels of bundles that run side by side: ``default@1.0.0+pump@1.2.0``."""
+    """Joined labels of bundles that run side by side: ``default@1.0.0+pump@1.2.0``."""
     return "+".join(bundle.label for bundle in bundles)

@@ -1,4 +1,4 @@
-"""The networks of a bundle for several users: those of one batch size share an interpreter, each has its own state."""
+"""Shares TFLite interpreters between networks of the same batch size, each with its own recurrent state."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["InterpreterPool"]
 
 
 class InterpreterPool:
-    """Makes networks that run one after another, never at once: an interpreter's buffers are the same for all of them.
+    """Makes networks that share interpreters, and therefore must not run concurrently.
 
     Parameters
     ----------
     bundle
-        The verified models.
+        The verified bundle.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -28,17 +28,17 @@ class InterpreterPool:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """The bundle's metadata."""
         return self._bundle.manifest
 
     def forecaster(self, batch: int) -> StepNetwork:
-        """Make a step network for a batch of rows, with a state of its own."""
+        """Make a forecaster for a batch of rows, with its own recurrent state."""
         if batch not in self._forecasters:
             self._forecasters[batch] = self._bundle.forecaster(batch)
         return self._forecasters[batch].twin()
 
     def autoencoder(self, batch: int) -> WindowNetwork:
-        """Give the window network for a batch of windows; it keeps nothing from one to the next."""
+        """Give the shared autoencoder for a batch of windows; it is stateless."""
         if batch not in self._autoencoders:
             self._autoencoders[batch] = self._bundle.autoencoder(batch)
         return self._autoencoders[batch]

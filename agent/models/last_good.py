@@ -1,4 +1,4 @@
-"""The last good copy of each bundle that came from outside: a bad new one never stops an agent that had a good one."""
+"""Keeps a copy of each external bundle that worked, as a fallback for when the bundle becomes unusable."""
 
 from __future__ import annotations
 
@@ -23,111 +23,111 @@ _BUILTIN = "builtin"
 
 
 class BundleSettings(Protocol):
-    """The keys of the configuration that say which bundles run, where copies lie, and whose signature is trusted."""
+    """Keys of the configuration that concern bundles."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Bundles, ``builtin`` or a folder."""
+        """Bundles to run: ``builtin`` or folders."""
 
     @property
     def state_dir(self) -> str:
-        """The state directory."""
+        """State directory, which also holds the copies."""
 
     @property
     def trusted_keys(self) -> tuple[str, ...]:
-        """Public keys; where there are any, a bundle must be signed by one."""
+        """Ed25519 public keys in base64; if any are set, every external bundle must be signed by one."""
 
 
 def load_bundles(config: BundleSettings, known: Sequence[Bundle] = ()) -> list[Bundle]:
-    """Load and verify the bundles that a config names.
+    """Load and verify the configured bundles.
 
     Parameters
     ----------
     known
-        Bundles that were verified before, and are not again where they are the same.
+        Bundles verified before; unchanged ones are reused without another verification.
 
     Raises
     ------
     UserError, EnvironmentFault
-        One cannot be used, or is not signed by a key that the config trusts.
+        A bundle is unusable, or not signed by a trusted key.
     """
     return [
-        loader.load_builtin(known) if name == _BUILTIN else _load(Path(name), config, _place(name, config), known)
+        loader.load_builtin(known) if name == _BUILTIN else _load(Path(name), config, _copy_folder(name, config), known)
         for name in config.models
     ]
 
 
 def load_or_last_good(config: BundleSettings, known: Sequence[Bundle] = ()) -> list[Bundle]:
-    """The same, but for a bundle that cannot be used take what it was when it last could; that is said.
+    """Load the configured bundles; replace an unusable one by its last good copy and log an error.
 
     Raises
     ------
     UserError, EnvironmentFault
-        One cannot be used and never could.
+        A bundle is unusable and has no usable copy.
     """
     loaded = []
     for name in config.models:
         if name == _BUILTIN:
             loaded.append(loader.load_builtin(known))
             continue
-        kept = _place(name, config)
+        copy = _copy_folder(name, config)
         try:
-            one = _load(Path(name), config, kept, known)
+            one = _load(Path(name), config, copy, known)
         except UserError as error:
             try:
-                one = _load(kept, config, kept, known)
+                one = _load(copy, config, copy, known)
             except UserError:
                 raise error from None
             _LOG.error("%s – the last good copy of the bundle is used instead", error)
         else:
-            _keep(one, kept)
+            _make_copy(one, copy)
         loaded.append(one)
     return loaded
 
 
-def _place(name: str, config: BundleSettings) -> Path:
-    """Where the copy of a bundle is kept."""
+def _copy_folder(name: str, config: BundleSettings) -> Path:
+    """Folder of a bundle's copy."""
     return Path(config.state_dir) / _FOLDER / hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def _load(directory: Path, config: BundleSettings, kept: Path, known: Sequence[Bundle]) -> Bundle:
-    """Load a bundle from outside; its signature is that of the very bytes that are read."""
+def _load(directory: Path, config: BundleSettings, copy: Path, known: Sequence[Bundle]) -> Bundle:
+    """Load an external bundle; the signature is checked on the same bytes that are parsed."""
 
     def trust(raw: bytes) -> None:
         if config.trusted_keys:
             signature.check(directory, raw, config.trusted_keys)
-        if directory != kept and not _is_copy(directory, kept):
+        if directory != copy and not _is_copy(directory, copy):
             sandbox.survive(directory)
 
     return loader.load(directory, trust, known)
 
 
-def _is_copy(directory: Path, kept: Path) -> bool:
-    """Whether all that is kept of a bundle that was loaded is still the same there."""
+def _is_copy(directory: Path, copy: Path) -> bool:
+    """Whether a bundle is identical to its copy, which has been loaded before."""
     try:
-        return kept.is_dir() and all(_same(path, directory / path.name) for path in kept.iterdir())
+        return copy.is_dir() and all(_same(path, directory / path.name) for path in copy.iterdir())
     except OSError:
         return False
 
 
-def _keep(good: Bundle, kept: Path) -> None:
-    """Copy a bundle unless this copy is there; a copy that is not whole is refused when it is needed."""
-    import shutil  # noqa: PLC0415 - it takes archives of every kind along
+def _make_copy(good: Bundle, copy: Path) -> None:
+    """Copy a bundle unless an identical copy exists. An incomplete copy would be refused on loading."""
+    import shutil  # noqa: PLC0415 - it imports every archive format
 
     files = ["manifest.json", good.manifest.forecaster.file, good.manifest.autoencoder.file, signature.FILE]
     there = [name for name in files if (good.directory / name).is_file()]
     try:
-        if all((kept / name).is_file() and _same(kept / name, good.directory / name) for name in there):
+        if all((copy / name).is_file() and _same(copy / name, good.directory / name) for name in there):
             return
-        partial = kept.with_suffix(".partial")
+        partial = copy.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for name in there:
             shutil.copyfile(good.directory / name, partial / name)
-        shutil.rmtree(kept, ignore_errors=True)
-        partial.rename(kept)
+        shutil.rmtree(copy, ignore_errors=True)
+        partial.rename(copy)
     except OSError as error:
-        _LOG.warning("no copy of the bundle %s could be kept: %s", good.directory, error.strerror or error)
+        _LOG.warning("the bundle %s could not be copied: %s", good.directory, error.strerror or error)
 
 
 def _same(one: Path, other: Path) -> bool:

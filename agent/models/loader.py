@@ -1,7 +1,7 @@
-"""Reads a bundle from its folder and verifies it before the first inference.
+"""Loads a bundle from its folder and verifies it before the first inference.
 
-A TFLite file with a flipped byte usually still loads and runs, so everything is checked: hashes, sizes, tensor names,
-shapes and types, and the networks' answers on recorded golden inputs.
+A TFLite file with a flipped byte usually still loads and runs. Verified are therefore hashes, sizes, tensor names,
+shapes and types, and the networks' outputs for recorded (golden) inputs.
 """
 
 from __future__ import annotations
@@ -27,36 +27,37 @@ if TYPE_CHECKING:
 __all__ = ["builtin_directory", "load", "load_builtin"]
 
 _MANIFEST = "manifest.json"
+# Bounds of files that are read into memory. Chosen by hand.
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_MODEL_BYTES = 64 << 20
 
 
 def builtin_directory() -> Path:
-    """Where the bundle that ships lies."""
+    """Folder of the shipped bundle."""
     return Path(__file__).parent / "default"
 
 
 def load_builtin(known: Sequence[Bundle] = ()) -> Bundle:
-    """Load the bundle that ships; see `load`."""
+    """Load the shipped bundle; see `load`."""
     return load(builtin_directory(), known=known)
 
 
 def load(directory: Path, trust: Callable[[bytes], None] | None = None, known: Sequence[Bundle] = ()) -> Bundle:
-    """Read a bundle and verify it.
+    """Load and verify a bundle.
 
     Parameters
     ----------
     directory
-        Where it lies.
+        Folder of the bundle.
     trust
-        Raises where the manifest, which it is given as it was read, is not to be trusted.
+        Called with the manifest's bytes; raises if the bundle is not to be trusted.
     known
-        Bundles that were verified before: one that is still the same is given again.
+        Bundles verified before; an unchanged one is returned without another verification.
 
     Raises
     ------
     UserError
-        Anything is missing, altered, of another format or answers wrongly; says which file and what to do.
+        A file is missing, altered or of another format, or a network's outputs are wrong.
     EnvironmentFault
         No TFLite runtime is installed.
     """
@@ -81,7 +82,9 @@ def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifes
     try:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise UserError(
-                "the manifest is larger than 16 MiB", location=str(path), remedy="this is no bundle of ours"
+                "the manifest is larger than 16 MiB",
+                location=str(path),
+                remedy="name the folder of an Edgewatch bundle, or `builtin`",
             )
         raw = path.read_bytes()
     except OSError as error:
@@ -110,7 +113,7 @@ def _read_manifest(path: Path, trust: Callable[[bytes], None] | None) -> Manifes
 
 
 def _damage(raw: bytes) -> str:
-    """Say where a manifest is not as it must be."""
+    """Describe the first mismatch in a manifest that could not be decoded."""
     try:
         found = mismatch(msgspec.json.decode(raw), Manifest)
     except UNREADABLE:
@@ -124,7 +127,7 @@ def _read(directory: Path, entry: FileEntry) -> bytes:
         raise UserError(
             f"refused file entry {entry.file!r} of {entry.size} bytes",
             location=str(directory / _MANIFEST),
-            remedy="model files lie beside the manifest and stay under 64 MiB",
+            remedy="model files must lie beside the manifest and be no larger than 64 MiB",
         )
     try:
         if path.stat().st_size != entry.size:

@@ -1,4 +1,4 @@
-"""``manifest.json`` of a bundle, as types."""
+"""Types of a bundle's ``manifest.json``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ __all__ = [
     "Start",
 ]
 
+#: Version of the manifest's format that this agent reads.
 FORMAT = 2
-#: Longest sampling interval that networks are trained for.
+#: Longest sampling interval of a fitted bundle, seconds: a day.
 MAX_INTERVAL_S = 86_400.0
+#: Levels of the forecast quantiles.
 QUANTILES = (0.05, 0.5, 0.95)
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the bundle and what it must be."""
+    """A file of the bundle: name, SHA-256 in hexadecimal, and size in bytes."""
 
     file: str
     sha256: str
@@ -40,13 +42,13 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RunningScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="running"):
-    """Values are normalised by running statistics of the device itself, with a memory of ``rows``."""
+    """Normalisation by running statistics learned on the device, with a memory of ``rows`` rows."""
 
     rows: int
 
 
 class FixedScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fixed"):
-    """Values are normalised by what training found, one number a channel in the manifest's order.
+    """Normalisation by statistics from training, one number per channel in the manifest's order.
 
     Parameters
     ----------
@@ -54,10 +56,10 @@ class FixedScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
         ``robust`` (median and scaled interquartile range), ``standard`` (mean and standard deviation) or ``minmax``
         (middle and half of the range).
     log_reference, effect
-        Each channel's scale and smallest effect, see `agent.core.channel.Channel`; they replace the source's own.
+        See `agent.core.channel.Channel`; they replace the source's values.
     centre, spread
-        On the channel's scale; what the networks see is ``compress((value - centre) / spread)``, see
-        `agent.detection.scaling`.
+        Centre and spread > 0 on the channel's scale. The networks' input is ``compress((value - centre) / spread)``,
+        see `agent.detection.scaling.compress`.
     """
 
     method: Literal["robust", "standard", "minmax"]
@@ -68,19 +70,19 @@ class FixedScaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
 
 
 class ForecasterSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
-    """The step network.
+    """The forecaster: one step of a recurrent network.
 
-    Inputs ``features`` float32[batch, n_features], ``state_h`` and ``state_c`` float32[batch, units]; outputs
-    ``forecast`` float32[batch, 3 n], ``next_h``, ``next_c``, with n the channels of one row of the batch (1 in the
-    shared layout). The forecast, on the squashed normalised scale: n times the median less the present ``level``, n
-    distances (≥ 0) from the median down to the 5 % quantile, n up to the 95 % one.
+    Inputs: ``features`` float32[batch, n_features], ``state_h`` and ``state_c`` float32[batch, units]. Outputs:
+    ``forecast`` float32[batch, 3 n], ``next_h`` and ``next_c``, with n the channels in one row of the batch (1 in the
+    shared layout). A row of the forecast, on the compressed normalised scale, holds n medians less the present
+    ``level``, n distances ≥ 0 from the median down to the 5 % quantile, and n distances up to the 95 % quantile.
 
     Parameters
     ----------
     units
-        Width of the state, over all layers.
+        Width of the recurrent state, summed over layers.
     horizon
-        How many rows ahead the forecast is.
+        Rows from the newest input to the predicted row.
     """
 
     units: int
@@ -89,24 +91,25 @@ class ForecasterSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
 
 
 class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
-    """The window network.
+    """The autoencoder over a window.
 
-    Input ``window`` float32[batch, window, n], squashed normalised values; output ``reconstruction`` of the same shape.
+    Input: ``window`` float32[batch, window, n] of compressed normalised values. Output: ``reconstruction`` of the same
+    shape.
 
     Parameters
     ----------
     window
-        Points.
+        Points of a window.
     stride
-        Rows from one reconstruction to the next.
+        Rows between reconstructions.
     state_tensors
-        The fused op's variable tensors, to be resized with the batch.
+        Indices of the fused LSTM op's variable tensors, which are resized with the batch.
     judged
-        Newest points of a window whose error counts.
+        Number of newest points whose reconstruction error counts.
     block
-        Rows whose mean is one point.
+        Rows averaged into one point.
     centred
-        Whether each channel's window goes in less its own mean: shapes are judged, not levels.
+        Subtract each channel's mean over the window, so that shapes are judged instead of levels.
     """
 
     window: int
@@ -118,14 +121,16 @@ class AutoencoderSpec(FileEntry, frozen=True, forbid_unknown_fields=True):
 
     @property
     def rows(self) -> int:
-        """Rows it sees at once."""
+        """Rows covered by a window."""
         return self.window * self.block
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Recorded inputs and answers: the forecaster from zero state over successive rows, the autoencoder on windows.
+    """Golden inputs and outputs, recorded at export, for verification.
 
-    A window is flat: its oldest point first, the channels of a point side by side.
+    ``features`` and ``forecast``, [rows, batch, width], are successive steps of the forecaster from zero state.
+    ``windows`` and ``reconstruction`` are flat windows, [n, window · channels]: oldest point first, channels of a
+    point adjacent.
     """
 
     features: list[list[list[float]]]
@@ -135,17 +140,17 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What thresholds begin with, so that a fresh device does not start blind.
+    """Errors on held-back training data, from which thresholds start instead of from nothing.
 
     Parameters
     ----------
     rows
-        Readings of each channel that training saw.
+        Readings of each channel in the training data.
     levels
-        Increasing, 0 to 1.
+        Quantile levels, increasing, within 0 and 1.
     forecast_error, reconstruction_error
-        For every channel, the quantiles at these levels of its errors on held-back normal data, on its own scale; the
-        outermost are of all normal data.
+        Quantiles of the errors at these levels, [n_channels, n_levels] on the channel's scale. They are of held-back
+        normal data, the outermost levels of all normal data.
     """
 
     rows: int
@@ -155,30 +160,30 @@ class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``manifest.json``.
+    """Metadata of a bundle (``manifest.json``).
 
     Parameters
     ----------
     channels, interval_s
-        What the models were trained for; ``any`` for a universal bundle.
+        Channels and sampling interval in seconds of the training data; ``any`` for a universal bundle.
     layout
-        ``shared``: one row of the networks' batch a channel. ``joint``: all channels in one row.
+        ``shared``: each channel is a row of the networks' batch. ``joint``: all channels are in one row.
     features
-        What the forecaster sees of a channel, and after it features of the time, see `agent.detection.scaling`.
+        Inputs of the forecaster per channel, then time features, see `agent.models.features`.
     scaling
-        How readings become what the networks see.
+        Normalisation of readings for the networks.
     calibration
-        The errors on held-back normal series, in figures for people.
+        Summary of the errors on held-back normal series, for people.
     verification
-        How far the quantised networks are from Keras.
+        Deviation of the quantised networks from the Keras models.
     provenance
-        Seed, library versions and a hash of the training data.
+        Seed, library versions and hash of the training data.
     start
-        What thresholds begin with; None for a universal bundle.
+        Initial state of the thresholds; None for a universal bundle.
     digest
-        SHA-256 of all the rest but ``created`` and ``measured``: the same training gives the same.
+        SHA-256 of all other fields except ``created`` and ``measured``; reproducible training gives the same digest.
     measured
-        What depends on the moment: how long an inference took where the bundle was made.
+        Duration of inferences on the machine that made the bundle; differs from run to run.
     """
 
     format: int
@@ -208,6 +213,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def width(self) -> int:
-        """Numbers in one row of the forecaster's input: features of each channel, then of the time."""
+        """Length of one row of the forecaster's input: features of each channel, then time features."""
         timed = sum(name in TIME_FEATURES for name in self.features)
         return self.lanes * (len(self.features) - timed) + timed

@@ -1,7 +1,6 @@
-"""Tries a bundle from outside in a process of its own: what crashes the TFLite runtime must not crash the agent.
+"""Loads an external bundle in a separate process first, so that a crash of the TFLite runtime does not end the agent.
 
-The runtime is not made for models from strangers. Where hashes are right, since somebody made them so, nothing else
-stands between a malformed model and the agent's own memory.
+The runtime does not guard against malicious models. Hashes do not help if an attacker made them to match.
 """
 
 from __future__ import annotations
@@ -14,29 +13,30 @@ from agent.core.errors import UserError
 
 __all__ = ["survive"]
 
-_PATIENCE_S = 60.0
+# Seconds until the separate process counts as hanging. Chosen by hand.
+_TIMEOUT_S = 60.0
 
 
 def survive(directory: Path) -> None:
-    """Load a bundle elsewhere; what else is wrong with it is for the caller to find.
+    """Load a bundle in a separate process. Errors other than a crash or a hang are left to the caller to detect.
 
     Raises
     ------
     UserError
-        The process did not survive it, or did not end.
+        The process crashed or did not end within a minute.
     """
     command = [sys.executable, "-m", "agent", "model", "verify", str(directory.resolve())]
-    here = Path(__file__).parents[2]  # where this very agent is found
+    here = Path(__file__).parents[2]  # so that the process imports the same agent
     try:
-        done = subprocess.run(  # noqa: S603 - our own
-            command, cwd=here, capture_output=True, check=False, timeout=_PATIENCE_S
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            command, cwd=here, capture_output=True, check=False, timeout=_TIMEOUT_S
         )
-        told = f"killed by signal {-done.returncode}" if done.returncode < 0 else ""
+        failure = f"killed by signal {-done.returncode}" if done.returncode < 0 else ""
     except subprocess.TimeoutExpired:
-        told = f"no end after {_PATIENCE_S:g} s"
-    if told:
+        failure = f"no end after {_TIMEOUT_S:g} s"
+    if failure:
         raise UserError(
-            f"the TFLite runtime does not survive a model of this bundle ({told})",
+            f"the TFLite runtime does not survive a model of this bundle ({failure})",
             location=str(directory),
-            remedy="do not use it, and ask where it comes from",
+            remedy="do not use this bundle, and find out where it comes from",
         )

@@ -1,7 +1,7 @@
-"""Signed bundles: an Ed25519 signature (RFC 8032) over the manifest, which names the hashes of all else.
+"""Verifies the Ed25519 signature (RFC 8032) of a bundle's manifest, which holds the hashes of all other files.
 
-The file ``manifest.sig`` beside it holds the signature in base64. Keys are pinned in the configuration; the library
-that checks is an extra, and is imported only where there are any.
+The signature is stored in base64 in ``manifest.sig``. Trusted keys are set in the configuration. The library
+`cryptography` is an optional dependency and is imported only if keys are set.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE", "check", "read_key"]
 
-#: Name of the file in the bundle's folder.
+#: File of the signature in the bundle's folder.
 FILE = "manifest.sig"
 _KEY_BYTES, _SIGNATURE_BYTES = 32, 64
+# Bytes read from the signature's file at most; a signature in base64 has 88.
 _MOST_TEXT = 1024
 
 
 def read_key(text: str) -> bytes:
-    """Bytes of a public key that is written in base64.
+    """Decode an Ed25519 public key from base64; 32 bytes.
 
     Raises
     ------
     ValueError
-        It is no such key.
+        The text is not base64 or has another length.
     """
     try:
         key = base64.b64decode(text, validate=True)
@@ -42,21 +43,30 @@ def read_key(text: str) -> bytes:
 
 
 def check(directory: Path, manifest: bytes, keys: Sequence[str]) -> None:
-    """Refuse a manifest that none of the keys has signed.
+    """Refuse a manifest that is not signed by one of the keys.
+
+    Parameters
+    ----------
+    directory
+        The bundle's folder, which holds the signature.
+    manifest
+        The manifest's bytes.
+    keys
+        Trusted public keys in base64.
 
     Raises
     ------
     UserError
-        There is no signature, or it is of none of the keys.
+        The signature is missing, unreadable, or by none of the keys.
     EnvironmentFault
-        The library that checks is not installed.
+        The library `cryptography` is not installed.
     """
     try:
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an optional dependency
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - the same
     except ImportError as error:
         raise EnvironmentFault(
-            "cryptography is not installed, which checks signatures",
+            "the library cryptography, which checks signatures, is not installed",
             location="$.trusted_keys",
             remedy="pip install 'edgewatch[signed]'",
         ) from error

@@ -1,7 +1,7 @@
-"""Runs TFLite models; the only file that knows a TFLite runtime.
+"""Runs TFLite models; the only file that imports a TFLite runtime.
 
-Two shapes of network are all that the agent needs: a *step* network, whose recurrent state is carried as explicit
-tensors, and a *window* network built on the fused LSTM op, whose hidden state must be cleared before every invoke.
+There are two kinds of network: a *step* network, whose recurrent state is carried as explicit tensors, and a *window*
+network built on the fused LSTM op, whose hidden state must be cleared before every invoke.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["StepNetwork", "WindowNetwork", "bare_invoke", "quiet", "runtime_name
 
 
 def _interpreter_class() -> tuple[str, Any]:
-    """Find a runtime: ai-edge-litert, or tflite-runtime where there is no other (32-bit ARM)."""
+    """Name and class of the installed runtime: ai-edge-litert, else tflite-runtime (32-bit ARM has no other)."""
     try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - one of two, whichever is installed
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - either runtime may be installed
     except ImportError:
         try:
             from tflite_runtime.interpreter import (  # noqa: PLC0415 - the same
@@ -49,15 +49,15 @@ def runtime_name() -> str:
     Raises
     ------
     EnvironmentFault
-        None is installed.
+        No TFLite runtime is installed.
     """
     return _interpreter_class()[0]
 
 
 class _Network:
-    """A model with its tensors found by name."""
+    """A TFLite model whose tensors are found by name."""
 
-    def __init__(self, model: bytes, place: str) -> None:
+    def __init__(self, model: bytes, location: str) -> None:
         _, interpreter_class = _interpreter_class()
         try:
             with quiet():
@@ -65,21 +65,21 @@ class _Network:
             runner = self._interpreter.get_signature_runner("serving_default")
             self._inputs: dict[str, dict[str, Any]] = runner.get_input_details()
             self._outputs: dict[str, dict[str, Any]] = runner.get_output_details()
-        except (ValueError, RuntimeError) as error:  # names that are no text, too
-            raise _refused(place, error) from error
-        self._place = place
+        except (ValueError, RuntimeError) as error:  # also for tensor names that are not text
+            raise _refused(location, error) from error
+        self._location = location
 
     def _index(self, name: str, *, width: tuple[int, ...], output: bool = False) -> int:
-        """Tensor index of a named input or output, its type and its shape behind the batch axis checked."""
+        """Index of a named input or output tensor; checks its type and its shape without the batch axis."""
         details = (self._outputs if output else self._inputs).get(name)
         kind = "output" if output else "input"
         if details is None:
-            raise UserError(f"the model has no {kind} {name!r}", location=self._place, remedy="export the bundle again")
+            raise UserError(f"the model has no {kind} {name!r}", location=self._location, remedy="export the bundle again")
         shape = tuple(int(n) for n in details["shape"][1:])
         if details["dtype"] is not np.float32 or shape != width:
             raise UserError(
                 f"{kind} {name!r} is {details['dtype'].__name__}{list(shape)} a row, expected float32{list(width)}",
-                location=self._place,
+                location=self._location,
                 remedy="export the bundle again",
             )
         return int(details["index"])
@@ -89,57 +89,57 @@ class _Network:
             with quiet():
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise _refused(self._place, error) from error
+            raise _refused(self._location, error) from error
 
     def invoke(self) -> None:
-        """Run the network on whatever its inputs hold now: the bare cost that benchmarks compare with."""
+        """Run the network on the present contents of its inputs, to time the runtime alone."""
         self._interpreter.invoke()
 
 
-def bare_invoke(model: bytes, place: str) -> Callable[[], None]:
-    """Load any model with a batch of one and give what runs it on zeros, to time it.
+def bare_invoke(model: bytes, location: str) -> Callable[[], None]:
+    """Load any model with a batch of one and return a function that runs it on zeros, to time the runtime alone.
 
     Raises
     ------
     UserError
         The runtime refuses the model.
     """
-    network = _Network(model, place)
-    network._allocate()  # noqa: SLF001 - of this module
+    network = _Network(model, location)
+    network._allocate()  # noqa: SLF001 - same module
     return network.invoke
 
 
 class StepState(State):
-    """State of a recurrent network, which outlives a restart."""
+    """Recurrent state (hidden `h`, cell `c`) of a `StepNetwork`; it outlives a restart."""
 
     h: Float32Array = array("activation", CHANNEL, "unit", dtype=np.float32)
     c: Float32Array = array("activation", CHANNEL, "unit", dtype=np.float32)
 
 
 class StepNetwork(_Network):
-    """One step of a recurrent network over a batch, its state carried by the caller's arrays.
+    """One step of a recurrent network over a batch, with the recurrent state saved outside the interpreter.
 
     Parameters
     ----------
     model
-        The TFLite file's content.
+        Content of the TFLite file.
     batch
-        Rows (channels) a step.
+        Rows per step.
     n_features, units, n_outputs
-        Expected shapes.
-    place
-        File name, for errors.
+        Expected widths of features, recurrent state and forecast.
+    location
+        File name, for error messages.
 
     Raises
     ------
     UserError
-        The model cannot be loaded or its tensors are not as expected.
+        The runtime refuses the model, or a tensor differs from the expected name, type or shape.
     EnvironmentFault
         No TFLite runtime is installed.
     """
 
-    def __init__(self, model: bytes, batch: int, n_features: int, units: int, n_outputs: int, place: str) -> None:
-        super().__init__(model, place)
+    def __init__(self, model: bytes, batch: int, n_features: int, units: int, n_outputs: int, location: str) -> None:
+        super().__init__(model, location)
         self._features = self._index("features", width=(n_features,))
         self._state_h = self._index("state_h", width=(units,))
         self._state_c = self._index("state_c", width=(units,))
@@ -153,10 +153,10 @@ class StepNetwork(_Network):
         self._state = StepState(channel=batch, unit=units)
 
     def twin(self) -> StepNetwork:
-        """Make another one of the same batch with a state of its own, which runs in the same interpreter."""
+        """Make a network of the same batch that shares the interpreter and has its own recurrent state."""
         batch, units = self._shape
         other = copy.copy(self)
-        other._state = StepState(channel=batch, unit=units)  # noqa: SLF001 - of this class
+        other._state = StepState(channel=batch, unit=units)  # noqa: SLF001 - same class
         return other
 
     def states(self) -> Iterator[Part]:
@@ -164,21 +164,21 @@ class StepNetwork(_Network):
         yield Part("", self._state)
 
     def reset(self, rows: IntArray) -> None:
-        """Begin anew with these rows of the batch, int64[m]."""
+        """Set the recurrent state of these rows of the batch, int64[m], to zero."""
         self._state.reset(rows)
 
     @property
     def h(self) -> Float32Array:
-        """Hidden state after the steps taken, float32[batch, units]."""
+        """Hidden state after the newest step, float32[batch, units]."""
         return self._state.h
 
     @property
     def c(self) -> Float32Array:
-        """Cell state after the steps taken, float32[batch, units]."""
+        """Cell state after the newest step, float32[batch, units]."""
         return self._state.c
 
     def advance(self, features: Float32Array, which: BoolArray | None = None) -> Float32Array:
-        """Run one step and keep the state that it leads to.
+        """Run one step and store the new recurrent state.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class StepNetwork(_Network):
 
         Returns
         -------
-        float32[batch, n_outputs], the forecast.
+        Forecast, float32[batch, n_outputs].
         """
         state = self._state
         forecast, next_h, next_c = self.step(features)
@@ -200,7 +200,7 @@ class StepNetwork(_Network):
         return forecast
 
     def step(self, features: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Run one step from the present state, which is left as it was.
+        """Run one step from the present recurrent state without changing it.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class StepNetwork(_Network):
         Returns
         -------
         forecast, next_h, next_c
-            float32[batch, n_outputs] and the state after the step, float32[batch, units] each.
+            Forecast, float32[batch, n_outputs], and the recurrent state after it, float32[batch, units] each.
         """
         interpreter = self._interpreter
         interpreter.set_tensor(self._features, features)
@@ -225,24 +225,23 @@ class StepNetwork(_Network):
 
 
 class WindowNetwork(_Network):
-    """A network over a window of rows, by the fused LSTM op.
+    """A network over a window of points, built on the fused LSTM op.
 
-    The op keeps its hidden state from one invoke to the next in variable tensors. They are cleared before every
-    invoke, or the second answer is silently wrong; and they are resized along with the batch, which the runtime does
-    not do by itself.
+    The op keeps its hidden state in variable tensors from one invoke to the next. They must be cleared before every
+    invoke, else the second result is silently wrong. They must also be resized with the batch; the runtime does not.
 
     Parameters
     ----------
     model
-        The TFLite file's content.
+        Content of the TFLite file.
     batch
-        Windows an invoke.
+        Windows per invoke.
     shape
-        Points a window, and channels a point.
+        Points per window, channels per point.
     state_tensors
-        Indices of the variable tensors, as recorded at export.
-    place
-        File name, for errors.
+        Indices of the variable tensors, recorded at export.
+    location
+        File name, for error messages.
 
     Raises
     ------
@@ -251,9 +250,9 @@ class WindowNetwork(_Network):
     """
 
     def __init__(
-        self, model: bytes, batch: int, shape: tuple[int, int], state_tensors: Sequence[int], place: str
+        self, model: bytes, batch: int, shape: tuple[int, int], state_tensors: Sequence[int], location: str
     ) -> None:
-        super().__init__(model, place)
+        super().__init__(model, location)
         self._window = self._index("window", width=shape)
         self._reconstruction = self._index("reconstruction", width=shape, output=True)
         shapes = {int(d["index"]): [int(n) for n in d["shape"]] for d in self._interpreter.get_tensor_details()}
@@ -261,7 +260,7 @@ class WindowNetwork(_Network):
             for index in (self._window, *state_tensors):
                 self._interpreter.resize_tensor_input(index, [batch, *shapes[index][1:]])
         except (KeyError, ValueError, RuntimeError) as error:
-            raise _refused(place, error) from error
+            raise _refused(location, error) from error
         self._allocate()
         self._input = np.zeros((batch, *shape), np.float32)
         self._flat = self._input.reshape(batch, -1)
@@ -272,12 +271,11 @@ class WindowNetwork(_Network):
         Parameters
         ----------
         windows
-            [n, window * channels] with n up to the batch size: a window's oldest point first, the channels of a point
-            side by side.
+            float[n, window · channels], n up to the batch size; oldest point first, channels of a point adjacent.
 
         Returns
         -------
-        float32[n, window * channels]
+        float32[n, window · channels], in the same order.
         """
         n = len(windows)
         self._flat[:n] = windows
@@ -291,24 +289,24 @@ class WindowNetwork(_Network):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the runtime from telling the terminal about its delegates; its errors come as exceptions.
+    """Discard the runtime's messages about its delegates; its errors are exceptions.
 
-    It writes to the file descriptor itself, so that is what has to point elsewhere for the moment.
+    The runtime writes to file descriptor 2 directly, so the descriptor itself is redirected meanwhile.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
-def _refused(place: str, error: Exception) -> UserError:
+def _refused(location: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:300]
     return UserError(
-        f"the TFLite runtime refuses the model: {reason}", location=place, remedy="export the bundle again"
+        f"the TFLite runtime refuses the model: {reason}", location=location, remedy="export the bundle again"
     )

@@ -1,4 +1,4 @@
-"""Checks of a bundle: its numbers make sense, and its networks give the recorded answers."""
+"""Checks of a bundle: the manifest's values are valid, and the networks reproduce their recorded outputs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["check_golden", "check_meaning", "golden_answers"]
 
-# Both runtimes and all processors round differently; a wrong weight is off by far more.
+# Largest accepted deviation from a recorded output. Runtimes and processors round differently; a wrong weight
+# causes far more. Chosen by hand.
 GOLDEN_TOLERANCE = 0.02
 
 
 def golden_answers(bundle: Bundle, golden: Golden) -> tuple[list[list[list[float]]], list[list[float]]]:
-    """Run the recorded inputs: forecasts of every row in turn, reconstructions of every window.
+    """Run the golden inputs and return forecasts, [rows, batch, width], and reconstructions, [n, window · channels].
 
-    The windows run through one network one after the other, so that a state left over from the one before shows.
+    All windows run through one network, so that a hidden state that is not cleared in between shows.
     """
     features = np.array(golden.features, np.float32)
     network = bundle.forecaster(features.shape[1])
@@ -38,7 +39,13 @@ def golden_answers(bundle: Bundle, golden: Golden) -> tuple[list[list[list[float
 
 
 def check_meaning(manifest: Manifest, path: Path) -> None:
-    """Refuse a bundle whose numbers this agent would misread."""
+    """Refuse a manifest with values that this agent does not support.
+
+    Raises
+    ------
+    UserError
+        A value is out of range or inconsistent; the error's location names it.
+    """
     golden, spec = manifest.golden, manifest.autoencoder
     points = spec.window * manifest.lanes
     expectations: tuple[tuple[str, bool], ...] = (
@@ -58,14 +65,14 @@ def check_meaning(manifest: Manifest, path: Path) -> None:
     for name, holds in expectations:
         if not holds:
             raise UserError(
-                "not what this agent works with",
+                "this value is not supported by this version of the agent",
                 location=f"{path}: $.{name}",
                 remedy="export the bundle with a matching version of edgewatch",
             )
 
 
 def _check_scaling(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
-    """What must hold of the manifest's own kind: universal, or trained for certain channels."""
+    """Conditions that differ between universal and fitted bundles, by name of the value."""
     scaling, channels = manifest.scaling, manifest.channels
     if isinstance(scaling, RunningScaling):
         return (
@@ -109,10 +116,16 @@ def _same_rows(golden: Golden) -> bool:
 
 
 def check_golden(bundle: Bundle) -> None:
-    """Refuse a bundle whose networks do not give the recorded answers."""
+    """Refuse a bundle whose networks do not reproduce the recorded outputs within `GOLDEN_TOLERANCE`.
+
+    Raises
+    ------
+    UserError
+        A network cannot be run, or its outputs deviate.
+    """
     golden = bundle.manifest.golden
     try:
-        with np.errstate(all="ignore"):  # what is no number in the end is refused
+        with np.errstate(all="ignore"):  # NaN in the outputs is refused below
             forecast, reconstruction = golden_answers(bundle, golden)
     except (ValueError, RuntimeError) as error:
         raise UserError(
@@ -130,7 +143,7 @@ def check_golden(bundle: Bundle) -> None:
             deviation = float(np.max(np.abs(given - expected))) if given.shape == expected.shape else np.inf
         if not deviation <= GOLDEN_TOLERANCE:  # NaN must fail too
             raise UserError(
-                f"answers deviate by {deviation:.3g} from the recorded ones (tolerance {GOLDEN_TOLERANCE})",
+                f"outputs deviate by {deviation:.3g} from the recorded ones (tolerance {GOLDEN_TOLERANCE})",
                 location=str(bundle.directory / file),
-                remedy="the model or the TFLite runtime is not what the bundle was made with; export it again",
+                remedy="the model or the TFLite runtime differs from those at export; export the bundle again",
             )

@@ -165,7 +165,7 @@ def test_a_bundle_that_the_agent_refuses_does_not_replace_the_former(
     shutil.copytree(written[0], target)
     former = json.loads((target / "manifest.json").read_text())
     monkeypatch.setattr(writer, "rounded", lambda numbers: (np.asarray(numbers) + 1.0).tolist())
-    with pytest.raises(EdgewatchError, match="answers deviate"):
+    with pytest.raises(EdgewatchError, match="outputs deviate"):
         universal.build(target, seed=1, budget=TINY, stage=_no_stage)
     assert json.loads((target / "manifest.json").read_text()) == former
     loader.load(target)
