@@ -32,6 +32,8 @@ _PARTS = {
     "detector": "networks",
     "stage": "time_scale",
 }
+# Attributes of format 1 that hold a number or an array, and the names of the fields that replace them.
+_FIELDS = {"told": "block_evidence", "strange": "deviating"}
 # Deeper nesting is damage.
 _DEEPEST = 12
 
@@ -76,7 +78,11 @@ def incident_records(attributes: Mapping[str, Any]) -> dict[str, Record]:
 
 def _own(attributes: Mapping[str, Any]) -> Record:
     """Numbers and arrays of an object by their present names, without those of its parts."""
-    return {name.lstrip("_"): value for name, value in attributes.items() if not isinstance(value, dict | list)}
+    return {
+        _FIELDS.get(field, field): value
+        for field, value in ((name.lstrip("_"), value) for name, value in attributes.items())
+        if not isinstance(value, dict | list)
+    }
 
 
 def _tree(path: str, attributes: Mapping[str, Any]) -> dict[str, Record]:

@@ -1,5 +1,5 @@
 """From frames to verdicts: detectors, forecasts, scores and thresholds.
 
-Everything is causal: a frame is judged by what was learned before it. No text is worded, nothing is sent, and no
-incident is known here.
+Everything is causal: a frame is judged by the frames before it, then learned. Texts, messages and incidents belong to
+other packages.
 """

@@ -1,8 +1,8 @@
-"""The moment of the past that was most like now, and what followed then: what repeats has been there before.
+"""Analog forecast: the values that followed the most similar moment of the past (Lorenz 1969).
 
-A forecast by analogues (Lorenz 1969) without a search: how far the present is from what was so many blocks ago is kept
-for every lag, and brought up to date with each block by one difference. The smallest of these distances is that of the
-matrix profile (Yeh et al. 2016) to the left, over a window that fades instead of one that ends.
+No search is needed. The distance between the present and the past at every lag is stored, and each block updates it by
+one difference. The smallest distance is that of a left matrix profile (Yeh et al. 2016), over a window that fades
+exponentially instead of ending.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMORY", "AnalogForecast"]
 
-#: Blocks back that are compared: a day of minutes, a week of five minutes.
+#: Blocks remembered: a day of one-minute blocks, a week of five-minute blocks. Memory and window are a compromise
+#: between SKAB, SMD, AIOps and UCR (`tools.benchmark skab`, `smd`, `aiops`, `ucr`).
 MEMORY = 2048
-# Blocks over which a distance is averaged; what is not older is the present itself.
+# Time constant of the fading window, blocks. Smaller lags overlap with the present.
 _WINDOW = 32
-# What followed then may have come so many blocks sooner or later.
+# Blocks by which the analog may run early or late. Chosen by hand.
 _TOLERANCE = 4
-# Before so many blocks nothing can be said to be unlike all that was.
+# Blocks before distance and error are given. Chosen by hand.
 _FEWEST = 4.0 * _WINDOW
-# What is larger than this has no place in squares of single precision; squares are kept above what is slow to reckon
-# with, by raising them every so many blocks.
+# Bounds in float32: squares of values up to `_LARGEST` do not overflow. Mean squares are raised to `_SMALLEST` every
+# `_RAISED_EVERY` blocks, because arithmetic with denormal numbers is slow.
 _LARGEST, _SMALLEST = 1e15, 1e-30
 _RAISED_EVERY = 128
 
@@ -41,33 +42,33 @@ class AnalogForecastState(State):
     error: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
     count: Float64Array = array("blocks", CHANNEL)
     first: Float64Array = array("channel's scale", CHANNEL)
-    # Values less the first, in a circle whose oldest is next; before its first a channel stood still at it.
+    # Circular buffer of values less the first value; `next` is the oldest. Entries before the first value are 0.
     past: Float32Array = array("channel's scale", CHANNEL, "memory", dtype=np.float32)
     next: int = number("index of the block to be written", initial=0)
-    # Mean squares of the difference from what was `MEMORY` blocks ago, one less, ..., one.
+    # Mean squared difference between the present and the past at the lags `MEMORY`, `MEMORY` - 1, …, 1.
     squares: Float32Array = array("channel's scale, squared", CHANNEL, "memory", dtype=np.float32)
     expected: Float32Array = array("channel's scale", CHANNEL, 2 * _TOLERANCE + 1, dtype=np.float32)
 
 
 class AnalogForecast:
-    """Holds each channel's present against its own past.
+    """Compares each channel's newest blocks with its own past.
 
     Parameters
     ----------
     n_channels
-        How many; a channel takes 16 kB.
+        Number of channels; each takes 16 kB.
     used
-        Without, nothing is kept and nothing said.
+        False disables the forecast and takes no memory; `distance` and `error` stay NaN.
 
     Examples
     --------
-    >>> analogue, seen = AnalogForecast(1), np.array([True])
+    >>> analog, valid = AnalogForecast(1), np.array([True])
     >>> for t in range(800):
-    ...     analogue.follow(np.array([t % 50.0]), seen)
-    >>> analogue.distance.round(3).tolist(), analogue.error.round(3).tolist()
+    ...     analog.follow(np.array([t % 50.0]), valid)
+    >>> analog.distance.round(3).tolist(), analog.error.round(3).tolist()
     ([0.0], [0.0])
-    >>> analogue.follow(np.array([70.0]), seen)
-    >>> analogue.error.tolist(), bool(analogue.distance[0] > 3.0)
+    >>> analog.follow(np.array([70.0]), valid)
+    >>> analog.error.tolist(), bool(analog.distance[0] > 3.0)
     ([21.0], True)
     """
 
@@ -86,23 +87,23 @@ class AnalogForecast:
 
     @property
     def distance(self) -> Float64Array:
-        """Root mean square difference from the past most like it, float64[n_channels]; NaN until enough is known."""
+        """RMS difference from the most similar past, float64[n_channels]; NaN for the first 128 blocks."""
         return self._state.distance
 
     @property
     def error(self) -> Float64Array:
-        """Of the newest block, from the nearest of those that came then, float64[n_channels]; NaN alike."""
+        """Difference of the newest block from the nearest of nine predicted ones, float64[n_channels] ≥ 0, or NaN."""
         return self._state.error
 
     def follow(self, values: Float64Array, valid: BoolArray) -> None:
-        """Take in the newest block means.
+        """Compare the newest block means with the forecast, then update the distances.
 
         Parameters
         ----------
         values
-            float64[n_channels].
+            float64[n_channels] on the channels' scales.
         valid
-            bool[n_channels]; of the others nothing is said, and they stay where they are.
+            bool[n_channels]; other channels keep their last value and get NaN as distance and error.
         """
         state = self._state
         if not self._used:
@@ -121,22 +122,22 @@ class AnalogForecast:
         old_enough = slice(_TOLERANCE, MEMORY - _WINDOW + 1)
         best = state.squares[:, old_enough].argmin(axis=1) + _TOLERANCE
         state.distance = np.where(known, np.sqrt(state.squares[every, best], dtype=np.float64), np.nan)
-        # Places count from the oldest of the circle, which has turned by one: what was at `best` came before `around`.
+        # `best` counts from the oldest entry. The buffer has just advanced by one, so `around` are the blocks after it.
         around = best[:, None] + np.arange(-_TOLERANCE, _TOLERANCE + 1)
         state.expected = state.past[every[:, None], (state.next + around) % MEMORY]
 
     @property
     def covered(self) -> Float64Array:
-        """Share of the memory that is filled, float64[n_channels]: to be unlike a short past says little."""
+        """Filled share of the memory, float64[n_channels] in 0..1; distances from a short past mean little."""
         share: Float64Array = np.minimum(self._state.count / MEMORY, 1.0)
         return share
 
     def _compare(self, value: Float32Array, rate: Float32Array) -> None:
         state = self._state
-        # In two parts, since the circle is not turned.
+        # In two parts, because the circular buffer is not rotated.
         cut = MEMORY - state.next
-        for mine, past in ((slice(cut), slice(state.next, None)), (slice(cut, None), slice(state.next))):
-            squares = state.squares[:, mine]
+        for lags, past in ((slice(cut), slice(state.next, None)), (slice(cut, None), slice(state.next))):
+            squares = state.squares[:, lags]
             step = state.past[:, past] - value[:, None]
             np.square(step, out=step)
             step -= squares

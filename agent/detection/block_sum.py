@@ -1,4 +1,4 @@
-"""Sums of readings over blocks of equal length, from which all time scales take their block means."""
+"""Sums of readings over blocks of equal length; all time scales compute their block means from them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["BlockSum"]
 class BlockSumState(State):
     """Fields of a `BlockSum` that outlive a restart."""
 
-    row: int = number("rows so far, skipped ones included", initial=0)
-    # Skipped rows that did not make up a block yet.
+    row: int = number("rows so far, including skipped ones", initial=0)
+    # Skipped rows short of a whole block.
     skipped: int = number("rows", initial=0)
     total: Float64Array = array("channel's scale", CHANNEL)
     present: Float64Array = array("readings", CHANNEL)
 
 
 class BlockSum:
-    """Adds up the valid readings of the block that is not complete yet.
+    """Sums the valid readings of the present, incomplete block.
 
     Parameters
     ----------
     n_channels
         Number of channels.
     rows
-        Rows a block.
+        Rows per block.
     phase
-        Rows by which blocks end earlier than those of others.
+        Rows by which blocks end earlier; spreads the work of several groups of channels over time.
     """
 
     def __init__(self, n_channels: int, rows: int, phase: int = 0) -> None:
@@ -52,7 +52,7 @@ class BlockSum:
 
     @property
     def row(self) -> int:
-        """Rows so far, skipped ones included."""
+        """Rows so far, including skipped ones."""
         return self._state.row
 
     @property
@@ -66,12 +66,12 @@ class BlockSum:
         return self._state.present
 
     def push(self, scaled: Float64Array, valid: BoolArray) -> bool:
-        """Take in a row; whether a block is complete with it.
+        """Add a row; return whether it completes a block.
 
         Parameters
         ----------
         scaled
-            float64[n_channels], 0 where not valid.
+            float64[n_channels] on the channels' scales, 0 where not valid.
         valid
             bool[n_channels].
         """
@@ -82,16 +82,16 @@ class BlockSum:
         return state.row % self._rows == 0
 
     def clear(self) -> None:
-        """Begin the next block."""
+        """Start the next block."""
         self._state.total[:] = 0.0
         self._state.present[:] = 0.0
 
     def skip(self, rows: int) -> tuple[int, int]:
-        """Leave out rows that were not read; a block that is not complete waits for the rest of its rows.
+        """Skip missed rows in whole blocks, so that the present block is still completed.
 
         Returns
         -------
-        Number of blocks before and after.
+        Number of completed blocks, before and after.
         """
         state = self._state
         blocks, state.skipped = divmod(state.skipped + rows, self._rows)

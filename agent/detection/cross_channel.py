@@ -1,9 +1,8 @@
-"""How channels go together: what the others say that a channel should be, learned on the device in closed form.
+"""Relations between channels: a linear forecast of each channel from all others, learned in closed form.
 
-Second moments of the channels' normalised values are summed up with exponential forgetting; from the inverse of their
-matrix follows for each channel the linear forecast from all others (the conditional mean of a Gaussian; Whittaker 1990,
-section 5.8). A load without requests, or a sensor that moves against its neighbours, is seen though each reading by
-itself is usual.
+Second moments of the normalised values are summed with exponential forgetting. The inverse of their matrix gives the
+linear forecast of each channel from all others (conditional mean of a Gaussian; Whittaker 1990, section 5.8). It
+detects load without requests, or a sensor that moves against its neighbours, although each reading by itself is usual.
 """
 
 from __future__ import annotations
@@ -21,37 +20,39 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossChannelDeviation", "CrossChannelForecast"]
 
+# All constants of this file are chosen by hand.
+# Rows before the first solution, and growth of the number of rows learned before the next.
 _FIRST_SOLVED = 100
 _GROWTH = 1.25
-# Rows after which the moments have largely forgotten.
+# Time constant of exponential forgetting, rows.
 _MEMORY = 20_000.0
-# Share of a channel's own moment added to it, and of the largest: the first keeps channels that nearly repeat each
-# other from cancelling, the second those that hardly move from telling anything.
+# Added to the diagonal of the moments: a share of the channel's own moment, against nearly identical channels, and a
+# share of the largest moment, so that nearly constant channels predict nothing.
 _RIDGE, _LEAST = 0.1, 1e-3
-# Most that a normalised value counts for.
+# Clipping of normalised values, spreads.
 _CLIP = 6.0
-# Usual sizes from which a channel is asked nothing of the others.
+# A channel whose residual exceeds this is not used to forecast the others, usual residuals.
 _FAR = 3.0
-# Strength from which a channel is a stranger to the others, and share of its largest error below which it is none more.
-_STRANGE = 0.5
-_LASTS = 0.5
+# A deviation begins at this strength of the residual, in limits, and ends below this share of its largest residual.
+_BEGINS = 0.5
+_ENDS = 0.5
 
 
 class CrossChannelForecastState(State):
     """Fields of a `CrossChannelForecast` that outlive a restart."""
 
     rows: int = number("rows learned", initial=0)
-    next_solved: int = number("rows learned", initial=_FIRST_SOLVED)
-    # Sum of the weights of the rows in the moments.
+    next_solved: int = number("rows learned at which to solve next", initial=_FIRST_SOLVED)
+    # Sum of the weights of all rows in `moments`.
     weight: float = number("rows", initial=0.0)
     moments: Float32Array = array("squared spreads", CHANNEL, "other", dtype=np.float32)
-    # From values it gives what is unexpected of them; NaN in columns of channels of which too little is known.
+    # Matrix that maps normalised values to residuals; columns of channels without a forecast are NaN.
     unexpected: Float32Array = array("share", "other", CHANNEL, initial=np.nan, dtype=np.float32)
-    # Usual size of what is unexpected.
+    # Standard deviation of the residuals.
     usual: Float64Array = array("spreads", CHANNEL, initial=1.0)
 
     def reset(self, channels: IntArray) -> None:
-        """Forget these channels: they mean nothing to the others, and the others say nothing of them."""
+        """Forget these channels: no forecast of them, and no influence on the forecasts of others."""
         super().reset(channels)
         self.moments[:, channels] = 0.0
         others = np.ones(len(self.unexpected), bool)
@@ -60,12 +61,12 @@ class CrossChannelForecastState(State):
 
 
 class CrossChannelForecast:
-    """Expects of each channel what all others tell.
+    """Forecasts each channel from all others.
 
     Parameters
     ----------
     n_channels
-        How many; two matrices of as many rows and columns are kept.
+        Number of channels; memory grows with its square.
 
     Examples
     --------
@@ -88,15 +89,16 @@ class CrossChannelForecast:
         self._state.reset(channels)
 
     def unexpected(self, normalised: Float64Array) -> Float64Array:
-        """How far each channel is from what the others tell of it; NaN before enough is known.
+        """Residual of each channel: its value less its forecast from the others, float64[n_channels] in spreads.
 
-        One that is far off would pull what is expected of its neighbours along. So the farthest, as long as there is
-        one beyond three usual sizes, stands for itself alone, and the others are asked again without it.
+        NaN before the first solution. A faulty channel would distort the forecasts of its neighbours. Therefore the
+        channel with the largest residual, while beyond three usual residuals, is left out of the forecasts of the
+        others, at most for half of the channels.
 
         Parameters
         ----------
         normalised
-            float64[n_channels], of zero mean and unit size; 0 where missing.
+            float64[n_channels], zero mean and unit spread; 0 where missing.
         """
         unexpected: Float64Array = _clipped(normalised) @ self._state.unexpected
         found: Float64Array = unexpected.copy()
@@ -113,7 +115,7 @@ class CrossChannelForecast:
         return found
 
     def learn(self, normalised: Float64Array, which: BoolArray) -> None:
-        """Take in a row; channels that are not chosen count as usual."""
+        """Add a row, float64[n_channels]; channels not in ``which``, bool[n_channels], count as at their mean."""
         row = (_clipped(normalised) * which).astype(np.float32)
         kept = 1.0 - 1.0 / _MEMORY
         self._state.weight = kept * self._state.weight + 1.0
@@ -134,21 +136,22 @@ class CrossChannelForecast:
 
 
 class CrossChannelDeviationState(State):
-    """Fields of an `CrossChannelDeviation` that outlive a restart."""
+    """Fields of a `CrossChannelDeviation` that outlive a restart."""
 
-    # The largest error so far; 0 where all is well.
+    # Largest residual of the present deviation; 0 without one.
     largest: Float64Array = array("channel's scale", CHANNEL)
 
 
 class CrossChannelDeviation:
-    """Where a channel no longer goes with the others, for as long as it does not.
+    """Follows how long a channel deviates from its relation to the others.
 
-    What limits learn of it makes it less strong; that its error is still large they do not change.
+    The strength of a lasting deviation falls, because the limits learn it. The size of its residual does not; therefore
+    a deviation ends when the residual falls below half of its largest.
 
     Parameters
     ----------
     n_channels
-        How many.
+        Number of channels.
     """
 
     def __init__(self, n_channels: int) -> None:
@@ -164,18 +167,26 @@ class CrossChannelDeviation:
 
     @property
     def lasts(self) -> BoolArray:
-        """Which channels are strangers to the others, bool[n]."""
+        """Channels that deviate from the others, bool[n_channels]."""
         lasts: BoolArray = self._state.largest > 0.0
         return lasts
 
     def follow(self, error: Float64Array, strength: Float64Array) -> None:
-        """Take in the newest errors, float64[n], NaN where nothing is known, and how strongly they speak."""
-        size = np.abs(np.nan_to_num(error))
-        largest = np.where(strength >= _STRANGE, np.maximum(self._state.largest, size), self._state.largest)
-        self._state.largest = np.where(np.isfinite(error) & (size < _LASTS * largest), 0.0, largest)
+        """Update with the newest residuals.
 
-    def forgive(self, which: BoolArray) -> None:
-        """Take these channels, bool[n], for what they are from now on."""
+        Parameters
+        ----------
+        error
+            float64[n_channels] on the channels' scales, NaN where unknown.
+        strength
+            float64[n_channels] ≥ 0, in limits.
+        """
+        size = np.abs(np.nan_to_num(error))
+        largest = np.where(strength >= _BEGINS, np.maximum(self._state.largest, size), self._state.largest)
+        self._state.largest = np.where(np.isfinite(error) & (size < _ENDS * largest), 0.0, largest)
+
+    def accept(self, which: BoolArray) -> None:
+        """End the deviations of these channels, bool[n_channels]: their new relation is normal."""
         self._state.largest[which] = 0.0
 
 

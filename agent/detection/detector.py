@@ -1,4 +1,4 @@
-"""What all ways of watching channels share: they judge a frame by what was learned before it, then learn from it."""
+"""Base class of detectors, which judge each frame by the frames before it and then learn from it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector"]
 
-# Fewer readings than this tell nothing about a range.
+# Fewest readings of the learning phase, however short `learning_s` is. Chosen by hand.
 _MIN_LEARNING_ROWS = 100
 
 
 class Detector(ABC):
-    """One bundle at work on a fixed number of channels.
+    """Runs one bundle on a fixed number of channels.
 
     Parameters
     ----------
     alerts
-        The config's section.
+        Times of the section ``alerts``.
     interval_s
         Seconds between frames.
     """
 
-    #: How much what it says of the state counts beside others that watch the same channels.
+    #: Weight of the state score beside other detectors of the same channels: 4 for universal bundles, 1 for fitted
+    #: ones. Chosen by hand.
     weight: ClassVar[float] = 4.0
-    #: Readings that were there but could not be used, so far.
+    #: Readings so far that were present but unusable.
     invalid: int
 
     def __init__(self, alerts: AlertTimes, interval_s: float) -> None:
@@ -47,12 +48,15 @@ class Detector(ABC):
         """See `Stateful.states`."""
 
     def skip(self, rows: int) -> None:
-        """Go on so many rows later; nothing was read in between."""
+        """Advance by so many missed rows."""
         del rows
 
-    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
-        """Know nothing yet of these places, int64[m], which are these channels' now; what was trained offline stays."""
-        del places, channels
+    def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
+        """Assign these indices of the frame, int64[m], to new channels and forget what was learned of the old ones.
+
+        Fitted bundles stay as they are.
+        """
+        del indices, channels
 
     @abstractmethod
     def step(self, frame: Frame) -> Verdict:

@@ -1,4 +1,4 @@
-"""The step: one frame in, one verdict out. The live loop, replay and evaluation all run this and nothing else."""
+"""The detection step: one frame in, one verdict out. Operation, replay and evaluation all run it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = ["Ensemble"]
 
 
 class EnsembleState(State):
-    """Fields of a `Ensemble` that outlive a restart."""
+    """Fields of an `Ensemble` that outlive a restart."""
 
-    next_seq: int = number("frame that comes next unless some are missed; -1 before the first", initial=-1)
-    invalid_before: int = number("readings that could not be used before all was learned anew", initial=0)
+    next_seq: int = number("number of the next frame if none is missed; -1 before the first", initial=-1)
+    invalid_before: int = number("unusable readings before the last relearning of all channels", initial=0)
 
 
 class Ensemble:
-    """Watches a fixed set of channels with one bundle, or with several side by side.
+    """Runs one or several bundles side by side on a fixed set of channels.
 
-    With several, a channel is as anomalous as the strongest of them says; its state is the geometric mean of theirs,
-    by their `Detector.weight`, and expectations are those of the last, the one made for these channels.
+    Of several bundles, a channel's strength is the largest of theirs, and its state the geometric mean weighted by
+    `Detector.weight`. Expectations and limits are those of the last bundle, which is usually fitted to these channels.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class Ensemble:
     bundles
         The verified models.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     interval_s
-        Seconds between frames, to which all times are rounded.
+        Seconds between frames; all times are rounded to it.
     every
-        int64[n_channels], frames between the turns of each channel; 1 for all by default.
+        int64[n_channels], frames between readings of each channel; 1 for all by default.
     """
 
     def __init__(
@@ -71,53 +71,55 @@ class Ensemble:
         self._settings = (detection, alerts, interval_s)
         self._channels = list(channels)
         self._every = np.ones(len(channels), np.int64) if every is None else every
-        self._watches = self._begin()
+        self._detectors = self._begin()
 
     def states(self) -> Iterator[Part]:
         """See `Stateful.states`."""
         yield Part("ensemble", self._state)
-        for position, watch in enumerate(self._watches):
-            yield from below(f"detectors.{position}", watch)
+        for position, detector in enumerate(self._detectors):
+            yield from below(f"detectors.{position}", detector)
 
     def _begin(self) -> list[Detector]:
-        """Watches that know nothing yet."""
-        return [_watch(self._channels, bundle, *self._settings, self._every) for bundle in self._bundles]
+        """Make detectors in their initial state."""
+        return [_make_detector(self._channels, bundle, *self._settings, self._every) for bundle in self._bundles]
 
     @property
     def invalid(self) -> int:
-        """Readings that were there but could not be used, so far."""
-        return self._state.invalid_before + self._watches[0].invalid
+        """Readings so far that were present but unusable."""
+        return self._state.invalid_before + self._detectors[0].invalid
 
-    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
-        """Give places in the frames, int64[m], to other channels, of which nothing is known yet."""
-        for place, channel in zip(places.tolist(), channels, strict=True):
-            self._channels[place] = channel
-        for watch in self._watches:
-            watch.replace(places, channels)
+    def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
+        """Assign indices of the frame, int64[m], to new channels and forget what was learned of the old ones."""
+        for index, channel in zip(indices.tolist(), channels, strict=True):
+            self._channels[index] = channel
+        for detector in self._detectors:
+            detector.replace(indices, channels)
 
     def relearn(self, which: BoolArray) -> None:
-        """Forget what was learned since the start of the chosen channels, bool[n_channels].
+        """Forget what was learned of the chosen channels, bool[n_channels].
 
-        What a bundle was trained for stays, unless all are chosen.
+        Detectors of fitted bundles forget only if all channels are chosen.
         """
         if not which.all():
-            places = np.flatnonzero(which)
-            self.replace(places, [self._channels[place] for place in places.tolist()])
+            indices = np.flatnonzero(which)
+            self.replace(indices, [self._channels[index] for index in indices.tolist()])
             return
         self._state.invalid_before = self.invalid
-        self._watches = self._begin()
+        self._detectors = self._begin()
 
     def step(self, frame: Frame) -> Verdict:
-        """Judge a frame by what was learned before it, then learn from it."""
+        """See `Detector.step`; frames missed since the last one are skipped first."""
         if frame.seq > self._state.next_seq >= 0:
-            for watch in self._watches:
-                watch.skip(frame.seq - self._state.next_seq)
+            for detector in self._detectors:
+                detector.skip(frame.seq - self._state.next_seq)
         self._state.next_seq = frame.seq + 1
-        verdicts = [watch.step(frame) for watch in self._watches]
-        return verdicts[0] if len(verdicts) == 1 else _joined(verdicts, [watch.weight for watch in self._watches])
+        verdicts = [detector.step(frame) for detector in self._detectors]
+        return (
+            verdicts[0] if len(verdicts) == 1 else _joined(verdicts, [detector.weight for detector in self._detectors])
+        )
 
 
-def _watch(
+def _make_detector(
     channels: Sequence[Channel],
     bundle: Bundle,
     detection: DetectionConfig,
@@ -133,8 +135,9 @@ def _watch(
 
 
 def _joined(verdicts: list[Verdict], weights: list[float]) -> Verdict:
-    """One verdict of several."""
+    """Combine verdicts on the same channels, see `Ensemble`."""
     last = verdicts[-1]
+    # 1e-3 keeps a state of 0 from making the geometric mean 0.
     state = np.exp(np.average([np.log(verdict.state + 1e-3) for verdict in verdicts], axis=0, weights=weights))
     return last.replaced(
         strength=np.maximum.reduce([verdict.strength for verdict in verdicts]),

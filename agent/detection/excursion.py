@@ -1,7 +1,7 @@
-"""Excursions: for how long a channel is anomalous after an alarm, and by what it was noticed.
+"""Excursions: how long a channel stays anomalous after an alarm, and how the anomaly was noticed.
 
-An alarm is a matter of one block, for a forecaster re-centres after one step. What follows is told by the values: a
-channel is on an excursion until its blocks lie within the band of those before it.
+An alarm lasts one block only, because a forecaster re-centres after one step. From then on the values decide: the
+excursion lasts until the channel's blocks are back within the band of the blocks before the alarm.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVEL", "PATTERN", "READINGS", "Excursions"]
 
-#: Rows of the evidence: what errors of single readings, of patterns, and of the level say.
+#: Rows of arrays of evidence: strength of the errors of single readings, of the pattern, and of the level.
 READINGS, PATTERN, LEVEL = 0, 1, 2
 
-# Recent blocks whose 5 % and 95 % quantiles are the band outside which a deviation is confirmed.
+# All constants of this file are chosen by hand.
+# The band spans these quantiles of the newest blocks before the alarm; 64 blocks of 5 s are five minutes.
 _BAND_BLOCKS = 64
 _BAND = (0.05, 0.95)
-# A channel that was within its band for so many blocks is over its excursion. One that was clearly on one side of it
-# for so long, and so many rows, has another level: by this share of its width.
+# Consecutive blocks within the band that end an excursion.
 _CALM_BLOCKS = 3
+# A level has shifted when the blocks lay beyond one side of the band, by this share of its width, for this time, in
+# seconds and in rows.
 _AWAY_S, _AWAY_ROWS = 60.0, 12
 _CLEARLY = 0.25
-# What has less than this share in the strongest evidence does not say what an excursion is.
+# Evidence below this share of the strongest does not determine the course of an excursion.
 _SHARE = 0.5
 
 
@@ -41,35 +43,40 @@ class ExcursionsState(State):
     """Fields of `Excursions` that outlive a restart."""
 
     band: Float64Array = array("channel's scale", 2, CHANNEL)
-    # The most that kinds of error have said of the present excursion.
+    # Largest evidence during the present excursion; rows `READINGS`, `PATTERN`, `LEVEL`.
     evidence: Float64Array = array("limits", 3, CHANNEL)
-    # Rows for which an alarm within the band still counts, and for which the channel has been calm.
+    # Rows for which an alarm within the band still counts, and rows since the channel was last anomalous.
     unconfirmed: Float64Array = array("rows", CHANNEL)
     calm: Float64Array = array("rows", CHANNEL)
-    # Where single readings made the alarm.
+    # Whether errors of single readings caused the alarm.
     sudden: BoolArray = array("flag", CHANNEL, dtype=bool)
-    # Rows for which the blocks have been clearly above the band, or below it with a negative sign.
+    # Consecutive rows clearly above the band; negative: below it.
     away: Float64Array = array("rows", CHANNEL)
+    # Whether the channel is on an excursion.
     on: BoolArray = array("flag", CHANNEL, dtype=bool)
     anomalous: BoolArray = array("flag", CHANNEL, dtype=bool)
-    strange: BoolArray = array("flag", CHANNEL, dtype=bool)
+    # Whether the channel is anomalous and must not be learned from.
+    deviating: BoolArray = array("flag", CHANNEL, dtype=bool)
     strength: Float64Array = array("limits", CHANNEL)
+    # Anomalous rows of the present excursion.
     lasted: Float64Array = array("rows", CHANNEL)
 
 
 class Excursions:
-    """Where channels are on an excursion, each with the band that it has left.
+    """Follows excursions, each with the band that the channel has left.
 
     Parameters
     ----------
     half_effect
-        float64[n_channels] ≥ 0, by which bands are widened.
+        float64[n_channels] ≥ 0 on the channels' scales, by which bands are widened on each side.
     interval_s
         Seconds between rows.
     block_rows
-        Rows a block.
-    confirm_s, accept_after_s
-        For how long an alarm within the band counts, and after how long what a channel does is its new normal.
+        Rows per block.
+    confirm_s
+        Seconds for which an alarm within the band counts.
+    accept_after_s
+        Seconds after which an excursion is accepted as the new normal.
     """
 
     def __init__(
@@ -90,55 +97,55 @@ class Excursions:
         yield from below("recent", self._recent)
 
     def reset(self, channels: IntArray, half_effect: Float64Array) -> None:
-        """Forget these channels, int64[m]; float64[m] is half of the smallest effect of those that come instead."""
+        """Forget these channels, int64[m]; ``half_effect``, float64[m], is that of the channels that replace them."""
         self._state.reset(channels)
         self._recent.reset(channels)
         self._half_effect[channels] = half_effect
 
     @property
     def on(self) -> BoolArray:
-        """Where there is an excursion, bool[n]."""
+        """Channels on an excursion, bool[n_channels]."""
         return self._state.on
 
     @property
     def anomalous(self) -> BoolArray:
-        """Where the newest row is anomalous, bool[n]: on an excursion that is not just calm."""
+        """Channels whose newest row is anomalous, bool[n_channels]: on an excursion and not calm."""
         return self._state.anomalous
 
     @property
-    def strange(self) -> BoolArray:
-        """Those of the anomalous whose values say so, bool[n]: of them nothing is to be learned."""
-        return self._state.strange
+    def deviating(self) -> BoolArray:
+        """Anomalous channels that must not be learned from, bool[n_channels]; all but broken relations."""
+        return self._state.deviating
 
     @property
     def strength(self) -> Float64Array:
-        """Greatest strength of the present excursion, float64[n]; 0 where there is none."""
+        """Largest strength of the present excursion, float64[n_channels]; 0 without one."""
         return self._state.strength
 
     @property
     def lasted(self) -> Float64Array:
-        """Anomalous rows of the present excursion, float64[n]."""
+        """Anomalous rows of the present excursion, float64[n_channels]."""
         return self._state.lasted
 
     def push(self, values: Float64Array) -> None:
-        """Remember the newest blocks, float64[n]."""
+        """Add the newest block means, float64[n_channels], to those that form the band of the next alarm."""
         self._recent.push(values)
 
-    def begin(self, strength: Float64Array, told: Float64Array, values: Float64Array) -> BoolArray:
-        """Begin excursions where there is an alarm, each with the band of its recent blocks; go on with the others.
+    def begin(self, strength: Float64Array, evidence: Float64Array, values: Float64Array) -> BoolArray:
+        """Begin excursions at alarms and update the strength and evidence of the others.
 
         Parameters
         ----------
         strength
-            float64[n], an alarm from 1 on.
-        told
-            float64[3, n], what the kinds of error say: `READINGS`, `PATTERN`, `LEVEL`.
+            float64[n_channels], in limits; 1 and more is an alarm.
+        evidence
+            float64[3, n_channels], strength by kind of evidence: `READINGS`, `PATTERN`, `LEVEL`.
         values
-            float64[n], the newest blocks.
+            float64[n_channels], the newest block means.
 
         Returns
         -------
-        bool[n], where one began.
+        bool[n_channels], channels whose excursion begins.
         """
         state = self._state
         began: BoolArray = (strength >= 1.0) & ~state.on
@@ -147,41 +154,41 @@ class Excursions:
             margin = self._half_effect[began]
             state.band[:, began] = np.stack((low - margin, high + margin))
             outside = (values < state.band[0]) | (values > state.band[1])
-            # What is unusual though its values are not cannot be confirmed by values: it lasts for the time of one.
+            # An alarm within the band, such as a broken pattern, cannot be confirmed by values: it counts for a time.
             state.unconfirmed = np.where(began, np.where(outside, 0.0, self._confirm_rows), state.unconfirmed)
             for counter in (state.lasted, state.calm, state.away):
                 counter[began] = 0.0
             state.strength[began] = 0.0
-            state.sudden = np.where(began, told[READINGS] >= 1.0, state.sudden)
+            state.sudden = np.where(began, evidence[READINGS] >= 1.0, state.sudden)
             state.on |= began
         state.strength = np.where(state.on, np.maximum(state.strength, strength), 0.0)
-        state.evidence = np.where(state.on, np.maximum(state.evidence, told), 0.0)
+        state.evidence = np.where(state.on, np.maximum(state.evidence, evidence), 0.0)
         return began
 
-    def follow(self, strength: Float64Array, values: Float64Array, valid: BoolArray, estranged: BoolArray) -> BoolArray:
-        """Take in a row while there are excursions.
+    def follow(self, strength: Float64Array, values: Float64Array, valid: BoolArray, unrelated: BoolArray) -> BoolArray:
+        """Update the excursions with a row.
 
         Parameters
         ----------
         strength, values
             As in `begin`.
         valid
-            bool[n], where there is a reading; without one all stays as it was.
-        estranged
-            bool[n], channels that do not go with the others: an excursion noticed by that lasts as long, and is learned
-            from all the while.
+            bool[n_channels], channels with a reading; the others stay as they are.
+        unrelated
+            bool[n_channels], channels that deviate from their relation to others. An excursion that was not noticed by
+            single readings lasts as long as this deviation, and the channel is learned meanwhile.
 
         Returns
         -------
-        bool[n], where an excursion is over because it lasted so long that it is the new normal.
+        bool[n_channels], channels whose excursion is accepted as the new normal.
         """
         state = self._state
-        # The band is that of blocks: single readings of a noisy channel leave it all the time.
+        # Compare block means, not readings: readings of a noisy channel often leave the band of block means.
         low, high = state.band
         outside = (values < low) | (values > high)
-        strange = outside | (state.unconfirmed > 0) | (strength >= 1.0)
-        lasting = strange | (estranged & (state.evidence[READINGS] < 1.0))
-        state.strange = state.on & np.where(valid, strange, state.strange)
+        deviating = outside | (state.unconfirmed > 0) | (strength >= 1.0)
+        lasting = deviating | (unrelated & (state.evidence[READINGS] < 1.0))
+        state.deviating = state.on & np.where(valid, deviating, state.deviating)
         state.anomalous = state.on & np.where(valid, lasting, state.anomalous)
         margin = _CLEARLY * (high - low)
         side = (values > high + margin).astype(np.float64) - (values < low - margin)
@@ -192,14 +199,14 @@ class Excursions:
         accepted: BoolArray = state.on & (state.lasted >= self._accept_rows)
         state.on &= (state.calm < self._calm_rows) & ~accepted
         state.anomalous &= ~accepted
-        state.strange &= ~accepted
+        state.deviating &= ~accepted
         return accepted
 
     def courses(self) -> Mapping[int, Course]:
-        """What the excursions are, of those that single readings do not show best.
+        """Course (level or pattern) by channel, for excursions that single readings do not show best.
 
-        A level, too, is what has come to stay on one side of its band, unless it went there at once: then its values
-        say what it is.
+        An excursion that began gradually and has stayed on one side of its band for a minute is a level, too. A sudden
+        one is classified by its values.
         """
         state = self._state
         if not np.count_nonzero(state.on):

@@ -1,4 +1,4 @@
-"""Watches the channels that a bundle was trained for, all together, from errors that training calibrated."""
+"""Detector for the channels that a bundle was fitted to, with thresholds that start from training errors."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedDetector"]
 
-# The autoencoder looks at a channel only now and then; its range needs this many looks.
+# All constants of this file are chosen by hand.
+# Reconstructions before their limits are used; they come only every `stride` rows.
 _MIN_RECONSTRUCTIONS = 12
-# Most that one look alone can make of it, in limits.
+# Largest strength of a reconstruction error that the next reconstruction has not confirmed yet, in limits.
 _UNCONFIRMED = 0.99
-# Errors from training that the thresholds learn at most before the first reading.
+# Training errors per lane that the thresholds learn at most before the first reading.
 _START_ROWS = 512
 
 
@@ -39,32 +40,33 @@ class FittedDetectorState(State):
     seen: Float64Array = array("readings", CHANNEL)
     anomalous: BoolArray = array("flag", CHANNEL, dtype=bool)
     excursion: Float64Array = array("rows", CHANNEL)
-    # Whether any channel is on an excursion, and whether any was looked at too seldom yet to be judged by that.
+    # Whether any channel is on an excursion, and whether any has too few reconstructions to be judged by them.
     excursions: bool = number("flag", initial=False)
     few_looks: bool = number("flag", initial=True)
+    # Newest reconstruction error over its limit, and the smaller of the newest two.
     last_look: Float64Array = array("limits", CHANNEL)
     reconstruction_strength: Float64Array = array("limits", CHANNEL)
-    # Of an excursion that the autoencoder confirmed, its first error; NaN otherwise.
+    # First reconstruction error of an excursion confirmed by the autoencoder; NaN otherwise.
     onset: Float64Array = array("spreads", CHANNEL, initial=np.nan)
 
 
 class FittedDetector(Detector):
-    """Runs a bundle that `training fit` made for certain channels.
+    """Runs a bundle that `training fit` made for these channels.
 
-    The limits of a channel stay as they were while it is anomalous; the first anomalous row still widens them by half,
-    so that what recurs becomes usual. An excursion is over when a reading is within limits again; what lasts longer
-    than ``accept_after_s`` is taken as the new normal.
+    While a channel is anomalous, its limits do not learn, except from the first anomalous row, so that recurring
+    behaviour becomes normal. The excursion ends with the first reading within limits, or after ``accept_after_s``, when
+    it is accepted as the new normal.
 
     Parameters
     ----------
     channels
         In the order of the frames' values.
     bundle
-        The verified models.
+        The verified bundle.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     interval_s
-        Seconds between frames, to which all times are rounded.
+        Seconds between frames; all times are rounded to it.
     """
 
     weight: ClassVar[float] = 1.0
@@ -95,8 +97,8 @@ class FittedDetector(Detector):
             self._start_from(bundle.manifest.start, [names.index(channel.name) for channel in channels])
 
     @property
-    def invalid(self) -> int:  # type: ignore[override] # counted by the detector
-        """Readings that were there but could not be used, so far."""
+    def invalid(self) -> int:  # type: ignore[override] # a property here
+        """Readings so far that were present but unusable."""
         return self.detector.invalid
 
     def states(self) -> Iterator[Part]:
@@ -112,7 +114,7 @@ class FittedDetector(Detector):
         scores = self.detector.score(frame)
         valid = self.detector.valid
         kept.seen = kept.seen + valid
-        errors = scores.errors.reshape(-1)  # one lane a channel and head
+        errors = scores.errors.reshape(-1)  # lanes: forecast errors of all channels, then reconstruction errors
         lower, upper = self._threshold.limits()
         ready = kept.seen > self._learning_rows
         strength = self._strength(errors, lower, upper) * (ready & valid) * self._sensitivity
@@ -146,10 +148,10 @@ class FittedDetector(Detector):
         return verdict
 
     def _start_from(self, start: Start, order: list[int]) -> None:
-        """Learn the errors that training saw on held-back normal data, as if they had occurred here."""
+        """Let the thresholds learn the errors on held-back training data, as if they had occurred here."""
         table = np.concatenate((np.array(start.forecast_error)[order], np.array(start.reconstruction_error)[order]))
         everywhere = np.ones(len(table), bool)
-        # From the outermost inwards: what comes late and lies beyond all before would count as an outlier.
+        # Outermost quantiles first: a later, larger error would be learned as an outlier.
         outermost = np.argsort(-np.abs(np.array(start.levels) - 0.5), kind="stable")
         for _ in range(max(1, min(start.rows, _START_ROWS) // len(outermost))):
             for column in outermost:
@@ -157,28 +159,28 @@ class FittedDetector(Detector):
         self._state.seen += start.rows
 
     def _strength(self, errors: Float64Array, lower: Float64Array, upper: Float64Array) -> Float64Array:
-        """Error over limit, the larger of both heads; float64[n_channels]."""
+        """Error over limit, the larger of forecast and reconstruction; float64[n_channels] ≥ 0."""
         state = self._state
         n = self._n
-        # Both quotients have the sign of the error or its opposite: the larger is the one that counts. NaN stays out.
+        # The quotient with the limit on the error's own side is positive, the other negative. fmax drops NaN.
         ratio = np.fmax(np.maximum(errors / upper, errors / lower), 0.0)
-        looked = np.isfinite(errors[n:])
+        judged = np.isfinite(errors[n:])
         if state.few_looks:
             enough = self._threshold.count[n:] >= _MIN_RECONSTRUCTIONS
-            looked &= enough
+            judged &= enough
             state.few_looks = not enough.all()
-        if np.count_nonzero(looked):
-            # A pattern is broken when two looks in a row find it so; one alone may be a single odd reading.
+        if np.count_nonzero(judged):
+            # Two consecutive reconstructions must agree; one alone may be due to a single odd reading.
             both = np.minimum(ratio[n:], state.last_look)
-            np.copyto(state.reconstruction_strength, both, where=looked)
-            np.copyto(state.last_look, ratio[n:], where=looked)
-        # What is yet to be confirmed counts as nearly at the limit, never as beyond it.
+            np.copyto(state.reconstruction_strength, both, where=judged)
+            np.copyto(state.last_look, ratio[n:], where=judged)
+        # An unconfirmed error counts at most as nearly at the limit.
         unconfirmed = np.minimum(state.last_look, _UNCONFIRMED)
         strength: Float64Array = np.maximum(np.maximum(ratio[:n], state.reconstruction_strength), unconfirmed)
         return strength
 
     def _accept(self, anomalous: BoolArray, valid: BoolArray) -> BoolArray:
-        """Channels that have been anomalous for so long that they start anew from their recent rows."""
+        """Channels anomalous for ``accept_after_s``, whose centre moves to their recent rows; bool[n_channels]."""
         state = self._state
         state.excursion = np.maximum(state.excursion + np.where(anomalous, 1.0, -1.0) * valid, 0.0)
         accepted = state.excursion >= self._accept_rows
@@ -200,10 +202,10 @@ class FittedDetector(Detector):
         self._state.anomalous = anomalous
 
     def _defer(self, errors: Float64Array, lanes: BoolArray, anomalous: BoolArray) -> None:
-        """Keep limits of the autoencoder's error that come from training until an excursion is over.
+        """Defer learning of reconstruction errors beyond their limits until the excursion has ended.
 
-        A look that goes beyond them is not learned: it is confirmed by the next, or it was a single odd one. What was
-        confirmed widens them when it has ended, by its onset.
+        The limits come from training. An error beyond them is not learned at once. If the next reconstruction confirms
+        it, its first error is learned when the excursion has ended.
         """
         state = self._state
         n = self._n

@@ -1,4 +1,4 @@
-"""A pair of networks trained for certain channels: fixed scaling, the time of day, all channels seen together."""
+"""Networks of a fitted bundle: fixed scaling, time features, joint or separate channels."""
 
 from __future__ import annotations
 
@@ -26,41 +26,42 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_MISSING", "FittedNetworks", "window_error"]
 
-# Rows after which the usual size of a residual is largely forgotten.
+# All constants of this file are chosen by hand.
+# Memory of the usual residual, rows.
 _RESIDUAL_ROWS = 600
-#: A window in which more is missing of a channel says nothing of it.
+#: Largest share of a channel's readings missing in a window for which its reconstruction error is used.
 MOST_MISSING = 0.5
-# A sampling interval that is further off than this is another one.
+# Largest relative difference from the sampling interval of the training data.
 _INTERVAL_TOLERANCE = 0.05
 
 
 class FittedNetworksState(State):
     """Fields of a `FittedNetworks` that outlive a restart."""
 
-    # Median, lower and upper quantile for the next row.
+    # Median, 5 % and 95 % quantile of the next row.
     outlook: Float64Array = array("channel's scale", 3, CHANNEL, initial=np.nan)
     usual_residual: Float64Array = array("channel's scale", CHANNEL)
     centre: Float64Array = array("channel's scale", CHANNEL)
-    # The newest valid readings.
+    # Newest valid reading of each channel.
     scaled: Float64Array = array("channel's scale", CHANNEL)
-    # Forecasts that are still to come true, the next one first.
+    # Forecasts of the rows to come, the next row first.
     ahead: Float64Array = array("channel's scale", "horizon", 3, CHANNEL, initial=np.nan)
     rows: int = number("rows", initial=0)
-    invalid: int = number("readings that were there but could not be used", initial=0)
+    invalid: int = number("readings that were present but unusable", initial=0)
 
 
 class FittedNetworks:
-    """Runs a bundle that `training fit` made for certain channels.
+    """Runs the networks of a bundle that `training fit` made for these channels.
 
-    The forecaster's state follows every row, also an anomalous one: its weights cannot be spoilt, and a rhythm that is
-    lost during an anomaly would not be found again. Every ``stride`` rows the autoencoder redraws the newest window.
+    The forecaster's recurrent state advances on anomalous rows, too; otherwise it could not find a lost rhythm again.
+    The autoencoder reconstructs the newest window every ``stride`` rows.
 
     Parameters
     ----------
     channels
         In the order of the frames' values; the same names as in the bundle, in any order.
     bundle
-        The verified models.
+        The verified bundle.
     interval_s
         Seconds between frames.
 
@@ -72,7 +73,7 @@ class FittedNetworks:
 
     def __init__(self, channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> None:
         manifest = bundle.manifest
-        scaling: FixedScaling = manifest.scaling  # type: ignore[assignment] # the monitor chose by it
+        scaling: FixedScaling = manifest.scaling  # type: ignore[assignment] # `Ensemble` checked the type
         order = _order(channels, bundle, interval_s)
         channels = [
             msgspec.structs.replace(c, log_reference=scaling.log_reference[k], effect=scaling.effect[k])
@@ -86,11 +87,11 @@ class FittedNetworks:
         self._valid = np.zeros(n, bool)
         self._all_valid = False
         self._residual = np.full(n, np.nan)
-        # A tenth of the smallest effect that matters is as good as still.
+        # A tenth of the smallest effect counts as no residual.
         self._residual_floor = self.scale.effect / 10.0 + 1e-9
         spec = manifest.autoencoder
-        # Of each of the bundle's channels, where it stands here.
-        self._places = np.argsort(order)
+        # Index here of each channel of the bundle.
+        self._indices = np.argsort(order)
         self._spread = np.array(scaling.spread)[order]
         self._state = FittedNetworksState(channel=n, horizon=manifest.forecaster.horizon)
         self._state.usual_residual = self._residual_floor.copy()
@@ -114,16 +115,16 @@ class FittedNetworks:
 
     @property
     def invalid(self) -> int:
-        """Readings that were there but could not be used, so far."""
+        """Readings so far that were present but unusable."""
         return self._state.invalid
 
     def learn(self, allowed: BoolArray) -> None:
-        """Take in the row last scored and look ahead.
+        """Learn from the row last scored and forecast the next.
 
         Parameters
         ----------
         allowed
-            bool[n_channels]; a channel that is not allowed keeps what was learned of the size of its residual.
+            bool[n_channels], channels whose usual residual is learned.
         """
         state = self._state
         self._follow_residual(allowed & self._valid, 1.0 / _RESIDUAL_ROWS)
@@ -133,13 +134,13 @@ class FittedNetworks:
         state.outlook = state.ahead[0].copy()
 
     def restart(self, which: BoolArray) -> None:
-        """Move the centre of the chosen channels to the middle of their newest window."""
+        """Move the centre of these channels, bool[n_channels], to the median of their newest window."""
         state = self._state
         newest = self._read.view()[which, -min(state.rows, self._read.capacity) :]
         state.centre[which] = np.median(newest, axis=1)
 
     def score(self, frame: Frame) -> Scores:
-        """Hold a row against what was expected of it."""
+        """Compute the errors of a row, which must be followed by `learn`."""
         state = self._state
         scaled, valid = self.scale.apply(frame.values)
         self._wall = frame.wall
@@ -158,53 +159,53 @@ class FittedNetworks:
         return Scores(state.outlook, errors)
 
     def relative_residual(self) -> Float64Array:
-        """Forecast error of the row last scored over its usual size, float64[n_channels] ≥ 0; 0 where missing."""
+        """Absolute forecast error of the row last scored over its usual size, float64[n_channels]; 0 where missing."""
         relative: Float64Array = np.fmax(self._residual / self._state.usual_residual, 0.0)
         return relative
 
     def _follow_residual(self, learn: BoolArray, rate: Float64Array | float) -> None:
-        """Learn the usual size of the forecast error."""
+        """Learn the usual size of the forecast error of the channels in ``learn``."""
         state = self._state
         size = np.maximum(self._residual, self._residual_floor)
         step = rate * (size - state.usual_residual)
         np.add(state.usual_residual, step, out=state.usual_residual, where=learn & np.isfinite(step))
 
     def in_units(self, scaled: Float64Array) -> Float64Array:
-        """Bring scaled numbers to the channels' units and into what they can show; float64[..., n_channels]."""
+        """Convert to the channels' units and clip to their physical range; float64[..., n_channels]."""
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
 
     @property
     def valid(self) -> BoolArray:
-        """bool[n_channels]: which readings of the row last scored were valid."""
+        """Validity of the readings of the row last scored, bool[n_channels]."""
         return self._valid
 
     def _begin(self, manifest: Manifest) -> None:
-        """Take the usual size of a residual from training."""
+        """Start from the usual residual on training data."""
         state = self._state
         start = manifest.start
         if start is not None:
             usual = np.mean(np.abs(np.array(start.forecast_error)), axis=1)
-            state.usual_residual[self._places] = np.maximum(usual, self._residual_floor[self._places])
+            state.usual_residual[self._indices] = np.maximum(usual, self._residual_floor[self._indices])
 
     def _forecast(self, z: Float64Array) -> Float64Array:
-        """Advance by one row; median and quantiles on the compressed scale, float64[3, n_channels]."""
+        """Advance the forecaster by one row; median, 5 % and 95 % quantile on the compressed scale, float64[3, n]."""
         clock = time_features(self._wall, self._timed)
         network = self._forecaster
         if self._joint:
-            features = np.concatenate((z[self._places], clock), dtype=np.float32)[None]
+            features = np.concatenate((z[self._indices], clock), dtype=np.float32)[None]
         else:
             features = np.column_stack((z, np.broadcast_to(clock, (z.size, clock.size)))).astype(np.float32)
         forecast = network.advance(features)
         offsets = np.empty((3, z.size))
         if self._joint:
-            offsets[:, self._places] = forecast.reshape(3, -1)
+            offsets[:, self._indices] = forecast.reshape(3, -1)
         else:
             offsets[:] = forecast.T
         median = z + offsets[0]
         return np.stack((median, median - offsets[1], median + offsets[2]))
 
     def _look_back(self, error: Float64Array) -> None:
-        """Judge with the newest row in the window."""
+        """Add the newest row to the window; write reconstruction errors to ``error`` if a reconstruction is due."""
         state = self._state
         self._read.push(state.scaled)
         self._present.push(self._valid.astype(np.float32))
@@ -219,26 +220,26 @@ class FittedNetworks:
         shown = compressed - offset
         if self._joint:
             rebuilt = np.empty_like(shown)
-            flat = self._autoencoder.reconstruct(shown[self._places].T.reshape(1, -1))
-            rebuilt[self._places] = flat.reshape(spec.window, n).T
+            flat = self._autoencoder.reconstruct(shown[self._indices].T.reshape(1, -1))
+            rebuilt[self._indices] = flat.reshape(spec.window, n).T
         else:
             rebuilt = self._autoencoder.reconstruct(shown).astype(np.float64)
         judged = slice(-spec.judged, None)
-        newest, redrawn = compressed[:, judged], (rebuilt + offset)[:, judged]
-        error[:] = self._spread * window_error(newest, redrawn, centred=spec.centred)
+        newest, reconstructed = compressed[:, judged], (rebuilt + offset)[:, judged]
+        error[:] = self._spread * window_error(newest, reconstructed, centred=spec.centred)
         error[self._present.view().mean(axis=1) < 1.0 - MOST_MISSING] = np.nan
 
 
 def window_error(points: Float64Array, rebuilt: Float64Array, *, centred: bool) -> Float64Array:
-    """Sum up the reconstruction error of windows, float64[...], in spreads.
+    """Reconstruction error per window, float64[...] ≥ 0 in spreads.
 
     Parameters
     ----------
     points, rebuilt
-        [..., points], compressed.
+        float64[..., points] on the compressed scale.
     centred
-        Shapes are judged: the median counts, which a peak that comes a little early or late does not move. Otherwise
-        the mean.
+        Whether shapes are judged. The error is then the median over the points, which a peak slightly early or late
+        does not change; otherwise it is the mean.
     """
     error = np.abs(expand(points) - expand(rebuilt))
     summed: Float64Array = np.median(error, axis=-1) if centred else np.mean(error, axis=-1)
@@ -246,26 +247,32 @@ def window_error(points: Float64Array, rebuilt: Float64Array, *, centred: bool) 
 
 
 def _order(channels: Sequence[Channel], bundle: Bundle, interval_s: float) -> list[int]:
-    """Of each channel here, its place in the bundle."""
+    """Index in the bundle of each channel here.
+
+    Raises
+    ------
+    UserError
+        Names or sampling interval differ from those of the training.
+    """
     manifest = bundle.manifest
     known, here = list(manifest.channels), [c.name for c in channels]
-    place = f"{bundle.directory}: {bundle.label}"
-    missing, strange = sorted(set(known) - set(here)), sorted(set(here) - set(known))
-    if missing or strange:
+    location = f"{bundle.directory}: {bundle.label}"
+    missing, unknown = sorted(set(known) - set(here)), sorted(set(here) - set(known))
+    if missing or unknown:
         parts = [
             f"it needs {', '.join(missing)}" if missing else "",
-            f"it knows no {', '.join(strange)}" if strange else "",
+            f"it knows no {', '.join(unknown)}" if unknown else "",
         ]
         raise UserError(
             "the bundle was trained for other channels: " + "; ".join(filter(None, parts)),
-            location=place,
-            remedy="watch just the channels it was trained for, train on the present ones, or use the bundle `builtin`",
+            location=location,
+            remedy="monitor just the channels it was trained for, train on the present ones, or use `builtin`",
         )
     trained_s = float(manifest.interval_s)
     if abs(interval_s - trained_s) > _INTERVAL_TOLERANCE * trained_s:
         raise UserError(
             f"the bundle was trained for a reading every {trained_s:g} s, here it would get one every {interval_s:g} s",
-            location=place,
+            location=location,
             remedy=f"set `interval_s: {trained_s:g}`, or train on data of this interval",
         )
     return [known.index(name) for name in here]

@@ -1,4 +1,4 @@
-"""Flat-lines: a channel that used to change and is stuck, at whatever value."""
+"""Flat lines: channels that used to change and are now constant, at any value."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, number
+from agent.detection.running import learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["FlatLine"]
 
+# All constants of this file are chosen by hand.
+# Memory of the share of changing readings, in seconds and in readings at least.
 _SHARE_S, _SHARE_ROWS = 600.0, 60
+# Share of changing readings above which a channel can have flat lines.
 _LIVELY = 0.2
+# Shortest flat line, in seconds and in readings at least.
 _RUN_S, _RUN_ROWS = 60.0, 12
-# A run is no chance that a channel which changes as often as this one has with less than this probability.
+# Probability below which a run of equal readings is not due to chance.
 _LOG_CHANCE = np.log(1e-6)
+# Multiple of the longest earlier run, and the time in which that run's length decays to half.
 _TIMES_LONGEST = 5.0
 _HALF_LIFE_S = 7 * 86400.0
 
@@ -28,35 +34,35 @@ class FlatLineState(State):
     """Fields of a `FlatLine` that outlive a restart."""
 
     seen: Float64Array = array("readings", CHANNEL)
-    # The value that the present run began with, and the run's readings.
+    # First value and number of readings of the present run.
     value: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
     run: Float64Array = array("readings", CHANNEL)
     longest: Float64Array = array("readings", CHANNEL)
-    # Share of changes until now, and as it was when the present run began.
+    # Share of changing readings, now and when the present run began.
     share: Float64Array = array("share of readings", CHANNEL)
     share_before: Float64Array = array("share of readings", CHANNEL)
-    # Whether every channel has so many readings that the share of changes is that of the ten minutes.
+    # Whether every channel has readings for the whole memory of the share.
     settled: bool = number("flag", initial=False, after_reset=False)
-    # No run is longer than this.
+    # Upper bound of all present runs.
     most: float = number("readings", initial=0.0)
 
 
 class FlatLine:
-    """Holds the present run of equal values against what runs a channel is used to.
+    """Compares the present run of equal values with a channel's earlier runs.
 
-    A channel is stuck when it changed in more than a fifth of the readings of the ten minutes before the run began, and
-    the run is longer than a minute, than five times the longest run before, which is forgotten by half in a week, and
-    than chance would have it once in a million times. Missing readings neither end a run nor lengthen it.
+    A channel is stuck if it changed in more than a fifth of the readings in the ten minutes before the run began, and
+    the run is longer than a minute, than five times the longest earlier run, whose length decays by half in a week, and
+    than chance allows once in a million times. Missing readings neither end nor lengthen a run.
 
     Parameters
     ----------
     n_channels
-        How many.
+        Number of channels.
     interval_s
-        Seconds between rows. The ten minutes are at least 60 readings and weighted exponentially, the minute at least
-        12.
+        Seconds between rows. The ten minutes are at least 60 readings, weighted exponentially; the minute is at least
+        12 readings.
     floor
-        Changes no larger count as none: a float, or float64[n_channels], on the scale of the values.
+        Changes up to this size count as none; a float or float64[n_channels], on the channels' scales.
 
     Examples
     --------
@@ -74,7 +80,7 @@ class FlatLine:
         self._shortest = max(_RUN_ROWS, _RUN_S / interval_s)
         self._kept = 0.5 ** (interval_s / _HALF_LIFE_S)
         self._state = FlatLineState(channel=n_channels)
-        #: What is given where nothing is stuck.
+        #: Returned by `step` while no channel can be stuck; zeros, float64[n_channels].
         self.never = np.zeros(n_channels)
 
     def states(self) -> Iterator[Part]:
@@ -86,24 +92,24 @@ class FlatLine:
         self._state.reset(channels)
 
     def step(self, scaled: Float64Array, valid: BoolArray) -> Float64Array:
-        """Take in a row; give the strength of the rule, float64[n_channels]: 1 and more is stuck, 0 may stand for less.
+        """Update with a row; strength of the flat line, float64[n_channels]: stuck from 1 on, smaller values may be 0.
 
         Parameters
         ----------
         scaled
-            float64[n_channels], meaningless where not valid.
+            float64[n_channels] on the channels' scales; ignored where not valid.
         valid
             bool[n_channels].
         """
         state = self._state
         state.seen += valid
-        # A comparison with NaN is False: the first reading is a change.
+        # Comparing with NaN gives False, so the first reading is a change.
         same = scaled == state.value if self._exact else np.abs(scaled - state.value) <= self._floor
         changed = valid & ~same
         if state.settled:
             rate = valid / self._share_rows
         else:
-            rate = valid / np.minimum(np.maximum(state.seen, 1.0), self._share_rows)
+            rate = valid * learning_rate(state.seen, 1.0 / self._share_rows)
             state.settled = bool(state.seen.min() >= self._share_rows)
         state.share += rate * (changed - state.share)
         state.longest *= self._kept

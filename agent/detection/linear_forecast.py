@@ -1,9 +1,9 @@
-"""A closed-form readout: a linear forecast of each channel from its last blocks and the network's state.
+"""Linear forecast of each channel's next block from its last blocks and the network's recurrent state.
 
-What the universal network was not trained for – a channel's own period and shape – a linear forecast learns on the
-device: ridge regression on the channel's lags and on the network's state, without back-propagation. Second moments are
-summed up with exponential forgetting, some blocks at a time; when a channel's experience has grown by half, the
-equations are solved anew.
+It learns on the device, without back-propagation, what the universal network was not trained for, such as a channel's
+own period and shape. It is a ridge regression, solved in closed form (a readout, as in reservoir computing). Second
+moments are summed with exponential forgetting, 32 blocks at a time; the equations are solved again whenever the number
+of blocks learned has grown by half.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, below, number
 from agent.core.ring_buffer import RingBuffer
+from agent.detection.running import learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,19 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["LAGS", "LinearForecast"]
 
-#: Blocks back that a forecast rests on.
+# All constants of this file are chosen by hand.
+#: Number of past blocks among the inputs.
 LAGS = 64
+# Blocks learned before the first solution, and their growth before the next.
 _FIRST_SOLVED = 4 * LAGS
 _GROWTH = 1.5
-# Share of the variance added to it: keeps the equations solvable for what is all but deterministic.
+# Added to the diagonal of the moments, as a share of the variance; keeps them invertible for deterministic series.
 _RIDGE = 1e-4
-# Blocks after which the moments have largely forgotten.
+# Time constant of exponential forgetting, blocks.
 _MEMORY = 20_000.0
-# Blocks that are summed up at once, and channels that are solved for at once.
+# Blocks added to the moments at once, and channels solved at once; bounds the work of one step.
 _CHUNK = 32
 _AT_ONCE = 32
 _TINY = 1e-12
-# What is larger than this has no place in sums of squares of single precision.
+# Clipping of inputs: sums of their squares do not overflow float32.
 _LARGEST = 1e15
 
 
@@ -43,11 +46,11 @@ class LinearForecastState(State):
 
     forecast: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
     count: Float64Array = array("blocks learned", CHANNEL)
-    next_solved: Float64Array = array("blocks learned", CHANNEL, initial=float(_FIRST_SOLVED))
+    next_solved: Float64Array = array("blocks learned at which to solve next", CHANNEL, initial=float(_FIRST_SOLVED))
     centre: Float64Array = array("channel's scale", CHANNEL)
     last: Float64Array = array("channel's scale", CHANNEL)
     inputs: Float32Array = array("channel's scale", CHANNEL, "input", dtype=np.float32)
-    # Inputs and target of blocks that are not summed up yet; rows of zeros where nothing was learned.
+    # Inputs and target of blocks not yet added to the moments; zeros for blocks that are not learned.
     chunk: Float32Array = array("channel's scale", CHANNEL, _CHUNK, "moment", dtype=np.float32)
     filled: int = number("blocks in the chunk", initial=0)
     moments: Float32Array = array("channel's scale, squared", CHANNEL, "moment", "moment", dtype=np.float32)
@@ -60,18 +63,18 @@ class LinearForecast:
     Parameters
     ----------
     n_channels
-        How many; a channel's moments take about 50 kB.
+        Number of channels; each takes about 50 kB.
     n_inputs
-        Numbers that come from the network, a channel.
+        Inputs per channel from the network.
     used
-        Without, nothing is kept and nothing forecast.
+        False disables the forecast and takes no memory; `forecast` stays NaN.
 
     Examples
     --------
-    >>> readout, seen = LinearForecast(1, 0), np.array([True])
+    >>> linear, present = LinearForecast(1, 0), np.array([True])
     >>> for t in range(400):
-    ...     readout.learn(np.array([np.sin(t / 5.0)]), np.zeros((1, 0), np.float32), seen, seen)
-    >>> bool(abs(readout.forecast[0] - np.sin(400 / 5.0)) < 0.05)
+    ...     linear.learn(np.array([np.sin(t / 5.0)]), np.zeros((1, 0), np.float32), present, present)
+    >>> bool(abs(linear.forecast[0] - np.sin(400 / 5.0)) < 0.05)
     True
     """
 
@@ -94,35 +97,35 @@ class LinearForecast:
 
     @property
     def forecast(self) -> Float64Array:
-        """Forecast of the next block, float64[n_channels]; NaN until enough is known."""
+        """Forecast of the next block mean, float64[n_channels]; NaN before the first solution (256 blocks)."""
         return self._state.forecast
 
     def learn(self, values: Float64Array, inputs: Float32Array, present: BoolArray, which: BoolArray) -> None:
-        """Take in the newest block means, and learn from those of the chosen channels.
+        """Learn the newest block means of the chosen channels, and forecast the next of all channels.
 
         Parameters
         ----------
         values
-            float64[n_channels].
+            float64[n_channels] on the channels' scales.
         inputs
-            float32[n_channels, n_inputs], in the values' unit: what the network makes of the blocks up to this one.
+            float32[n_channels, n_inputs] on the channels' scales: recurrent state of the network after these blocks.
         present
-            bool[n_channels]; the others stay at their last value.
+            bool[n_channels], channels with a value; the others repeat their last value.
         which
-            bool[n_channels], of these. Of a channel that is anomalous the forecast rests on what it does, too: else it
-            would be wrong for as long as that lasts, and for a while after.
+            bool[n_channels], present channels to learn from. Anomalous channels are left out, but their values are
+            inputs of later forecasts, which would otherwise stay wrong until the anomaly has left the lags.
         """
         state = self._state
         if not self._used:
             return
         first = which & (state.count == 0)
         state.centre = np.where(first, values, state.centre)
-        # Not its own forecast, which could run away where nothing holds it.
+        # Missing values are not replaced by the forecast: feeding it back could diverge.
         state.last = values = np.where(present, values, state.last)
         state.count += which
-        state.centre += which / np.minimum(np.maximum(state.count, 1.0), _MEMORY) * (values - state.centre)
+        state.centre += which * learning_rate(state.count, 1.0 / _MEMORY) * (values - state.centre)
         beyond = np.maximum(np.minimum(values - state.centre, _LARGEST), -_LARGEST)
-        # The first blocks have no whole window before them.
+        # The first blocks have fewer than 64 blocks before them.
         known = (which & (state.count > LAGS))[:, None]
         row = state.chunk[:, state.filled]
         row[:, :-1] = state.inputs * known

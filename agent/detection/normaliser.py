@@ -1,4 +1,4 @@
-"""Running normalisation of channels, and the inputs that the networks get of it."""
+"""Running normalisation of channels, and the inputs of the universal forecaster computed from it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, number
+from agent.detection.running import learning_rate
 from agent.detection.scaling import SQUASH_LIMIT, between
 from agent.models.features import FEATURES, NORMALISATION_ROWS
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Normaliser"]
 
-# Of each feature, as a column.
+# Clipping of each feature, as a column; the networks were trained with it.
 _FEATURE_LIMITS = np.array([[SQUASH_LIMIT], [SQUASH_LIMIT], [6.0]])
 
 
@@ -27,28 +28,28 @@ class NormaliserState(State):
 
     count: Float64Array = array("readings learned", CHANNEL)
     centre: Float64Array = array("channel's scale", CHANNEL)
-    # Mean absolute deviation from the centre, and mean absolute change.
+    # Running means of the absolute deviation from the centre and of the absolute change.
     moments: Float64Array = array("channel's scale", 2, CHANNEL)
     last: Float64Array = array("channel's scale", CHANNEL)
-    fewest: float = number("readings learned of every channel", initial=0.0, after_reset=0.0)
+    fewest: float = number("readings learned, the fewest of any channel", initial=0.0, after_reset=0.0)
     spread: Float64Array = array("channel's scale", CHANNEL)
     usual_change: Float64Array = array("channel's scale", CHANNEL)
-    rate: Float64Array = array("share of the newest reading", CHANNEL)
+    rate: Float64Array = array("weight of the newest reading", CHANNEL)
 
 
 class Normaliser:
-    """Exponentially weighted centre, deviation and mean change of every channel.
+    """Exponentially weighted centre, absolute deviation and absolute change of every channel.
 
-    The rate is ``max(1 / n, 1 / memory)`` with n the readings seen, so the first readings count fully.
+    The learning rate is ``max(1 / n, 1 / memory)``, n being the readings learned, see `learning_rate`.
 
     Parameters
     ----------
     n_channels
-        How many channels (or series, in training) run side by side.
+        Number of channels, or of series in training.
     floor
-        float64[n_channels], smallest deviation on the channel's scale that is told from none.
+        float64[n_channels], smallest spread, on the channels' scales.
     memory
-        Rows.
+        Time constant of exponential forgetting, rows.
 
     Examples
     --------
@@ -72,13 +73,13 @@ class Normaliser:
         yield Part("", self._state)
 
     def reset(self, channels: IntArray, floor: Float64Array) -> None:
-        """Forget these channels, int64[m]; float64[m] is the smallest deviation of those that come instead."""
+        """Forget these channels, int64[m]; ``floor``, float64[m], is that of the channels that replace them."""
         self._state.reset(channels)
         self._floor[channels] = np.maximum(floor, 1e-9)
         self._begin(channels)
 
     def _begin(self, channels: IntArray) -> None:
-        """Divide by the smallest deviation until more is known of these channels."""
+        """Start these channels with the smallest spread."""
         self._state.spread[channels] = self._floor[channels]
         self._state.usual_change[channels] = self._floor[channels]
 
@@ -94,17 +95,17 @@ class Normaliser:
 
     @property
     def spread(self) -> Float64Array:
-        """Deviation to divide by, float64[n_channels] > 0."""
+        """Divisor of deviations: mean absolute deviation, or the floor if larger; float64[n_channels] > 0."""
         return self._state.spread
 
     @property
     def usual_change(self) -> Float64Array:
-        """Change from one reading to the next to divide by, float64[n_channels] > 0."""
+        """Divisor of changes: mean absolute change, or 5 % of the spread if larger; float64[n_channels] > 0."""
         return self._state.usual_change
 
     @property
     def rate(self) -> Float64Array:
-        """Share of the newest reading in the statistics, float64[n_channels]; 0 where it was not learned."""
+        """Learning rate at the newest reading, float64[n_channels]; 0 where it was not learned."""
         return self._state.rate
 
     @property
@@ -120,25 +121,26 @@ class Normaliser:
         return change
 
     def _measure_spread(self) -> Float64Array:
-        """The deviation to divide by: not less than what is told from none."""
+        """Mean absolute deviation, at least the floor and at least 1e-6 of the centre; float64[n_channels]."""
         state = self._state
         spread: Float64Array = np.maximum(np.maximum(np.abs(state.centre) * 1e-6, self._floor), state.moments[0])
         return spread
 
     def update(self, scaled: Float64Array, learn: BoolArray) -> Float32Array:
-        """Take in one row and give the forecaster's input.
+        """Learn a row and return the forecaster's inputs.
 
         Parameters
         ----------
         scaled
-            float64[n_channels], readings on their scale.
+            float64[n_channels], readings on the channels' scales.
         learn
-            bool[n_channels]; the others keep their statistics and their last value.
+            bool[n_channels]; other channels keep their statistics and their last value.
 
         Returns
         -------
         features
-            float32[n_channels, 3], see `FEATURES`.
+            float32[n_channels, 3]: asinh of the normalised level and of the normalised change, log of spread over usual
+            change (dispersion); see `FEATURES`.
         """
         state = self._state
         if not state.fewest:
@@ -147,7 +149,7 @@ class Normaliser:
         state.rate = rate = self._rate(learn)
         step = scaled - state.last
         if np.count_nonzero(learn) < learn.size:
-            # Where nothing is learned, step and rate are 0 and everything stays.
+            # Step and rate 0 leave the statistics of the other channels unchanged.
             step *= learn
         state.last += step
         state.centre += rate * (state.last - state.centre)
@@ -168,11 +170,11 @@ class Normaliser:
         return np.ascontiguousarray(between(features, -_FEATURE_LIMITS, _FEATURE_LIMITS).T, np.float32)
 
     def _rate(self, learn: BoolArray) -> Float64Array:
-        """What share of a new reading goes into the statistics: 0 where nothing is learned."""
+        """Count a row and return the learning rate, float64[n_channels]; 0 where it is not learned."""
         state = self._state
         if state.fewest * self._slowest >= 1.0:
             return np.multiply(self._slowest, learn, dtype=np.float64)
         state.count += learn
         state.fewest = float(state.count.min())
-        rate: Float64Array = np.maximum(1.0 / np.maximum(state.count, 1.0), self._slowest) * learn
+        rate: Float64Array = learning_rate(state.count, self._slowest) * learn
         return rate

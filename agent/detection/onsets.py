@@ -1,4 +1,4 @@
-"""Onsets: when a channel begins to be beyond its limits, and whether the limits learn from it."""
+"""Onsets: the first block of a channel beyond its limits, and whether the limits learn it."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class OnsetsState(State):
 
     beyond: BoolArray = array("flag", CHANNEL, dtype=bool)
     new: BoolArray = array("flag", CHANNEL, dtype=bool)
-    # Row from which an onset is learned again.
+    # Row from which the next onset may be learned.
     next_learned: Float64Array = array("rows", CHANNEL)
 
 
 class Onsets:
-    """Finds onsets, and limits how often a channel's limits learn from one.
+    """Finds onsets and decides which of them a channel's limits learn.
 
-    Short anomalies that recur within minutes would otherwise teach the limits their size and soon raise no alert.
+    Otherwise short anomalies that recur within minutes would soon widen the limits and raise no more alerts.
 
     Parameters
     ----------
     n_channels
         Number of channels.
     between_rows
-        Least rows from one onset that is learned to the next.
+        Minimum rows between learned onsets.
     """
 
     def __init__(self, n_channels: int, between_rows: float) -> None:
@@ -51,20 +51,20 @@ class Onsets:
         self._state.reset(channels)
 
     def follow(self, beyond: BoolArray) -> None:
-        """Take in where the newest blocks are beyond the limits, bool[n_channels]."""
+        """Update with the channels whose newest blocks are beyond their limits, bool[n_channels]."""
         state = self._state
         state.new = beyond & ~state.beyond
         state.beyond = beyond
 
     def frozen(self, row: int, already: BoolArray) -> BoolArray:
-        """Tell where the limits must not learn the newest onset, bool[n_channels].
+        """Mask of onsets that the limits must not learn, bool[n_channels].
 
         Parameters
         ----------
         row
-            The present one.
+            Number of the present row.
         already
-            bool[n_channels], channels whose limits are frozen anyway; their onsets do not count.
+            bool[n_channels], channels whose limits are frozen for another reason; their onsets are ignored.
         """
         state = self._state
         new = state.new & ~already

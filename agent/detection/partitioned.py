@@ -1,6 +1,6 @@
-"""Channels watched in groups: of those that are read at the same pace, and of thousands so many at a time.
+"""Runs a universal bundle on groups of channels: those of the same sampling interval, at most 256 a group.
 
-Turns of the groups are spread over time, so that no tick bears all of the work.
+The groups' expensive steps are spread over time, so that no tick has to do all the work.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ if TYPE_CHECKING:
 
 __all__ = ["LANES", "PartitionedDetector"]
 
-#: Most channels that are watched together: more in a batch cost no less each.
+#: Most channels of a group. Larger batches cost no less per channel.
 LANES = 256
 
 
 class _Group(NamedTuple):
-    """Channels that are watched together.
+    """Channels that are judged together.
 
     Parameters
     ----------
-    places
-        int64[m], in the frames.
+    indices
+        int64[m], indices in the frame.
     every
-        Frames between their turns.
+        Frames between readings.
     """
 
-    places: IntArray
+    indices: IntArray
     every: int
 
 
 class PartitionedDetectorState(State):
     """Fields of a `PartitionedDetector` that outlive a restart."""
 
-    # The frame that the newest row of each group was; -1 before the first.
-    newest: IntArray = array("frames", "group", initial=-1, dtype=np.int64)
+    # Frame of each group's newest row; -1 before the first.
+    newest: IntArray = array("number of a frame", "group", initial=-1, dtype=np.int64)
 
 
 class PartitionedDetector(Detector):
-    """Watches channels as `UniversalDetector` does, group by group; the groups' blocks end at different rows.
+    """Runs a `UniversalDetector` for each group of channels; the groups' blocks end at different rows.
 
     Parameters
     ----------
     channels
         In the order of the frames' values.
     networks
-        Of a universal bundle; all groups run in the same interpreters.
+        Networks of a universal bundle; all groups share the interpreters.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     interval_s
-        Seconds between frames, to which all times are rounded.
+        Seconds between frames; all times are rounded to it.
     every
-        int64[n_channels], frames between the turns of each channel; 1 for all by default.
+        int64[n_channels], frames between readings of each channel; 1 for all by default.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class PartitionedDetector(Detector):
         super().__init__(alerts, interval_s)
         every = np.ones(len(channels), np.int64) if every is None else every
         self._groups = _groups(every)
-        # Where in the groups, one behind the other, each channel is.
-        self._order = np.argsort(np.concatenate([group.places for group in self._groups]), kind="stable")
+        # Index of each channel in the concatenation of the groups.
+        self._order = np.argsort(np.concatenate([group.indices for group in self._groups]), kind="stable")
         self._state = PartitionedDetectorState(group=len(self._groups))
-        self._watches = []
+        self._detectors = []
         for number, group in enumerate(self._groups):
             step_s = interval_s * group.every
-            # The largest piece of work comes once in so many rows.
+            # Rows between reconstructions, the most expensive step.
             cycle = max(1, round(detection.block_s / step_s)) * networks.manifest.autoencoder.stride
-            watch = UniversalDetector(
-                [channels[place] for place in group.places.tolist()],
+            detector = UniversalDetector(
+                [channels[index] for index in group.indices.tolist()],
                 networks,
                 detection,
                 alerts,
@@ -98,18 +98,18 @@ class PartitionedDetector(Detector):
                 phase=cycle * number // len(self._groups),
                 sparing=every.size > LANES,
             )
-            self._watches.append(watch)
+            self._detectors.append(detector)
 
     @property
     def invalid(self) -> int:  # type: ignore[override]
-        """Readings that were there but could not be used, so far."""
-        return sum(watch.invalid for watch in self._watches)
+        """Readings so far that were present but unusable."""
+        return sum(detector.invalid for detector in self._detectors)
 
     def states(self) -> Iterator[Part]:
         """See `Detector.states`."""
         yield Part("", self._state)
-        for number, watch in enumerate(self._watches):
-            yield from below(f"groups.{number}", watch)
+        for number, detector in enumerate(self._detectors):
+            yield from below(f"groups.{number}", detector)
 
     def step(self, frame: Frame) -> Verdict:
         """See `Detector.step`."""
@@ -117,39 +117,41 @@ class PartitionedDetector(Detector):
         return Verdict.side_by_side(parts, self._order, frame.values, self._in_units)
 
     def _part(self, number: int, frame: Frame) -> Verdict:
-        """What a group says of a frame, or at rest between its turns."""
-        group, watch, newest = self._groups[number], self._watches[number], int(self._state.newest[number])
-        if frame.due is not None and not frame.due[group.places[0]]:
-            return watch.rest()
+        """Verdict of a group on a frame; `UniversalDetector.rest` if the group has no reading at this frame."""
+        group, detector, newest = self._groups[number], self._detectors[number], int(self._state.newest[number])
+        if frame.due is not None and not frame.due[group.indices[0]]:
+            return detector.rest()
         if group.every > 1 and newest >= 0:
             missed = round((frame.seq - newest) / group.every) - 1
             if missed > 0:
-                watch.skip(missed)
+                detector.skip(missed)
         self._state.newest[number] = frame.seq
-        return watch.step(msgspec.structs.replace(frame, values=frame.values[group.places], due=None))
+        return detector.step(msgspec.structs.replace(frame, values=frame.values[group.indices], due=None))
 
-    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
+    def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
         """See `Detector.replace`."""
-        for group, watch in zip(self._groups, self._watches, strict=True):
-            own = np.flatnonzero(np.isin(places, group.places))
+        for group, detector in zip(self._groups, self._detectors, strict=True):
+            own = np.flatnonzero(np.isin(indices, group.indices))
             if own.size:
-                watch.replace(np.searchsorted(group.places, places[own]), [channels[index] for index in own.tolist()])
+                detector.replace(
+                    np.searchsorted(group.indices, indices[own]), [channels[index] for index in own.tolist()]
+                )
 
     def skip(self, rows: int) -> None:
-        """See `Detector.skip`; a group that has turns sees by itself which it missed."""
-        for group, watch in zip(self._groups, self._watches, strict=True):
+        """See `Detector.skip`; groups with a longer interval detect missed rows in `step`."""
+        for group, detector in zip(self._groups, self._detectors, strict=True):
             if group.every == 1:
-                watch.skip(rows)
+                detector.skip(rows)
 
     def _in_units(self, scaled: Float64Array) -> Float64Array:
         brought = np.empty_like(scaled)
-        for group, watch in zip(self._groups, self._watches, strict=True):
-            brought[..., group.places] = watch.in_units(scaled[..., group.places])
+        for group, detector in zip(self._groups, self._detectors, strict=True):
+            brought[..., group.indices] = detector.in_units(scaled[..., group.indices])
         return brought
 
 
 def _groups(every: IntArray) -> list[_Group]:
-    """Channels of the same pace, at most `LANES` a group, in groups of about the same size."""
+    """Group channels of the same interval, at most `LANES` per group, into groups of about the same size."""
     groups = []
     for pace in np.unique(every).tolist():
         those = np.flatnonzero(every == pace)

@@ -1,4 +1,4 @@
-"""The refractory time after an alarm, in which a channel raises no other unless it is clearly stronger."""
+"""Refractory time after an alarm, in which only a clearly stronger alarm of the same channel counts."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Refractory"]
 
-# A stronger alarm breaks the silence from so many times the strength of the alarm before. Chosen on NAB.
-_BREAKS_SILENCE = 1.25
+# An alarm counts within the refractory time if it is stronger than the last by this factor. Chosen on NAB
+# (`tools.benchmark nab`).
+_STRONGER = 1.25
 
 
 class RefractoryState(State):
     """Fields of a `Refractory` that outlive a restart."""
 
     silent_until: Float64Array = array("rows", CHANNEL)
-    # Strength of the alarm that began the silence.
+    # Strength of the alarm that began the refractory time.
     alarm: Float64Array = array("limits", CHANNEL)
 
 
 class Refractory:
-    """Silences channels after an alarm.
+    """Suppresses alarms of a channel for some time after an alarm.
 
     Parameters
     ----------
     n_channels
         Number of channels.
     rows
-        Length of the silence.
+        Length of the refractory time.
     """
 
     def __init__(self, n_channels: int, rows: int) -> None:
@@ -50,25 +51,25 @@ class Refractory:
         """Forget these channels, int64[m]."""
         self._state.reset(channels)
 
-    def heard(self, strength: Float64Array, ready: BoolArray, row: int) -> Float64Array:
-        """Set the strength of silenced channels to 0; an alarm that is heard begins a new silence.
+    def suppress(self, strength: Float64Array, ready: BoolArray, row: int) -> Float64Array:
+        """Set the strength of channels in their refractory time to 0; any other alarm begins a new one.
 
         Parameters
         ----------
         strength
-            float64[n_channels], an alarm from 1 on.
+            float64[n_channels], in limits; 1 and more is an alarm.
         ready
-            bool[n_channels]; other channels are silent in any case.
+            bool[n_channels], channels past their learning phase; the strength of others is set to 0.
         row
-            The present one.
+            Number of the present row.
 
         Returns
         -------
-        float64[n_channels].
+        Strength, float64[n_channels].
         """
         state = self._state
-        audible = (row >= state.silent_until) | (strength >= _BREAKS_SILENCE * state.alarm)
-        strength = strength * (ready & audible)
+        counts = (row >= state.silent_until) | (strength >= _STRONGER * state.alarm)
+        strength = strength * (ready & counts)
         alarm = strength >= 1.0
         state.alarm = np.where(alarm, strength, state.alarm)
         state.silent_until = np.where(alarm, row + self._rows, state.silent_until)

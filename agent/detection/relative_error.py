@@ -1,4 +1,4 @@
-"""The state head: deviations against their usual size, for what recurs, lasts or shows in many channels."""
+"""Relative errors of the state head: deviations over their usual size, per channel and for the node."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, below
+from agent.detection.running import learning_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,19 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Level", "RelativeError", "node_state"]
 
-# Readings before a usual size is known.
+# The constants of the level and of the usual size are a compromise between SKAB, SMD, AIOps and UCR (`tools.benchmark
+# skab`, `smd`, `aiops`, `ucr`), unless marked as chosen by hand.
+# Deviations learned before relative errors are given. Chosen by hand.
 _FEWEST = 20.0
-# Most that one deviation counts for in the usual size, in usual sizes.
+# Largest deviation learned, in usual sizes.
 _CLIP = 5.0
-# Of levels: values are averaged over so many rows; what is learned of the first so many counts in full, and then hardly
-# any more, so that a shift soon after is not taken for normal; and most that the centre follows, in usual deviations.
+# Rows over which values are averaged before they are compared with the centre.
 _LEVEL_SMOOTH = 6.0
+# The first rows are learned with rate 1/n, later ones with 1/memory at once, so that an early shift is not learned.
 _LEVEL_SETTLED = 60.0
+# Largest deviation that the centre follows, in usual deviations.
 _LEVEL_STEP = 1.0
-# The usual size is at least this share of the range of values seen: below lies the last digit of an instrument.
+# Smallest usual size, as a share of the range of values seen; guards against the instrument's resolution.
 _SHARE_OF_RANGE = 0.002
 _TINY = 1e-9
-# A channel that deviates by so many times its usual size counts for one half.
+# Relative error of a channel that gives it a state score of one half. Chosen by hand.
 _HALF = 14.0
 
 
@@ -39,23 +43,23 @@ class RelativeErrorState(State):
 
 
 class RelativeError:
-    """Size of a deviation over its exponentially weighted mean, one lane a channel and kind.
+    """Size of deviations over their exponentially weighted mean, per lane (channel × kind of deviation).
 
     Parameters
     ----------
     n_lanes
-        How many.
+        Number of lanes.
     memory
-        Rows after which a deviation is largely forgotten.
+        Time constant of exponential forgetting, rows.
     settled
-        Rows after which one row is no more than ``1 / memory``; until then all count alike.
+        Rows after which the learning rate is ``1 / memory`` at once; by default it falls as ``1 / n`` until then.
 
     Examples
     --------
-    >>> ratio, everything = RelativeError(1, memory=1500.0), np.array([True])
+    >>> relative, all_lanes = RelativeError(1, memory=1500.0), np.array([True])
     >>> for size in (1.0, 3.0) * 50:
-    ...     ratio.learn(np.array([size]), everything, floor=np.zeros(1))
-    >>> ratio.of(np.array([8.0]), floor=np.zeros(1)).round(3).tolist()
+    ...     relative.learn(np.array([size]), all_lanes, floor=np.zeros(1))
+    >>> relative.of(np.array([8.0]), floor=np.zeros(1)).round(3).tolist()
     [4.0]
     """
 
@@ -79,25 +83,31 @@ class RelativeError:
 
     @property
     def usual(self) -> Float64Array:
-        """Mean size of the deviations, float64[n_lanes]."""
+        """Usual size: running mean of the deviations, float64[n_lanes] ≥ 0."""
         return self._state.usual
 
     def of(self, size: Float64Array, floor: Float64Array) -> Float64Array:
-        """Size over usual size, float64[n_lanes] ≥ 0; 0 where it is NaN or too little is known."""
+        """Size over usual size, float64[n_lanes] ≥ 0; 0 where NaN or before 20 deviations.
+
+        Parameters
+        ----------
+        size
+            float64[n_lanes] ≥ 0, or NaN.
+        floor
+            float64[n_lanes], smallest usual size.
+        """
         state = self._state
         known = state.count > _FEWEST
         ratio: Float64Array = np.fmax(size / np.maximum(state.usual, floor + _TINY), 0.0) * known
         return ratio
 
     def rate(self) -> Float64Array:
-        """Share of the newest row in what is usual, float64[n_lanes]."""
+        """Learning rate at the newest row, float64[n_lanes]."""
         count = self._state.count
-        young = np.where(count <= self._settled, 1.0 / np.maximum(count, 1.0), 0.0)
-        rate: Float64Array = np.maximum(young, self._slowest)
-        return rate
+        return np.where(count <= self._settled, learning_rate(count, self._slowest), self._slowest)
 
     def learn(self, size: Float64Array, which: BoolArray, floor: Float64Array) -> None:
-        """Take in sizes ≥ 0 of the chosen lanes; the others may hold NaN."""
+        """Learn sizes ≥ 0, float64[n_lanes], of the chosen lanes, bool[n_lanes]; the others may be NaN."""
         state = self._state
         state.count += which
         rate = self.rate() * which
@@ -110,20 +120,20 @@ class LevelState(State):
 
     mean: Float64Array = array("channel's scale", CHANNEL)
     centre: Float64Array = array("channel's scale", CHANNEL)
-    # The largest value, and the smallest with its sign turned.
+    # Largest value, and largest negated value.
     ends: Float64Array = array("channel's scale", 2, CHANNEL, initial=-np.inf)
     floor: Float64Array = array("channel's scale", CHANNEL)
 
 
 class Level:
-    """Deviation of a value's short mean from its slow centre, which follows no more than a usual deviation at once.
+    """Deviation of a short mean from a slow centre, which follows deviations clipped at the usual one.
 
     Parameters
     ----------
     n_channels
-        How many.
+        Number of channels.
     memory
-        Rows.
+        Time constant of the centre and of the usual deviation, rows.
     """
 
     def __init__(self, n_channels: int, memory: float) -> None:
@@ -142,18 +152,25 @@ class Level:
 
     @property
     def floor(self) -> Float64Array:
-        """The smallest usual size that a deviation can have, float64[n_channels]."""
+        """Smallest usual size of a deviation: 0.2 % of the range of values, float64[n_channels]."""
         return self._state.floor
 
     def follow(self, values: Float64Array, which: BoolArray) -> Float64Array:
-        """Deviation over usual deviation, before the values are taken in; float64[n_channels]."""
+        """Relative deviation of the newest values, float64[n_channels] ≥ 0; then learn them.
+
+        Parameters
+        ----------
+        values
+            float64[n_channels] on the channels' scales.
+        which
+            bool[n_channels], channels with a value; the others are 0 and are not learned.
+        """
         state, ratio = self._state, self._ratio
         floor = state.floor
         first = which & (ratio.count == 0)
         state.mean = np.where(first, values, state.mean)
         state.centre = np.where(first, values, state.centre)
-        share = which / np.minimum(ratio.count + 1.0, _LEVEL_SMOOTH)
-        state.mean += share * (values - state.mean)
+        state.mean += which * learning_rate(ratio.count + 1.0, 1.0 / _LEVEL_SMOOTH) * (values - state.mean)
         deviation = np.where(which, state.mean - state.centre, 0.0)
         relative = ratio.of(np.abs(deviation), floor) * which
         most = np.where(ratio.count > _FEWEST, _LEVEL_STEP * np.maximum(ratio.usual, floor + _TINY), np.inf)
@@ -167,9 +184,8 @@ class Level:
 
 
 def node_state(state: Float64Array) -> float:
-    """Bring the channels' ratios r, float64[n_channels], to one number for the node, 0 to 1: the mean of r / (r + 14).
+    """State score of the node, 0..1: mean of ``r / (r + 14)``, r being the channels' states, float64[n_channels].
 
-    One channel counts for 1/n at most, so that a spike in one is less than a little of everything,
-    as an incident shows.
+    Each channel contributes at most 1/n, so a spike in one channel counts less than small deviations in all.
     """
     return float(np.mean(state / (state + _HALF))) if state.size else 0.0

@@ -1,4 +1,4 @@
-"""Scales of channels: linear or logarithmic, squashed for the networks and back."""
+"""Scales of channels (linear or logarithmic), and compression of normalised values for the networks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ABSURD", "SQUASH_LIMIT", "Scale", "between", "compress", "expand", "squash", "unsquash"]
 
-# Readings beyond this are instrument errors; below it nothing here overflows float64.
+#: Readings beyond this are invalid; smaller ones overflow nowhere in float64.
 ABSURD = 1e30
+#: Clipping of `squash`: asinh of about 81,000 spreads. The universal networks were trained with it.
 SQUASH_LIMIT = 12.0
+# `compress` is linear up to this, and is clipped at 16, about 3,000 spreads. Fitted networks are trained with both.
 _LINEAR_TO = 8.0
 _COMPRESSED_LIMIT = 16.0
 
@@ -28,19 +30,19 @@ class Scale:
     Parameters
     ----------
     channels
-        The channels, in the order of the frames' values.
+        In the order of the frames' values.
     """
 
     def __init__(self, channels: Sequence[Channel]) -> None:
         n = len(channels)
         self._log = np.zeros(n, bool)
         self._reference = np.ones(n)
-        #: float64[n_channels], the smallest effect worth an alert on the channel's scale.
+        #: float64[n_channels], smallest effect worth an alert, on the channels' scales.
         self.effect: Float64Array = np.zeros(n)
         self.replace(np.arange(n), channels)
 
     def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
-        """Take over the scales of other channels at these indices, int64[m]."""
+        """Assign these indices, int64[m], to other channels."""
         reference = np.array([c.log_reference for c in channels], np.float64)
         log = reference > 0
         effect = np.array([c.effect for c in channels], np.float64)
@@ -50,7 +52,7 @@ class Scale:
         self._any_log = bool(self._log.any())
 
     def apply(self, values: Float32Array) -> tuple[Float64Array, BoolArray]:
-        """Bring readings onto their scale.
+        """Convert readings to the channels' scales.
 
         Parameters
         ----------
@@ -62,7 +64,7 @@ class Scale:
         scaled
             float64[n_channels]; 0 where not valid.
         valid
-            bool[n_channels], False where missing, infinite or absurd (beyond 1e30).
+            bool[n_channels], False where missing, infinite or beyond 1e30.
         """
         scaled: Float64Array = values.astype(np.float64)
         valid: BoolArray = np.abs(scaled) < ABSURD
@@ -73,27 +75,27 @@ class Scale:
         return scaled, valid
 
     def invert(self, scaled: Float64Array) -> Float64Array:
-        """Bring scaled numbers back to the channels' units; float64[n_channels]."""
+        """Convert from the channels' scales to their units; float64[..., n_channels]."""
         if not self._any_log:
             return scaled
         return np.where(self._log, np.expm1(between(scaled, 0.0, 80.0)) * self._reference, scaled)
 
 
 def squash(normalised: Float64Array) -> Float64Array:
-    """Compress a normalised value into a few units, without losing its order: asinh, clipped."""
+    """Compress normalised values monotonically: asinh, clipped to ±12."""
     return between(np.arcsinh(normalised), -SQUASH_LIMIT, SQUASH_LIMIT)
 
 
 def unsquash(squashed: Float64Array | Float32Array) -> Float64Array:
-    """Undo `squash`."""
+    """Invert `squash`."""
     wide: Float64Array = np.sinh(between(squashed, -SQUASH_LIMIT, SQUASH_LIMIT))
     return wide
 
 
 def compress(scaled: Float64Array) -> Float64Array:
-    """Keep a value scaled by training as it is up to 8 spreads, and take the logarithm of what lies beyond.
+    """Compress normalised values for fitted networks: linear up to 8 spreads, logarithmic beyond, clipped to ±16.
 
-    What is usual keeps its shape, and a wild reading stays a few units.
+    Usual values keep their shape, and a wild reading stays within a few units.
 
     Examples
     --------
@@ -106,7 +108,7 @@ def compress(scaled: Float64Array) -> Float64Array:
 
 
 def expand(compressed: Float64Array | Float32Array) -> Float64Array:
-    """Undo `compress`."""
+    """Invert `compress`."""
     within = between(compressed, -_COMPRESSED_LIMIT, _COMPRESSED_LIMIT)
     beyond = np.abs(within) - _LINEAR_TO
     outside = np.copysign(_LINEAR_TO + np.expm1(np.maximum(beyond, 0.0)), within)
@@ -115,6 +117,6 @@ def expand(compressed: Float64Array | Float32Array) -> Float64Array:
 
 
 def between(values: Float64Array | Float32Array, low: float | Float64Array, high: float | Float64Array) -> Float64Array:
-    """Clip; np.clip takes several times as long on the few numbers of a step."""
+    """Clip values; for few numbers faster than np.clip."""
     clipped: Float64Array = np.maximum(np.minimum(values, high), low)
     return clipped

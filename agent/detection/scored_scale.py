@@ -1,4 +1,4 @@
-"""One time scale with its threshold: errors of the newest block, and how strongly they speak for an anomaly."""
+"""A time scale with its threshold: errors of the newest block and their strength."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_STRENGTH", "STILL", "ScoredScale"]
 
-#: Most strength, in limits, of one kind of error at one scale.
+#: Largest strength of one kind of error at one scale, in limits. Chosen on NAB (`tools.benchmark nab`).
 MOST_STRENGTH = 4.0
-#: A deviation below the smallest effect worth an alert, divided by this, counts as none.
+#: Divisor of the smallest effect that gives the smallest spread of the normalisation. Chosen by hand.
 STILL = 10.0
-# Blocks of a coarse scale that are learned before it is heard; for the finest scale the learning time decides.
+# Errors learned before their strength counts; matters at coarse scales only. Chosen by hand.
 _FEWEST_BLOCKS = 8.0
 
 
@@ -34,18 +34,18 @@ class ScoredScaleState(State):
 
 
 class ScoredScale:
-    """Judges the newest block of a time scale, then learns from it.
+    """Computes the strength of the newest block of a time scale, then learns the block.
 
     Parameters
     ----------
     time_scale
-        Gives the errors.
+        Computes the errors.
     threshold
-        Of all channels and kinds of error.
+        Threshold of all lanes (channel × kind of error).
     n_channels
         Number of channels.
     memory
-        Blocks after which the usual size of forecast errors is largely forgotten.
+        Memory of the usual size of forecast errors, blocks.
     """
 
     def __init__(self, time_scale: TimeScale, threshold: Threshold, n_channels: int, memory: float) -> None:
@@ -62,7 +62,7 @@ class ScoredScale:
         yield from below("usual", self._usual)
 
     def reset(self, channels: IntArray, effect: Float64Array) -> None:
-        """Forget these channels, int64[m]; float64[m] is the smallest effect of those that come instead."""
+        """Forget these channels, int64[m]; ``effect``, float64[m], is that of the channels that replace them."""
         kinds = len(self.time_scale.kinds)
         self.threshold.reset(lanes(channels, self.ratio.size, kinds), np.tile(effect, kinds))
         self.time_scale.reset(channels, effect / STILL)
@@ -80,12 +80,12 @@ class ScoredScale:
         return self._state.ratio
 
     def judge(self, floor: Float64Array) -> Float64Array:
-        """Give the strength of each kind of error of the newest block, float64[kinds, n_channels].
+        """Strength of each kind of error of the newest block, float64[kinds, n_channels] in 0..4 limits.
 
         Parameters
         ----------
         floor
-            float64[n_channels], the smallest usual size of an error.
+            float64[n_channels], smallest usual size of an error.
         """
         state = self._state
         state.errors = self.time_scale.errors()
@@ -95,14 +95,14 @@ class ScoredScale:
         return np.minimum(strength, MOST_STRENGTH) * known
 
     def learn(self, allowed: BoolArray, frozen: BoolArray, floor: Float64Array) -> None:
-        """Learn from the newest block.
+        """Learn the newest block.
 
         Parameters
         ----------
         allowed
-            bool[n_channels], channels of which forecasts and usual sizes learn.
+            bool[n_channels], channels that normalisation, networks and usual sizes learn.
         frozen
-            bool[n_channels], channels of which limits do not learn.
+            bool[n_channels], channels whose limits do not learn.
         floor
             As for `judge`.
         """

@@ -1,4 +1,4 @@
-"""Values of a day and a week ago, and the time of day as inputs."""
+"""Seasonal inputs and errors: values a day and a week before, and time features."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Seasons", "time_features"]
 
-_A_MONDAY = 345_600.0  # 5 January 1970
+# Midnight of Monday, 5 January 1970, seconds since 1970.
+_A_MONDAY = 345_600.0
 
 
 class SeasonsState(State):
     """Fields of `Seasons` that outlive a restart."""
 
     values: Float32Array = array("channel's scale", "day_row", CHANNEL, initial=np.nan, dtype=np.float32)
-    rows: int = number("rows pushed or skipped", initial=0)
+    rows: int = number("rows so far, including skipped ones", initial=0)
 
 
 class Seasons:
-    """What each channel was a day and a week before the row that is to come, where that is known.
+    """Remembers a week of each channel and compares the row to come with a day and a week before it.
 
     Parameters
     ----------
     day
-        int64[n_channels], rows a day; 0 for a channel whose days are not told apart, and then all its features are 0.
+        int64[n_channels], rows per day; 0: the channel has no seasonal features, all are 0.
     thin
-        Of so many rows one is remembered, where a day has a multiple of them: a day before is then that day's nearest
-        remembered row.
+        Remember one row out of this many, if it divides the rows of a day; each row is then compared with the nearest
+        remembered one. Otherwise remember all.
 
     Examples
     --------
@@ -67,11 +68,11 @@ class Seasons:
 
     @property
     def rows(self) -> int:
-        """Rows so far, pushed or skipped."""
+        """Rows so far, including skipped ones."""
         return self._state.rows
 
     def skip_to(self, row: int) -> None:
-        """Go on with the row of that number, from 0; what was between is not known."""
+        """Continue with this row, counted from 0; the rows in between are unknown."""
         if not self._none:
             begin, end = -(-self._state.rows // self._thin), row // self._thin
             missed = np.arange(max(begin, end - self._capacity), end)
@@ -79,22 +80,22 @@ class Seasons:
         self._state.rows = row
 
     def push(self, scaled: Float64Array) -> None:
-        """Take in a row, float64[n_channels] on the channels' scale."""
+        """Remember a row, float64[n_channels] on the channels' scales."""
         if not self._none:
             self._state.values[self._state.rows // self._thin % self._capacity] = scaled
         self._state.rows += 1
 
     def departure(self, scaled: Float64Array) -> Float64Array:
-        """How far the row to come departs from both a day and a week before it: the smaller of the two, with its sign.
+        """Seasonal error of the row to come: its difference from a day or a week before, whichever is smaller in size.
 
         Parameters
         ----------
         scaled
-            float64[n_channels], the row.
+            float64[n_channels], the row to come, on the channels' scales.
 
         Returns
         -------
-        float64[n_channels]; NaN where not even the day before is known.
+        Signed difference, float64[n_channels]; NaN where the day before is unknown.
         """
         known, then = self._then()
         day, week = (np.where(k, scaled - value, np.nan) for k, value in zip(known, then[[0, 2]], strict=True))
@@ -102,12 +103,12 @@ class Seasons:
         return departure
 
     def features(self, centre: Float64Array, spread: Float64Array, change: Float64Array) -> Float32Array:
-        """Give the features for the next row, float32[n_channels, 5], see `SEASON_FEATURES`.
+        """Seasonal inputs of the forecaster for the row to come, float32[n_channels, 5]; see `SEASON_FEATURES`.
 
         Parameters
         ----------
         centre, spread, change
-            float64[n_channels], the running statistics.
+            float64[n_channels], running statistics of a `Normaliser`.
         """
         found = np.zeros((len(SEASON_FEATURES), centre.size))
         if not self._none:
@@ -120,7 +121,7 @@ class Seasons:
         return np.ascontiguousarray(found.T, np.float32)
 
     def _then(self) -> tuple[BoolArray, Float64Array]:
-        """Whether day and week are known, bool[2, n]; values a day, a day and a row, a week before, float64[3, n]."""
+        """Validity of day and week, bool[2, n]; values a day, a day and a row, and a week before, float64[3, n]."""
         then = self._state.values[(self._state.rows // self._thin - self._lags) % self._capacity, self._columns].astype(
             np.float64
         )
@@ -130,14 +131,14 @@ class Seasons:
 
 
 def time_features(wall: Float64Array | float, names: Sequence[str]) -> Float32Array:
-    """Hour of the day and day of the week as points on a circle, so that midnight is beside midnight.
+    """Hour of the day and day of the week (UTC) as coordinates on a circle, continuous at midnight.
 
     Parameters
     ----------
     wall
         Seconds since 1970, any shape.
     names
-        Of `TIME_FEATURES`.
+        Names out of `TIME_FEATURES`.
 
     Returns
     -------

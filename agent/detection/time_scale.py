@@ -1,4 +1,4 @@
-"""One time scale of the universal detector: block means of so many rows, and what the networks make of them."""
+"""One time scale of the universal detector: block means, normalisation, networks and their errors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorKind", "TimeScale", "blocks_a_day"]
 
-# The lower quantile lies below the median, the upper above.
+# Signs of the distances of the 5 % and the 95 % quantile from the median.
 _SIDES = np.array([[-1.0], [1.0]])
 _DAY_S = 86400.0
-# Seasons are told apart where a day has so many blocks: fewer say little of its shape, more were not trained for and
-# would cost much memory.
+# Range of blocks per day with seasonal inputs: fewer do not show a day's shape, more were not in the training and cost
+# memory.
 _FEWEST_DAY, _MOST_DAY = 10, 400
 
 
 class ErrorKind(Enum):
-    """A kind of error."""
+    """A kind of error; see docs/detection.md, steps 4 to 6."""
 
     FORECAST = auto()
     RECONSTRUCTION = auto()
@@ -41,7 +41,7 @@ class ErrorKind(Enum):
 
 
 def blocks_a_day(block_s: float) -> int:
-    """How many blocks a day has, 0 where days are not told apart."""
+    """Blocks per day; 0 if the scale has no seasonal inputs."""
     day = round(_DAY_S / block_s)
     return day if _FEWEST_DAY <= day <= _MOST_DAY else 0
 
@@ -49,11 +49,11 @@ def blocks_a_day(block_s: float) -> int:
 class TimeScaleState(State):
     """Fields of a `TimeScale` that outlive a restart."""
 
-    # Of the block that is not complete yet: sum and number of its valid readings, and blocks of the finest stage in it.
+    # Present, incomplete block: sum and number of its valid readings, and finest blocks in it.
     total: Float64Array = array("channel's scale", CHANNEL)
     present: Float64Array = array("readings", CHANNEL)
-    filled: int = number("blocks of the finest stage", initial=0)
-    blocks: int = number("blocks so far, those that were skipped included", initial=0)
+    filled: int = number("blocks of the finest scale", initial=0)
+    blocks: int = number("blocks so far, including skipped ones", initial=0)
     first: Float64Array = array("channel's scale", CHANNEL, initial=np.nan)
     values: Float64Array = array("channel's scale", CHANNEL)
     valid: BoolArray = array("flag", CHANNEL, dtype=bool)
@@ -61,26 +61,26 @@ class TimeScaleState(State):
 
 
 class TimeScale:
-    """Sees every channel through block means; the forecaster advances by one step a block, its state carried for ever.
+    """Computes block means and their errors; the forecaster advances by one step per block.
 
     Parameters
     ----------
     networks
-        The universal ones.
+        Networks of a universal bundle.
     still
-        float64[n_channels], deviations below this are as good as none.
+        float64[n_channels], smallest spread of the normalisation, on the channels' scales.
     scale
-        Blocks of the finest stage a block of this one.
+        Blocks of the finest scale per block of this one.
     block_s
-        Seconds a block of this one.
+        Seconds per block of this scale.
     memory
-        Blocks after which the normalisation has largely forgotten.
+        Memory of the normalisation, blocks.
     kinds
-        Kinds of error watched, in their order; the forecast's comes first.
+        Kinds of error computed, in this order; `ErrorKind.FORECAST` is first.
     phase
-        Number of its first block.
+        Number of the first block.
     thin
-        Of so many blocks one is remembered for a week.
+        Remember one out of this many blocks for seasonal inputs, see `Seasons`.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class TimeScale:
             yield from below("cross_channel", self._relation)
 
     def reset(self, channels: IntArray, still: Float64Array) -> None:
-        """Forget these channels, int64[m]; float64[m] is the smallest deviation of those that come instead."""
+        """Forget these channels, int64[m]; ``still``, float64[m], is that of the channels that replace them."""
         self._normaliser.reset(channels, still)
         for part in (self._state, self._seasons, self._forecaster):
             part.reset(channels)
@@ -137,26 +137,26 @@ class TimeScale:
 
     @property
     def values(self) -> Float64Array:
-        """Newest block means, float64[n]; of channels without one, the former."""
+        """Newest block means, float64[n_channels]; channels without a reading keep the last."""
         return self._state.values
 
     @property
     def valid(self) -> BoolArray:
-        """Whether the newest block held any valid reading, bool[n]."""
+        """Whether the newest block has a valid reading, bool[n_channels]."""
         return self._state.valid
 
     @property
     def outlook(self) -> Float64Array:
-        """Median, lower and upper quantile expected of the next block, float64[3, n]."""
+        """Median, 5 % and 95 % quantile forecast for the next block, float64[3, n_channels]."""
         return self._state.outlook
 
     def push(self, total: Float64Array, present: Float64Array) -> bool:
-        """Take in a block of the finest stage; True when one of this stage is complete with it.
+        """Add a block of the finest scale; return whether it completes a block of this scale.
 
         Parameters
         ----------
         total, present
-            float64[n_channels], the sum and the number of its valid readings.
+            float64[n_channels], sum and number of its valid readings.
         """
         state = self._state
         state.total += total
@@ -172,7 +172,7 @@ class TimeScale:
         return True
 
     def errors(self) -> Float64Array:
-        """How far the newest block is from what was expected, float64[kinds, n]; NaN where nothing can be said."""
+        """Errors of the newest block on the channels' scales, float64[kinds, n_channels]; NaN where unknown."""
         state = self._state
         if self._patterns:
             self._ring.push(state.values)
@@ -187,7 +187,7 @@ class TimeScale:
         return errors
 
     def learn(self, allowed: BoolArray) -> None:
-        """Take in the newest block and look ahead; a channel that is not allowed keeps what was learned of it."""
+        """Learn the newest block of the channels in ``allowed``, bool[n_channels], and forecast the next."""
         state = self._state
         normaliser, network = self._normaliser, self._forecaster
         learn = allowed & state.valid
@@ -195,7 +195,7 @@ class TimeScale:
             self._relation.learn(self._normalised(), learn)
         features = normaliser.update(state.values, learn)
         if self._patterns and not learn.all():
-            self._ring.amend(self._instead(learn))
+            self._ring.amend(self._remembered(learn))
         self._seasons.push(state.values)
         seasons = self._seasons.features(normaliser.centre, normaliser.spread, normaliser.usual_change)
         everywhere = bool(learn.all())
@@ -207,27 +207,32 @@ class TimeScale:
         state.outlook = outlook if everywhere else np.where(learn, outlook, state.outlook)
 
     def skip(self, blocks: int) -> None:
-        """Go on as many blocks of this stage later; nothing is known of those between."""
+        """Advance by missed blocks of this scale."""
         self._state.blocks += blocks
 
     @property
     def usual_change(self) -> Float64Array:
-        """Mean absolute difference of a block from the one before it, float64[n] > 0."""
+        """Mean absolute difference between consecutive blocks, float64[n_channels] > 0."""
         return self._normaliser.usual_change
 
-    def insight(self) -> Float32Array:
-        """What the forecaster knows of the blocks learned, in the values' unit: float32[n, units + 1]."""
+    def network_inputs(self) -> Float32Array:
+        """Inputs of the linear forecast: the forecaster's hidden state times the spread, and the spread.
+
+        Returns
+        -------
+        float32[n_channels, units + 1] on the channels' scales.
+        """
         spread = self._normaliser.spread.astype(np.float32)[:, None]
         return np.concatenate((self._forecaster.h * spread, spread), axis=1)
 
-    def _instead(self, learn: BoolArray) -> Float64Array:
-        """What is remembered of the newest block: its expectation where it is not learned from."""
+    def _remembered(self, learn: BoolArray) -> Float64Array:
+        """Newest block means for the autoencoder's window, replaced by the forecast where they are not learned."""
         state = self._state
         accepted: Float64Array = np.where(learn | np.isnan(state.outlook[0]), state.values, state.outlook[0])
         return accepted
 
     def _error(self, kind: ErrorKind) -> Float64Array:
-        # Not a table of bound methods: it would tie the networks to the garbage collector's pace.
+        # Not a table of bound methods: the reference cycle would keep the networks until garbage collection.
         if kind is ErrorKind.FORECAST:
             return self._forecast_error()
         if kind is ErrorKind.RECONSTRUCTION:
@@ -242,7 +247,7 @@ class TimeScale:
         return error
 
     def _reconstruction_error(self) -> Float64Array:
-        """The largest error of the newest points of each window, with its sign; NaN before a window is full."""
+        """Signed error of largest size among the newest points; NaN if not due or the window is not full."""
         normaliser = self._normaliser
         if self._state.blocks % self._stride:
             return np.full(self._state.values.size, np.nan)
@@ -254,22 +259,22 @@ class TimeScale:
         return np.where(normaliser.count < self._window, np.nan, largest)
 
     def _normalised(self) -> Float64Array:
-        """Values by their running centre and spread; 0 where there is none."""
+        """Normalised block means, float64[n_channels]; 0 where missing."""
         state = self._state
         normalised: Float64Array = (state.values - self._normaliser.centre) / self._normaliser.spread
         return np.where(state.valid & (self._normaliser.count > 0), normalised, 0.0)
 
     def _relation_error(self) -> Float64Array:
-        """How far each channel is from what all others tell of it."""
+        """Residual of the forecast from the other channels."""
         error: Float64Array = self._normaliser.spread * self._relation.unexpected(self._normalised())
         return error
 
     def _departure(self) -> Float64Array:
-        """The smaller of the differences from a day and from a week before; NaN before a day is known."""
+        """Seasonal error, see `Seasons.departure`."""
         return self._seasons.departure(self._state.values)
 
     def _level(self) -> Float64Array:
-        """The value itself, from the first: its range is that of the levels seen."""
+        """Value less the first value; its limits span the levels seen."""
         state = self._state
         state.first = np.where(np.isnan(state.first) & state.valid, state.values, state.first)
         level: Float64Array = state.values - state.first

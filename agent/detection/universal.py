@@ -1,7 +1,7 @@
-"""The universal detector: each channel by itself, at several time scales, through two scores.
+"""The universal detector: judges channels at several time scales and gives each two scores.
 
-The *alert score* is novelty: how far the errors of forecast and reconstruction lie beyond all errors seen, at every
-scale, as the root of the sum of their squares. The *state score* compares deviations with their usual size.
+The *alert score* is novelty: the excess of errors beyond all errors seen, as the root of the sum of squares over all
+kinds of error and scales. The *state score* compares deviations with their usual size. See docs/detection.md.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ if TYPE_CHECKING:
 
 __all__ = ["SCALES", "UniversalDetector", "kinds_at"]
 
-#: Blocks of each time scale, in blocks of the finest: with blocks of 5 s these are 5 s, one, two and four minutes.
+#: Time scales in blocks of the finest: 5 s, one, two and four minutes with blocks of 5 s. `tools.benchmark parts` gives
+#: the benefit of each on NAB.
 SCALES = (1, 12, 24, 48)
-# Blocks of a coarse scale after which its normalisation has largely forgotten.
+# Memory of the normalisation at the coarser scales, blocks. Chosen on NAB (`tools.benchmark nab`).
 _COARSE_MEMORY = NORMALISATION_ROWS // 2
-# Levels are remembered for so many blocks of the coarsest scale, and for a month at least: a level at which a channel
-# has been for long is normal, even if it was elsewhere since.
+# Memory of levels: a month, and at least this many blocks of the coarsest scale. Chosen on NAB.
 _LEVEL_BLOCKS = 200.0
 _LEVEL_MEMORY_S = 30 * 86400.0
-# Silence of a channel after an alarm, in blocks of the finest scale. Chosen on NAB, as are its thresholds.
+# Refractory time of a channel, blocks of the finest scale. Chosen on NAB, where results hardly change around it.
 _REFRACTORY_BLOCKS = 90
-# Seconds after which limits learn from an excursion that lasts; its onset is learned at once.
+# Seconds of an excursion during which the limits learn only its onset. Chosen by hand.
 _FROZEN_S = 600.0
-# Where blocks are shorter than a minute, limits learn one onset an hour. Chosen on recordings of stressed hosts.
+# If blocks are shorter than a minute, limits learn one onset an hour. Chosen on recordings of a server under stress
+# (`tools.benchmark host`).
 _MINUTE_S, _BETWEEN_ONSETS_S = 60.0, 3600.0
-# One block in so many is remembered for a week where memory is to be saved.
+# With `sparing`, one block out of this many is remembered for a week. Chosen by hand.
 _THIN = 4
-# From this scale on, forecast errors are evidence about the level.
+# From this scale on, forecast errors are evidence of a level shift. Chosen by hand.
 _LEVEL_SCALE = 24
 
 
@@ -63,37 +64,38 @@ class UniversalDetectorState(State):
 
     seen: Float64Array = array("readings", CHANNEL)
     node_state: float = number("0..1", initial=0.0)
-    # Strength of the newest block by evidence: `READINGS`, `PATTERN`, `LEVEL`.
-    told: Float64Array = array("limits", 3, CHANNEL)
-    # Limits of the forecast error; of a channel on an excursion, those that it has left.
+    # Strength of the newest blocks by kind of evidence: `READINGS`, `PATTERN`, `LEVEL`.
+    block_evidence: Float64Array = array("limits", 3, CHANNEL)
+    # Displayed limits of the forecast error; during an excursion those before it.
     shown: Float64Array = array("channel's scale", 2, CHANNEL)
-    invalid: int = number("readings that were there but could not be used", initial=0)
+    invalid: int = number("readings that were present but unusable", initial=0)
 
 
 class UniversalDetector(Detector):
-    """Runs a bundle that fits any channel.
+    """Runs a universal bundle, which suits any channel.
 
-    While a channel is anomalous, its normalisation and its network state are frozen, so that the expectation remains
-    what would be normal. Learning continues when the anomaly is over, or after ``accept_after_s``, when it is accepted
-    as the new normal. Limits learn half of each onset, so that a recurring event becomes normal after a few times, or
-    after hours where blocks are short; and they learn from an anomaly that has lasted for ten minutes.
+    While a channel is anomalous, its normalisation and recurrent state are frozen, so that the expectation stays at the
+    normal behaviour. Learning resumes when the anomaly is over, or after ``accept_after_s``, when it is accepted as the
+    new normal. Limits grow by half of the excess at each onset, so that a recurring event becomes normal after a few
+    times, or after hours where blocks are short. They also learn an anomaly once it has lasted for ten minutes.
 
     Parameters
     ----------
     channels
         In the order of the frames' values.
     networks
-        Of a universal bundle.
+        Networks of a universal bundle.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     interval_s
-        Seconds between frames, to which all times are rounded.
+        Seconds between frames; all times are rounded to it.
     phase
-        Rows by which its blocks end earlier than those of others.
+        Rows by which blocks end earlier, see `BlockSum`.
     sparing
-        Saves memory for thousands of channels: no linear and no analog forecast, and a coarse memory of the last week.
+        Save memory for thousands of channels: no linear and analog forecasts, and a coarser memory of the last week.
     related
-        Whether channels are compared with each other; by default where there are several and the configuration says so.
+        Whether channels are compared with each other. By default, if there are several, the configuration allows it,
+        and ``sparing`` is off.
     """
 
     def __init__(
@@ -158,7 +160,7 @@ class UniversalDetector(Detector):
 
     @property
     def invalid(self) -> int:  # type: ignore[override]
-        """Number of readings that were present but unusable, so far."""
+        """Readings so far that were present but unusable."""
         return self._state.invalid
 
     def states(self) -> Iterator[Part]:
@@ -192,17 +194,17 @@ class UniversalDetector(Detector):
             stuck = np.minimum(stuck * self._sensitivity, MOST_STRENGTH) * ready
             loud = np.maximum(strength, stuck)
         excursions, values = self._excursions, finest.time_scale.values
-        began = self._nowhere if loud is self._no else excursions.begin(loud, state.told, values)
-        before = excursions.strange
+        began = self._nowhere if loud is self._no else excursions.begin(loud, state.block_evidence, values)
+        deviated = excursions.deviating
         accepted = self._nowhere
         if np.count_nonzero(excursions.on):
             accepted = excursions.follow(loud, values, valid, self._deviation.lasts)
-            self._deviation.forgive(accepted)
+            self._deviation.accept(accepted)
         if due:
-            # Limits learn the onset and what lasts: at every block, a short anomaly would teach them its size.
-            strange = excursions.strange
-            passing = before & strange & (excursions.lasted < self._frozen_rows)
-            self._learn(due, ~strange, passing | self._onsets.frozen(self._blocks.row, passing))
+            # Limits learn onsets and lasting anomalies only; otherwise a short anomaly would soon fit within them.
+            deviating = excursions.deviating
+            passing = deviated & deviating & (excursions.lasted < self._frozen_rows)
+            self._learn(due, ~deviating, passing | self._onsets.frozen(self._blocks.row, passing))
             state.node_state = node_state(self._head.state[ready])
         return Verdict(
             value=frame.values,
@@ -223,7 +225,7 @@ class UniversalDetector(Detector):
         )
 
     def rest(self) -> Verdict:
-        """Give the verdict between two rows: an anomaly lasts, and nothing is new."""
+        """Verdict between two rows: ongoing anomalies last, nothing new begins, and nothing is learned."""
         state = self._state
         n = self._no.size
         return Verdict(
@@ -245,28 +247,28 @@ class UniversalDetector(Detector):
         )
 
     def skip(self, rows: int) -> None:
-        """See `Detector.skip`; what each channel was a day ago stays in its place."""
+        """See `Detector.skip`; block numbers advance, so that seasonal inputs stay a day and a week apart."""
         before, after = self._blocks.skip(rows)
         for scale, scored in zip(SCALES, self._scales, strict=True):
             scored.time_scale.skip(after // scale - before // scale)
 
-    def replace(self, places: IntArray, channels: Sequence[Channel]) -> None:
+    def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
         """See `Detector.replace`."""
-        self.scale.replace(places, channels)
-        self._minimum[places] = [c.minimum for c in channels]
-        self._maximum[places] = [c.maximum for c in channels]
-        self._sensitivity[places] = [c.sensitivity for c in channels]
-        effect = self.scale.effect[places]
+        self.scale.replace(indices, channels)
+        self._minimum[indices] = [c.minimum for c in channels]
+        self._maximum[indices] = [c.maximum for c in channels]
+        self._sensitivity[indices] = [c.sensitivity for c in channels]
+        effect = self.scale.effect[indices]
         for scored in self._scales:
-            scored.reset(places, effect)
+            scored.reset(indices, effect)
         parts = (self._blocks, self._head, self._flat_line, self._onsets, self._refractory, self._deviation)
         for part in (self._state, *parts):
-            part.reset(places)
-        self._excursions.reset(places, effect / 2.0)
-        self._state.shown[:, places] = self._limits()[:, places]
+            part.reset(indices)
+        self._excursions.reset(indices, effect / 2.0)
+        self._state.shown[:, indices] = self._limits()[:, indices]
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[ScoredScale]:
-        """Take in a row; give the scales that have a block complete with it."""
+        """Add a row; return the scales with a block that it completes."""
         blocks = self._blocks
         if not blocks.push(scaled, valid):
             return []
@@ -275,27 +277,27 @@ class UniversalDetector(Detector):
         return due
 
     def _judge(self, due: list[ScoredScale], ready: BoolArray) -> Float64Array:
-        """Give the strength of all blocks completed with this row, float64[n]; 0 in the refractory time."""
+        """Strength of all blocks completed by this row, float64[n_channels] in limits; 0 in the refractory time."""
         state = self._state
         squares = np.zeros_like(self._no)
-        state.told = np.zeros_like(state.told)
+        state.block_evidence = np.zeros_like(state.block_evidence)
         for scale, scored in zip(SCALES, self._scales, strict=True):
             if scored in due:
                 found = scored.judge(self._head.floor)
                 squares += np.square(found).sum(axis=0)
                 for kind, error, each in zip(scored.time_scale.kinds, scored.errors, found, strict=True):
-                    told = state.told[_evidence(kind, scale)]
-                    np.maximum(told, each, out=told)
+                    evidence = state.block_evidence[_evidence(kind, scale)]
+                    np.maximum(evidence, each, out=evidence)
                     if kind is ErrorKind.RELATION:
                         self._deviation.follow(error, each)
         finest = self._scales[0].time_scale
         self._head.follow(finest.values, finest.valid, finest.usual_change, (scored.ratio for scored in self._scales))
         strength: Float64Array = np.sqrt(squares) * self._sensitivity
         self._onsets.follow((strength >= 1.0) & ready)
-        return self._refractory.heard(strength, ready, self._blocks.row)
+        return self._refractory.suppress(strength, ready, self._blocks.row)
 
     def _peak(self) -> Float64Array:
-        """Give the greatest strength of the present excursion, float64[n]; 0 where a channel is not anomalous."""
+        """Largest strength of the present excursion, float64[n_channels]; 0 for channels that are not anomalous."""
         excursions = self._excursions
         return np.where(excursions.anomalous, excursions.strength, 0.0) if np.count_nonzero(excursions.on) else self._no
 
@@ -305,7 +307,7 @@ class UniversalDetector(Detector):
         floor = self._head.floor
         for scored in due:
             scored.learn(allowed, frozen, floor)
-        self._head.learn(finest.values, finest.insight(), finest.valid, allowed & finest.valid)
+        self._head.learn(finest.values, finest.network_inputs(), finest.valid, allowed & finest.valid)
         self._excursions.push(finest.values)
         state.shown = np.where(self._excursions.on, state.shown, self._limits())
 
@@ -316,16 +318,22 @@ class UniversalDetector(Detector):
         return limits
 
     def in_units(self, scaled: Float64Array) -> Float64Array:
-        """Bring scaled numbers to the channels' units and within what they can show; float64[..., n_channels]."""
+        """Convert to the channels' units and clip to their physical range; float64[..., n_channels]."""
         return np.clip(self.scale.invert(scaled), self._minimum, self._maximum)
 
 
 def kinds_at(block_s: float, *, related: bool = False) -> dict[int, list[ErrorKind]]:
-    """List the kinds of error at each scale, the forecast's first.
+    """Kinds of error by scale, forecast errors first.
 
-    Every scale has forecasts, the finest reconstructions, the coarsest levels. Seasons are compared at the finest scale
-    that tells days apart, if one does. Channels are compared with each other, where asked for, at the second scale, at
-    which their own noise is small.
+    Every scale has forecast errors, the finest reconstruction errors, the coarsest levels. Seasonal errors belong to
+    the finest scale that resolves days, if any. Relation errors belong to the second scale, which averages noise out.
+
+    Parameters
+    ----------
+    block_s
+        Seconds per block of the finest scale.
+    related
+        Include relation errors.
     """
     kinds = {scale: [ErrorKind.FORECAST] for scale in SCALES}
     kinds[SCALES[0]].append(ErrorKind.RECONSTRUCTION)
@@ -339,7 +347,7 @@ def kinds_at(block_s: float, *, related: bool = False) -> dict[int, list[ErrorKi
 
 
 def _evidence(kind: ErrorKind, scale: int) -> int:
-    """Give the row of the evidence that an error of this kind and scale adds to."""
+    """Kind of evidence that an error of this kind and scale contributes to."""
     if kind is ErrorKind.SEASON:
         return PATTERN
     if kind is ErrorKind.LEVEL or scale >= _LEVEL_SCALE:
@@ -348,7 +356,7 @@ def _evidence(kind: ErrorKind, scale: int) -> int:
 
 
 def _memory(kind: ErrorKind, memory_s: float, block_s: float) -> float:
-    """Give the blocks after which an error of this kind is largely forgotten."""
+    """Memory of the limits of this kind of error, blocks."""
     if kind is ErrorKind.LEVEL:
         return max(_LEVEL_BLOCKS, min(_LEVEL_MEMORY_S, memory_s) / block_s)
     return max(memory_s / block_s, 2.0)

@@ -1,4 +1,4 @@
-"""The verdict on one frame: strengths, limits, scores."""
+"""The verdict on one frame: strengths, limits and scores of all channels."""
 
 from __future__ import annotations
 
@@ -22,69 +22,69 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_COURSES", "SCORE_THRESHOLD", "Course", "Scores", "Verdict", "bounded_score"]
 
-#: The score at which an error is at its limit.
+#: Score of an error at its limit. Chosen by hand.
 SCORE_THRESHOLD = 0.995
-#: How an anomaly was noticed: by single readings, by the course of some minutes, or by where the level lies.
+#: Evidence that an anomaly was noticed by: single readings, the pattern over some minutes, or the level.
 Course: TypeAlias = Literal["readings", "pattern", "level"]
 
 
 class Scores(msgspec.Struct, gc=False):
-    """What the models say of one frame, on each channel's own scale (linear or logarithmic).
+    """Forecast and errors of one frame, on the channels' scales (linear or logarithmic).
 
     Parameters
     ----------
     outlook
-        float64[3, n_channels]: what the forecaster expected of this tick, median, 5 % and 95 % quantile; NaN before a
-        channel's first valid reading.
+        Median, 5 % and 95 % quantile forecast for this frame, float64[3, n_channels]; NaN before a channel's first
+        forecast.
     errors
-        float64[2, n_channels]: of the forecast, reading less median, NaN where either is missing; of the
-        reconstruction, the largest of the newest points, NaN for a channel whose window was not due at this tick.
+        float64[2, n_channels]. Row 0, forecast error: reading less median, NaN where either is missing. Row 1,
+        reconstruction error: NaN where no reconstruction was due.
     """
 
     outlook: Any  # Float64Array; msgspec does not look inside
     errors: Any
 
 
-#: Where there is no excursion.
+#: Courses while no channel is on an excursion.
 NO_COURSES: Mapping[int, Course] = MappingProxyType({})
 
 
 class Verdict:
-    """What the thresholds say of one frame; arrays over channels.
+    """Result of the detection on one frame, as arrays over channels.
 
-    What people read – expectations in the channel's unit, scores, progress – is worked out when it is asked for, which
-    on a quiet device is seldom.
+    Values for display (expectations in the channels' units, scores, progress) are computed on request only.
 
     Parameters
     ----------
     value
-        float32[n_channels], the readings, NaN where missing.
+        Readings, float32[n_channels], NaN where missing.
     outlook
-        float64[3, n_channels] on the channels' scales, see `Scores`.
+        Forecast, float64[3, n_channels] on the channels' scales, see `Scores`.
     limits
         Lower and upper limit of the forecast error, float64[n_channels] each, on the channels' scales.
     in_units
-        Brings numbers from the channels' scales to their units.
+        Function that converts from the channels' scales to their units.
     strength
-        float64[n_channels], how much this frame speaks for an anomaly: 1 is at the limit. The alert head.
+        Strength of the anomaly at this frame, float64[n_channels] ≥ 0 in limits (1 is at the limit): the alert head.
     peak
-        float64[n_channels], the largest strength of the present excursion where a channel is anomalous, else 0 or
+        Largest strength of the present excursion, float64[n_channels]; for channels that are not anomalous 0 or
         ``strength``.
     anomalous
         bool[n_channels].
     accepted
-        bool[n_channels]: anomalous for so long that the new level is taken as normal from here on.
-    seen, learning_rows, provisional_rows
-        float64[n_channels] readings seen; how many, the same of all or float64[n_channels], end the silent and the
-        provisional part of learning.
+        bool[n_channels], channels whose anomaly is accepted as the new normal at this frame.
+    seen
+        Readings so far, float64[n_channels].
+    learning_rows, provisional_rows
+        Readings that end the learning and the provisional phase; for all channels or float64[n_channels].
     state
-        float64[n_channels], deviations over their usual size: the state head.
+        Deviations relative to their usual size, float64[n_channels] ≥ 0: the state head.
     state_score
-        0..1 for the node as a whole: the channels' states, see `agent.detection.relative_error.node_state`.
+        State score of the node, 0..1, see `agent.detection.relative_error.node_state`.
     errors
         float64[2, n_channels], see `Scores`.
     courses
-        By channel, how its present anomaly was noticed where it was not by single readings.
+        Course by channel, for anomalies that were not noticed by single readings.
     """
 
     __slots__ = (
@@ -105,7 +105,7 @@ class Verdict:
         "value",
     )
 
-    #: The score from which a channel is anomalous.
+    #: Score from which on a channel is anomalous.
     threshold: ClassVar[float] = SCORE_THRESHOLD
 
     def __init__(
@@ -158,12 +158,16 @@ class Verdict:
         value: Float32Array,
         in_units: Callable[[Float64Array], Float64Array],
     ) -> Verdict:
-        """Put verdicts on groups of channels together.
+        """Combine verdicts on groups of channels into one on all channels.
 
         Parameters
         ----------
+        parts
+            Verdicts of the groups.
         order
-            int64[n_channels]: where in the parts, one behind the other, each channel is.
+            int64[n_channels], index of each channel in the concatenation of the groups.
+        value, in_units
+            See the class.
         """
 
         def all_of(name: str) -> Any:
@@ -176,9 +180,9 @@ class Verdict:
 
         courses, offset = {}, 0
         if any(part.courses for part in parts):
-            place = np.argsort(order)
+            channel_at = np.argsort(order)
             for part in parts:
-                courses.update({int(place[offset + channel]): course for channel, course in part.courses.items()})
+                courses.update({int(channel_at[offset + channel]): course for channel, course in part.courses.items()})
                 offset += part.strength.size
         ready = [float(np.count_nonzero(part._seen > part._learning_rows)) for part in parts]  # noqa: SLF001 - its own kind
         scores = [part.state_score for part in parts]
@@ -199,8 +203,8 @@ class Verdict:
     def bounds(self) -> Float64Array:
         """Expectation, lower and upper end of the normal range, float64[3, n_channels] in the channels' units.
 
-        The range is where the forecast error is within its limits; while these are still being learned, it is the
-        model's own band.
+        Within the range, the forecast error is within its limits. During the learning phase the range spans the
+        forecast's 5 % to 95 % quantiles.
         """
         bounds = self._outlook.copy()
         known = self._seen > self._learning_rows
@@ -209,24 +213,24 @@ class Verdict:
         return self._in_units(bounds)
 
     def score(self) -> Float64Array:
-        """``strength`` on a bounded scale, float64[n_channels] in 0..1."""
+        """Score of ``strength``, float64[n_channels] in 0..1; see `bounded_score`."""
         return bounded_score(self.strength)
 
     def progress(self) -> Float64Array:
-        """How much of the silent part of learning is done, float64[n_channels] in 0..1."""
+        """Completed share of the learning phase, float64[n_channels] in 0..1."""
         progress: Float64Array = np.minimum(self._seen / self._learning_rows, 1.0)
         return progress
 
     def provisional(self) -> BoolArray:
-        """Whether a channel has learned too little yet to be sure, bool[n_channels]."""
+        """Channels in the provisional phase, bool[n_channels]."""
         provisional: BoolArray = self._seen < self._provisional_rows
         return provisional
 
 
 def bounded_score(strength: Float64Array) -> Float64Array:
-    """Map error over limit, 0..∞, to 0..1 without losing its order; 1 becomes `SCORE_THRESHOLD`.
+    """Map strength, 0..∞, monotonically to 0..1; strength 1 becomes `SCORE_THRESHOLD`.
 
-    A log-logistic curve: it stays low where errors are usual, and still tells 50 limits from 100.
+    The curve is log-logistic: low for usual errors, and still distinct for large ones, up to a strength of 1,000.
 
     Examples
     --------

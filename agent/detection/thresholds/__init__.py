@@ -1,4 +1,4 @@
-"""Rolling thresholds: each learns which size of error is normal, one method a file.
+"""Rolling thresholds, which learn the normal size of errors; one method per file.
 
-`base` has the protocol, `registry` makes the one that a configuration names. A threshold sees errors, not readings.
+`base` defines the protocol, `registry` makes the configured threshold. Thresholds learn errors, not readings.
 """

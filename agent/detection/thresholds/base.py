@@ -1,7 +1,7 @@
-"""Rolling dynamic thresholds: what size of error is normal, learned error by error.
+"""Protocol of rolling thresholds, which learn the normal size of errors one by one.
 
-All share one protocol. Errors are signed, so that a channel may be quieter below than above; arrays run over *lanes*
-(one a channel and head). Everything is causal and costs O(1) a step: `limits` uses only what `learn` was given before.
+Errors are signed, because the lower limit may differ from the upper. Arrays run over *lanes* (channel × kind of error).
+A step takes constant time and memory and is causal: `limits` depends on errors learned before only.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from agent.core.arrays import BoolArray, Float64Array, IntArray
     from agent.core.persistent_state import Part
 
-    #: Rows, of all lanes or float64[n_lanes].
+    #: Time constant of exponential forgetting, rows; for all lanes or float64[n_lanes].
     Memory: TypeAlias = float | Float64Array
 
 
 __all__ = ["TINY", "StrengthByRatio", "Threshold", "both_signs"]
 
+#: Smallest limit; keeps divisions finite.
 TINY = 1e-12
 _SIGNS = np.array([[1.0], [-1.0]])
 
 
 class Threshold(Protocol):
-    """Learns errors, gives limits."""
+    """Learns errors and gives their limits."""
 
     @property
     def count(self) -> Float64Array:
@@ -39,20 +40,20 @@ class Threshold(Protocol):
         """Lower (< 0) and upper (> 0) limit of a normal error, float64[n_lanes] each."""
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
-        """Take in one row of errors, float64[n_lanes], of the chosen lanes; the others may hold NaN."""
+        """Learn the errors, float64[n_lanes], of the chosen lanes, bool[n_lanes]; the others may be NaN."""
 
     def strength(self, error: Float64Array) -> Float64Array:
-        """How much errors, float64[n_lanes], speak for an anomaly: 1 at the limit, about 0 where usual or NaN."""
+        """Strength of errors, float64[n_lanes] ≥ 0: 1 at the limit, near 0 where usual, 0 where NaN."""
 
     def states(self) -> Iterator[Part]:
         """See `Stateful.states`."""
 
     def reset(self, lanes: IntArray, effect: Float64Array) -> None:
-        """Forget these lanes, int64[m]; float64[m] is the smallest error worth an alert of those that come instead."""
+        """Forget these lanes, int64[m]; ``effect``, float64[m], is that of the channels that replace them."""
 
 
 class StrengthByRatio(ABC):
-    """Strength from how near an error is to its limit: its fourth power within, so that usual ones add to little."""
+    """Strength as error over limit; within the limit its fourth power, so that usual errors add up to little."""
 
     @abstractmethod
     def limits(self) -> tuple[Float64Array, Float64Array]:
@@ -67,6 +68,6 @@ class StrengthByRatio(ABC):
 
 
 def both_signs(values: Float64Array) -> Float64Array:
-    """The values, and below them the same with their signs turned; float64[2, n]."""
+    """Stack values, float64[n], on their negatives; float64[2, n]."""
     both: Float64Array = values * _SIGNS
     return both

@@ -1,4 +1,4 @@
-"""Thresholds that take errors as normally distributed: k standard deviations, and anomaly likelihood."""
+"""Thresholds for normally distributed errors: k standard deviations, and anomaly likelihood."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, below
+from agent.detection.running import learning_rate
 from agent.detection.thresholds.base import TINY, StrengthByRatio
 
 if TYPE_CHECKING:
@@ -28,9 +29,14 @@ class MeanStdState(State):
 
 
 class MeanStd(StrengthByRatio):
-    """Mean ± k standard deviations, exponentially weighted.
+    """Mean ± k standard deviations, exponentially weighted (West 1979).
 
-    The rate is ``max(1 / n, 1 / memory)`` (West 1979 for the weighted update of the variance).
+    Parameters
+    ----------
+    effect, memory
+        See `make_threshold`.
+    k
+        Standard deviations from the mean to each limit.
 
     Examples
     --------
@@ -67,7 +73,7 @@ class MeanStd(StrengthByRatio):
         return self._state.mean
 
     def spread(self) -> Float64Array:
-        """The k standard deviations, float64[n_lanes]."""
+        """Distance of the limits from the mean: k standard deviations, float64[n_lanes]."""
         spread: Float64Array = self._k * np.sqrt(self._state.variance)
         return spread
 
@@ -84,7 +90,7 @@ class MeanStd(StrengthByRatio):
         """See `Threshold.learn`."""
         state = self._state
         state.count += which
-        rate = which * np.maximum(1.0 / np.maximum(state.count, 1.0), self._slowest)
+        rate = which * learning_rate(state.count, self._slowest)
         step = np.where(which, error, state.mean) - state.mean
         state.mean += rate * step
         state.variance = (1.0 - rate) * (state.variance + rate * step * step)
@@ -97,18 +103,18 @@ class LikelihoodState(State):
 
 
 class Likelihood(StrengthByRatio):
-    """Anomaly likelihood: the short-term mean of the errors against its own usual distribution.
+    """Anomaly likelihood: the short-term mean of the errors compared with its usual distribution (Lavin & Ahmad 2015).
 
-    After Lavin & Ahmad 2015. Mean and variance of the short-term mean are kept over the memory, as a normal
-    distribution; an error is anomalous when the mean that it would bring about lies in a tail of probability ε: the
-    more the errors before it have moved the mean already, the less it takes. All means are exponentially weighted.
+    The usual distribution is normal, with the short-term mean's own mean and variance over the memory. An error is
+    anomalous if it would move the short-term mean into a tail of probability ε; after several moderate errors a smaller
+    one suffices. All means are exponentially weighted.
 
     Parameters
     ----------
     effect, memory
         See `make_threshold`.
     epsilon
-        Probability of each tail: the Q-function of the limit.
+        Probability of each tail.
     short_rows
         Errors in the short-term mean.
 
@@ -126,7 +132,7 @@ class Likelihood(StrengthByRatio):
     """
 
     def __init__(self, effect: Float64Array, memory: Memory, *, epsilon: float, short_rows: float) -> None:
-        from statistics import NormalDist  # noqa: PLC0415 - with it come fractions and decimals
+        from statistics import NormalDist  # noqa: PLC0415 - imports fractions and decimal
 
         self._effect = np.maximum(effect, TINY)
         self._rate = 1.0 / short_rows
@@ -152,7 +158,7 @@ class Likelihood(StrengthByRatio):
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""
         spread = self._usual.spread()
-        # The error that would bring the short-term mean to the end of what is usual.
+        # Error that would move the short-term mean to the limit of its usual distribution.
         lower, upper = (
             self._state.short + (self._usual.mean + side - self._state.short) / self._rate for side in (-spread, spread)
         )
@@ -160,6 +166,6 @@ class Likelihood(StrengthByRatio):
 
     def learn(self, error: Float64Array, which: BoolArray) -> None:
         """See `Threshold.learn`."""
-        rate = which * np.maximum(1.0 / (self._usual.count + 1.0), self._rate)
+        rate = which * learning_rate(self._usual.count + 1.0, self._rate)
         self._state.short += rate * (np.where(which, error, self._state.short) - self._state.short)
         self._usual.learn(self._state.short, which)

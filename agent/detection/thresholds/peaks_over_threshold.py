@@ -1,4 +1,4 @@
-"""Peaks over threshold: a limit from the tail of extreme values."""
+"""Peaks over threshold: limits from the distribution of extreme errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array
+from agent.detection.running import learning_rate
 from agent.detection.thresholds.base import TINY, StrengthByRatio, both_signs
 
 if TYPE_CHECKING:
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Spot"]
 
-# Peaks are errors beyond this quantile of the calibration; so many of the newest are kept a lane and side.
+# Quantile of the calibration errors where peaks begin, and newest peaks kept per lane and side. Chosen by hand.
 _PEAK_LEVEL = 0.95
 _PEAKS = 128
-# A tail heavier than this has no variance to fit it by; one shorter ends at the largest peak.
+# Bound of the fitted shape. From 0.5 on the distribution has no finite variance, so moments cannot fit it.
 _MOST_SHAPE = 0.5
 
 
 class SpotState(State):
-    """Fields of a `Spot` that outlive a restart; sides are the upper one, and the lower with its sign turned."""
+    """Fields of a `Spot` that outlive a restart; sides are the upper one, and the lower one negated."""
 
     count: Float64Array = array("errors learned", CHANNEL)
     average: Float64Array = array("unit of the errors", CHANNEL)
-    # There only while any lane is calibrated.
+    # Errors of the calibration; None while no lane is being calibrated.
     calibration: Float64Array | None = array("unit of the errors", "calibration_row", CHANNEL, optional=True)
     calibrated: BoolArray = array("flag", CHANNEL, dtype=bool)
     begin: Float64Array = array("unit of the errors", 2, CHANNEL, initial=np.inf)
@@ -45,21 +46,21 @@ class SpotState(State):
 class Spot(StrengthByRatio):
     """Streaming peaks over threshold, SPOT and with ``depth_rows`` DSPOT (Siffer et al. 2017), on both sides.
 
-    The first rows of a lane calibrate it: their 95 % quantile, of the errors and of the errors with their sign turned,
-    is where peaks begin. Excesses over it follow a generalised Pareto distribution, by the theorem of Pickands, Balkema
-    and de Haan; the limit is the level that is passed with the risk q. The fit is by moments (Hosking & Wallis 1987),
-    over the newest peaks, so that it costs the same for ever; the share of peaks is weighted over the memory.
+    The first rows of a lane calibrate it: on each side, peaks begin at their 95 % quantile. Excesses of peaks follow a
+    generalised Pareto distribution (theorem of Pickands, Balkema and de Haan); the limit is the level exceeded with
+    probability ``risk``. Unlike the paper, the fit is by moments (Hosking & Wallis 1987) over the newest 128 peaks, in
+    constant time, and the share of peaks is weighted over the memory.
 
     Parameters
     ----------
     effect, memory
         See `make_threshold`.
     risk
-        q, for each side.
+        Probability of exceeding the limit, on each side; q in the paper.
     calibration_rows
-        Until then there are no limits: they are infinite.
+        Errors of the calibration; limits are infinite meanwhile.
     depth_rows
-        Errors are taken from their moving average, exponentially weighted over so many rows; 0: from nothing.
+        DSPOT: subtract a moving average, exponentially weighted over this many rows, from the errors. 0: SPOT.
 
     Examples
     --------
@@ -99,7 +100,7 @@ class Spot(StrengthByRatio):
     def limits(self) -> tuple[Float64Array, Float64Array]:
         """See `Threshold.limits`."""
         state = self._state
-        # How many times rarer than a peak: q·n/N in the paper, inverted.
+        # Logarithm of the share of peaks over the risk: −ln(q·n/N) in the paper.
         rarer = np.log(np.maximum(state.passed / np.maximum(state.seen, 1.0) / self._risk, 1.0))
         flat = np.abs(state.shape) < 1e-6
         shape = np.where(flat, 1.0, state.shape)
@@ -114,7 +115,7 @@ class Spot(StrengthByRatio):
         state = self._state
         centred = np.where(which, error - state.average, 0.0)
         if self._depth:
-            state.average += which * centred * np.maximum(1.0 / (state.count + 1.0), 1.0 / self._depth)
+            state.average += which * centred * learning_rate(state.count + 1.0, 1.0 / self._depth)
         calibrating = which & ~state.calibrated
         if calibrating.any():
             lanes = np.flatnonzero(calibrating)
@@ -143,7 +144,7 @@ class Spot(StrengthByRatio):
         state.n_peaks[sides, lanes] += 1
 
     def _fit(self, sides: IntArray, lanes: IntArray) -> None:
-        """Fit shape and size to the moments of the peaks of these sides and lanes."""
+        """Fit shape and size of these sides and lanes to mean and variance of their peaks."""
         state = self._state
         peaks = state.peaks[sides, lanes]
         count = np.minimum(state.n_peaks[sides, lanes], _PEAKS)
@@ -152,7 +153,7 @@ class Spot(StrengthByRatio):
         ratio = mean * mean / np.maximum(variance, TINY * mean * mean + TINY**2)
         shape = np.clip(0.5 * (1.0 - ratio), -_MOST_SHAPE, _MOST_SHAPE)
         state.shape[sides, lanes] = shape
-        # The size that goes with the shape for this mean.
+        # Mean of the distribution: size / (1 − shape).
         state.size[sides, lanes] = mean * (1.0 - shape)
 
     def _calibrate(self, lane: int, calibration: Float64Array) -> None:

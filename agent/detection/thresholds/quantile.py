@@ -1,4 +1,4 @@
-"""Thresholds from running quantiles: percentiles, and the median absolute deviation."""
+"""Thresholds from running quantiles: percentiles and the median absolute deviation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, below
+from agent.detection.running import learning_rate
 from agent.detection.thresholds.base import TINY, StrengthByRatio
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mad", "Percentile"]
 
-# A step of a running quantile, over the distance to the value that caused it: less biases it, more makes it jump.
+# Largest step of a running quantile, as a multiple of the distance to the new value: a smaller one biases the estimate,
+# a larger one makes it jump. Chosen by hand.
 _OVERSHOOT = 4.0
 
 
@@ -33,9 +35,9 @@ class RunningQuantileState(State):
 class _RunningQuantile:
     """A quantile by stochastic approximation (Robbins & Monro 1951; Tierney 1983), O(1) in time and memory.
 
-    A value above the estimate moves it up by ``p`` steps, one below moves it down by ``1 - p``, so that it rests where
-    a share ``p`` lies below. A step follows the values' own scale and does not go far beyond the value that
-    caused it; it is longer for a quantile far out, which few values inform.
+    A value above the estimate moves it up by ``p`` steps, a value below moves it down by ``1 - p`` steps; it rests
+    where a share ``p`` of the values lies below. The size of a step is the values' mean distance, at most four times
+    that of the value itself, and larger for extreme quantiles, beyond which few values lie.
     """
 
     def __init__(self, n_lanes: int, probability: float, memory: Memory) -> None:
@@ -60,16 +62,16 @@ class _RunningQuantile:
 
     @property
     def estimate(self) -> Float64Array:
-        """The quantile as far as it is known, float64[n_lanes]."""
+        """Present estimate of the quantile, float64[n_lanes]."""
         return self._state.estimate
 
     def learn(self, value: Float64Array, which: BoolArray) -> None:
-        """Move towards the quantile of the chosen lanes' values."""
+        """Learn values, float64[n_lanes], of the chosen lanes, bool[n_lanes]."""
         state = self._state
         state.count += which
         distance = np.where(which, value - state.estimate, 0.0)
         size = np.abs(distance)
-        rate = np.maximum(1.0 / np.maximum(state.count, 1.0), self._slowest) * which
+        rate = learning_rate(state.count, self._slowest) * which
         state.scale += rate * (size - state.scale)
         step = self._pace * rate * state.scale * np.where(distance > 0.0, self._up, self._down)
         state.estimate += np.copysign(np.minimum(step, _OVERSHOOT * size), distance)
@@ -77,6 +79,13 @@ class _RunningQuantile:
 
 class Percentile(StrengthByRatio):
     """The p-th and the (100 - p)-th percentile of the errors, by stochastic approximation.
+
+    Parameters
+    ----------
+    effect, memory
+        See `make_threshold`.
+    percentile
+        p, 50 to 100.
 
     Examples
     --------
@@ -122,7 +131,14 @@ class Percentile(StrengthByRatio):
 class Mad(StrengthByRatio):
     """Median ± k scaled median absolute deviations (Leys et al. 2013), both by stochastic approximation.
 
-    1.4826 makes the median absolute deviation of a normal distribution its standard deviation.
+    The scale 1.4826 makes the median absolute deviation of a normal distribution equal to its standard deviation.
+
+    Parameters
+    ----------
+    effect, memory
+        See `make_threshold`.
+    k
+        Scaled deviations from the median to each limit.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Soft range novelty: how far an error lies beyond all that was seen."""
+"""Soft range novelty: the excess of an error beyond the range of all errors seen."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RangeNovelty"]
 
-# Errors after which one that exceeds all before is rather an outlier than a part of the body; and those for which a
-# range is believed half as much as an old one.
+# Errors for which the range grows by the whole of each excess. Chosen on NAB, where results hardly change around it
+# (`tools.benchmark nab`).
 _WARM_UP = 100.0
+# Number of errors at which the margin is twice that of an old range. Chosen by hand.
 _YOUTH = 30.0
 
 
@@ -29,27 +30,27 @@ class RangeNoveltyState(State):
 
     count: Float64Array = array("errors learned", CHANNEL)
     mean: Float64Array = array("unit of the errors", CHANNEL)
-    # The largest error, and the smallest with its sign turned, so that both ends grow alike.
+    # Ends of the range: the largest error, and the largest negated error.
     ends: Float64Array = array("unit of the errors", 2, CHANNEL)
     rows: int = number("rows", initial=0)
     relaxed_at: Float64Array = array("errors learned", CHANNEL)
-    # Whether any lane has learned so few errors that its range grows by the whole of each excess.
+    # Whether any lane is in its first hundred errors.
     young: bool = number("flag", initial=True, after_reset=True)
 
 
 class RangeNovelty:
-    """Soft range novelty: how far beyond all that was seen, in units of the range seen.
+    """Soft range novelty: excess of an error beyond the range of errors seen, in units of the range's width.
 
-    The smallest and the largest error are remembered. For a hundred errors the range grows by the whole of each excess,
-    afterwards by half of it, so that one outlier does not hide the next; and it relaxes slowly towards the mean error.
-    A young range is believed less: the margin is multiplied by (n + 30) / n.
+    For the first hundred errors the range grows by the whole of each excess, afterwards by half of it, so that one
+    outlier does not hide the next. It relaxes towards the mean error over the memory. For a range learned from n errors
+    the margin is multiplied by (n + 30) / n.
 
     Parameters
     ----------
     effect, memory
         See `make_threshold`.
     novelty
-        Excess over range from which an error is anomalous.
+        Margin: excess over the range's width at which an error is anomalous.
 
     Examples
     --------
@@ -66,7 +67,7 @@ class RangeNovelty:
         self._novelty = novelty
         self._memory = memory
         self._state = RangeNoveltyState(channel=effect.size)
-        # Relaxation is far slower than a row: it is done for many rows at once, a thousandth of the shortest memory.
+        # Rows between relaxations: a thousandth of the shortest memory, since relaxation is slow.
         self._rows_between = max(1, round(float(np.min(memory)) / 1000.0))
 
     def states(self) -> Iterator[Part]:
@@ -84,19 +85,19 @@ class RangeNovelty:
         return self._state.count
 
     def limits(self) -> tuple[Float64Array, Float64Array]:
-        """Range seen, widened by the margin; see `Threshold.limits`."""
+        """Range of errors, widened by the margin and half of the smallest effect; see `Threshold.limits`."""
         limits = np.maximum(self._state.ends, 0.0) + self._margin() + self._half_effect
         return -limits[1], limits[0]
 
     def strength(self, error: Float64Array) -> Float64Array:
-        """Excess beyond the range, less half of the smallest effect, over the margin; see `Threshold.strength`."""
+        """Excess beyond the range less half of the smallest effect, over the margin; see `Threshold.strength`."""
         state = self._state
         excess = np.maximum(*(both_signs(error) - state.ends)) - self._half_effect
         strength: Float64Array = np.fmax(excess, 0.0) / (self._margin() + TINY)
         return strength
 
     def _margin(self) -> Float64Array:
-        """A share of the range, the larger the younger it is."""
+        """Margin beside the range, float64[n_lanes] ≥ 0: a share of its width, larger for a young range."""
         state = self._state
         share = self._novelty * (1.0 + _YOUTH / np.maximum(state.count, 1.0))
         margin: Float64Array = share * (state.ends[0] + state.ends[1])
@@ -106,8 +107,9 @@ class RangeNovelty:
         """See `Threshold.learn`."""
         state = self._state
         state.count += which
-        # Where nothing is learned the mean stands in, which moves neither the mean nor the ends.
+        # The mean instead of an error that is not learned leaves mean and ends unchanged.
         error = np.where(which, error, state.mean)
+        # A division, not `learning_rate`: multiplying by the reciprocal rounds differently.
         state.mean += (error - state.mean) / np.minimum(np.maximum(state.count, 1.0), self._memory)
         excess = np.maximum(both_signs(error) - state.ends, 0.0)
         if state.young:
@@ -121,7 +123,7 @@ class RangeNovelty:
             self._relax()
 
     def _relax(self) -> None:
-        """Draw the ends towards the mean, by as much as the errors learned since the last time call for."""
+        """Move the ends towards the mean, according to the errors learned since the last relaxation."""
         state = self._state
         share = 1.0 - np.exp((state.relaxed_at - state.count) / self._memory)
         state.relaxed_at = state.count.copy()

@@ -1,4 +1,4 @@
-"""Makes the threshold that a configuration names."""
+"""Makes the configured threshold."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["make_threshold"]
 
 
 def make_threshold(config: ThresholdConfig, effect: Float64Array, memory: Memory) -> Threshold:
-    """Make the threshold that a config names.
+    """Make the configured threshold.
 
     Parameters
     ----------
     config
-        Its part of the config.
+        Key ``detection.threshold`` of the configuration.
     effect
-        float64[n_lanes], smallest error worth an alert.
+        float64[n_lanes], smallest error worth an alert, on the channels' scales.
     memory
-        Rows after which an error is largely forgotten, of all lanes or float64[n_lanes].
+        Time constant of exponential forgetting, rows; for all lanes or float64[n_lanes].
     """
     if isinstance(config, RangeThreshold):
         return RangeNovelty(effect, memory, novelty=config.novelty)

@@ -71,21 +71,21 @@ def test_a_drift_that_the_others_tell_of_becomes_another_level(default_bundle: B
 
 
 def test_a_stranger_is_one_until_its_error_is_half_of_what_it_was() -> None:
-    estrangement, strong, weak = CrossChannelDeviation(3), np.array([1.0, 0.5, 0.4]), np.zeros(3)
-    estrangement.follow(np.array([-8.0, 4.0, 9.0]), strong)
-    assert estrangement.lasts.tolist() == [True, True, False]
-    estrangement.follow(np.array([4.0, np.nan, 9.0]), weak)
-    assert estrangement.lasts.tolist() == [True, True, False]
-    estrangement.follow(np.array([3.9, 1.9, 9.0]), weak)
-    assert not estrangement.lasts.any()
+    deviation, strong, weak = CrossChannelDeviation(3), np.array([1.0, 0.5, 0.4]), np.zeros(3)
+    deviation.follow(np.array([-8.0, 4.0, 9.0]), strong)
+    assert deviation.lasts.tolist() == [True, True, False]
+    deviation.follow(np.array([4.0, np.nan, 9.0]), weak)
+    assert deviation.lasts.tolist() == [True, True, False]
+    deviation.follow(np.array([3.9, 1.9, 9.0]), weak)
+    assert not deviation.lasts.any()
 
 
 def test_a_stranger_is_forgiven_for_good() -> None:
-    estrangement, strong = CrossChannelDeviation(2), np.ones(2)
-    estrangement.follow(np.array([8.0, 8.0]), strong)
-    estrangement.forgive(np.array([True, False]))
-    estrangement.follow(np.array([8.0, 8.0]), 0.1 * strong)
-    assert estrangement.lasts.tolist() == [False, True]
+    deviation, strong = CrossChannelDeviation(2), np.ones(2)
+    deviation.follow(np.array([8.0, 8.0]), strong)
+    deviation.accept(np.array([True, False]))
+    deviation.follow(np.array([8.0, 8.0]), 0.1 * strong)
+    assert deviation.lasts.tolist() == [False, True]
 
 
 def test_what_is_usual_together_adds_hardly_an_alarm(default_bundle: Bundle) -> None:

@@ -58,7 +58,7 @@ def test_what_the_others_do_not_tell_lasts_as_long_and_is_learned_from() -> None
     feed = Feed()
     feed(0.5, ALARM, PATTERN, estranged=True)
     assert all(feed(0.5, estranged=True) for _ in range(30))
-    assert not feed.excursions.strange[0]
+    assert not feed.excursions.deviating[0]
     assert not feed(0.5)
 
 

@@ -110,7 +110,7 @@ def test_few_channels_are_one_group_whose_networks_share_their_interpreters(defa
     assert made.autoencoder(4) is made.autoencoder(4)
     assert made.forecaster(5)._interpreter is not one._interpreter
     watched = Ensemble(channels(4), default_bundle, DETECTION, ALERTS, 1.0)
-    assert type(watched._watches[0]) is UniversalDetector
+    assert type(watched._detectors[0]) is UniversalDetector
 
 
 def test_a_channel_in_a_group_relearns_alone(default_bundle: Bundle, small_groups: None) -> None:

@@ -54,8 +54,8 @@ def run(watch: Pipeline, first: int, last: int, shift: float = 0.0) -> list[Aler
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda watch: setattr(watch.monitor._watches[0]._blocks, "_rows", 0),
-        lambda watch: setattr(watch.monitor._watches[0]._excursions._recent._state, "next", 10**9),
+        lambda watch: setattr(watch.monitor._detectors[0]._blocks, "_rows", 0),
+        lambda watch: setattr(watch.monitor._detectors[0]._excursions._recent._state, "next", 10**9),
         lambda watch: setattr(watch.incidents.kinds._state, "next", -(10**9)),
     ],
     ids=["rows", "ring", "kinds"],
@@ -76,7 +76,7 @@ def test_a_step_that_fails_discards_learned_state(watch: Pipeline, spoil: Any, c
 def test_what_was_open_then_is_closed_and_no_number_is_left_out(watch: Pipeline) -> None:
     told = run(watch, 0, 200) + run(watch, 200, 220, shift=60.0)
     assert [alert.phase for alert in told] == ["open"]
-    watch.monitor._watches[0]._blocks._rows = 0  # type: ignore[attr-defined]
+    watch.monitor._detectors[0]._blocks._rows = 0  # type: ignore[attr-defined]
     told += run(watch, 220, 221)
     assert [(alert.phase, alert.incident) for alert in told] == [
         ("open", told[0].incident),
@@ -90,7 +90,7 @@ def test_what_is_replaced_leaves_nothing_to_the_garbage_collector(default_bundle
     config = Config(state_dir=str(tmp_path), sources=(SimulatedConfig("simulated", channels=2),))
     one = Pipeline(config, [default_bundle], ManualClock(), Writer(), "7f3a")  # type: ignore[arg-type]
     run(one, 0, 50)
-    network = weakref.ref(one.monitor._watches[0]._scales[0].time_scale._forecaster)  # type: ignore[attr-defined]
+    network = weakref.ref(one.monitor._detectors[0]._scales[0].time_scale._forecaster)  # type: ignore[attr-defined]
     assert network() is not None
     gc.disable()
     try:
