@@ -1,4 +1,4 @@
-"""The alert writer: numbers, words and identifiers of the messages about an incident."""
+"""The alert writer: numbers, texts and identifiers of messages about incidents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AlertWriter"]
 
-# Most channels that an alert names.
+# Largest number of channels that an alert names.
 _MOST_CONTRIBUTORS = 5
 
 
@@ -38,9 +38,9 @@ class AlertWriter:
     interval_s
         Seconds between ticks.
     node, model
-        As alerts carry them.
+        Names in alerts.
     clock_synced
-        Whether the wall clock can be believed; asked only when there is a message to write.
+        Function that tells whether the wall clock can be trusted; called once per message.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class AlertWriter:
         self._clock_synced = clock_synced
 
     def rename(self, channels: Sequence[Channel]) -> None:
-        """Take over other channels' names and units."""
+        """Set the channels anew, after some were replaced."""
         self._channels = list(channels)
 
     def contributors(
         self, channels: Iterable[int], verdict: Verdict, strength: Float64Array, limited: BoolArray
     ) -> Iterator[tuple[int, tuple[float, Contributor]]]:
-        """Write down how channels look now; share and kind are filled in with the message.
+        """Describe the present state of channels; share and kind are filled in when the message is written.
 
         Parameters
         ----------
@@ -74,9 +74,9 @@ class AlertWriter:
         verdict
             Of the newest frame.
         strength
-            float64[n_channels].
+            float64[n_channels] ≥ 0, in limits.
         limited
-            bool[n_channels], channels whose incident is about a hard limit.
+            bool[n_channels], channels that are in an incident because of a hard limit.
 
         Yields
         ------
@@ -101,10 +101,16 @@ class AlertWriter:
             yield channel, (float(strength[channel]), contributor)
 
     def alert(self, incident: Incident, frame: Frame, phase: Phase, reason: str, seq: int) -> Alert:
-        """Write a message of an incident and count it there.
+        """Write a message of an incident and update the incident's counters.
 
         Parameters
         ----------
+        incident
+            Its fields ``messages``, ``pending`` and ``last_message_seq`` are updated.
+        frame
+            The newest.
+        phase, reason
+            See `agent.messages.alert.Alert`.
         seq
             Number of the alert, without gaps over all incidents.
         """
@@ -137,7 +143,7 @@ class AlertWriter:
         )
 
     def suppressed(self, incident: Incident, frame: Frame, reason: str) -> HeldBack:
-        """Write down an incident that ended without having been sent."""
+        """Describe an incident that ended without having been sent."""
         contributors = self._strongest(incident)
         duration_s = self._duration_s(incident, frame)
         return HeldBack(
@@ -167,7 +173,7 @@ class AlertWriter:
 
 
 def _limit_reached(channel: Channel, value: float | None) -> float | None:
-    """Give the hard limit that a value has reached, None where it has reached none."""
+    """Hard limit that a value has reached; None if none."""
     if value is None:
         return None
     if value >= channel.alarm_above:
@@ -176,14 +182,14 @@ def _limit_reached(channel: Channel, value: float | None) -> float | None:
 
 
 def _rounded(value: float) -> float | None:
-    """Round to six significant digits, as messages carry numbers; None for NaN."""
+    """Round to six significant digits for messages; None for NaN and infinity."""
     return float(f"{float(value):.6g}") if math.isfinite(value) else None
 
 
 def _summary(
     incident: Incident, contributors: tuple[Contributor, ...], phase: Phase, reason: str, duration_s: float
 ) -> str:
-    """Word an incident in one line, by its strongest channel."""
+    """Describe an incident by its strongest channel, in one line."""
     first = contributors[0]
     verb = "reached " if phase == "close" else ""
     if first.limit is not None:
@@ -191,7 +197,7 @@ def _summary(
     else:
         normal = f"expected {range_text(first.lower, first.upper, first.unit)}"
         if first.value is not None and (first.lower or 0.0) <= first.value <= (first.upper or 0.0):
-            # Single readings are within limits; their course is not.
+            # Usual readings in an unusual order.
             verb = "shows an unusual pattern, last "
     text = f"{first.channel} {verb}{quantity(first.value, first.unit)} ({normal})"
     if first.kind:

@@ -1,7 +1,7 @@
-"""The alert budget: how strong an incident must be to be sent, so that a node speaks N times a day and no more.
+"""The alert budget: minimum strength of incidents to be sent, so that a node sends at most N a day in the long run.
 
-The bar rises by a factor of two with each incident sent and sinks by a factor of two N times a day. In the long run
-that holds the number sent to N a day whatever the strengths are, and it is the strongest that pass.
+The bar doubles with each incident sent and halves N times a day. In the long run at most N incidents a day pass,
+whatever their strengths are, and these are the strongest.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LOUDEST", "AlertBudget"]
 
-#: Strengths beyond count as this. It bounds how high the bar climbs, see `AlertBudget`.
+#: Largest strength that counts; bounds the bar, see `AlertBudget`. Chosen by hand.
 LOUDEST = 64.0
-# The level at the begin, on a node of up to so many channels.
+# Initial bar, on a node of up to this many channels. The bar was chosen on PlanetLab (`tools.benchmark planetlab`).
 _FIRST, _FEW = 4.0, 16
 _DOUBLING = math.log(2.0)
 _HIGHEST = math.log(2.0 * LOUDEST)
@@ -26,25 +26,24 @@ _DAY_S = 86400.0
 
 
 class AlertBudgetState(State):
-    """Fields of a `AlertBudget` that outlive a restart."""
+    """Fields of an `AlertBudget` that outlive a restart."""
 
-    level: float = number("logarithm of a strength", initial=math.log(_FIRST))
-    at_s: float = number("seconds of the clock of `now_s` up to which the level has sunk", initial=0.0)
+    level: float = number("natural logarithm of a strength", initial=math.log(_FIRST))
+    at_s: float = number("seconds of `now_s` when the level was last lowered", initial=0.0)
 
 
 class AlertBudget:
-    """Lets an incident pass when the logarithm of its strength reaches the level.
+    """Admits an incident if the logarithm of its strength reaches the level L, a leaky bucket in doublings.
 
-    The level L begins at ln 4, higher where there are many channels, see `hold`.
-    ``L ← max(0, L + ln 2·[sent] − ln 2·N·Δt/86400)``: a leaky bucket in doublings. As a strength counts for at most
-    ``LOUDEST``, the level is never above ln(2·LOUDEST), so that after the worst storm the strongest incident waits for
-    1/N of a day at most, one of strength s for log2(2·LOUDEST/s)/N days; and even when everything is of the strongest,
-    no more than N a day pass. At most seven pass at once, after a long quiet.
+    ``L ← max(0, L + ln 2·[sent] − ln 2·N·Δt/86400)``, Δt in seconds. L starts at ln 4, or higher for many channels, see
+    `hold`. Strengths are capped at `LOUDEST`, so L never exceeds ln(2·LOUDEST). After the worst storm the strongest
+    incident is therefore sent at most 1/N days later, and one of strength s after log2(2·LOUDEST/s)/N days. In the long
+    run at most N a day pass even if all have the largest strength; after a long quiet at most seven pass at once.
 
     Parameters
     ----------
     per_day
-        N > 0; so large that the level is back at 0 by the next row is no budget.
+        N > 0, incidents per day. A number so large that L is back at 0 by the next row disables the budget.
 
     Examples
     --------
@@ -65,36 +64,44 @@ class AlertBudget:
 
     @property
     def level(self) -> float:
-        """Logarithm of the strength that an incident must have, as of the last call."""
+        """Natural logarithm of the strength needed, as of the last call."""
         return self._state.level
 
     def hold(self, now_s: float, channels: int) -> None:
-        """Let the level not sink until now: there is nothing to send while everything is still learned.
+        """Keep the level at its initial value until now, while no channel has been learned.
 
-        Of 1600 channels something is strange by chance ten times as strongly as of 16 (of 800 sensors, measured: 35
-        against 4 in the hours after they were learned); what begins at the level of a few would be heard at once.
+        The initial bar grows with the root of the number of channels: the strongest chance anomaly of 1,600 channels is
+        ten times as strong as that of 16. For 800 sensors a strength of 35 was measured in the hours after learning, 4
+        for a few.
+
+        Parameters
+        ----------
+        now_s
+            As for `admits`.
+        channels
+            Number of channels with readings.
         """
         state = self._state
         state.level = max(state.level, math.log(min(_FIRST * math.sqrt(max(channels / _FEW, 1.0)), LOUDEST)))
         state.at_s = now_s
 
     def needed(self, now_s: float) -> float:
-        """Strength that an incident must have to pass now, at least 1; above ``LOUDEST`` none does."""
+        """Strength needed to pass now, at least 1; no incident passes if it exceeds `LOUDEST`."""
         state = self._state
-        # As it is read back from disk it could be anything.
+        # Bounded, because a level read from disk may have any value.
         state.level = max(0.0, min(state.level, _HIGHEST) - self._leak * max(0.0, now_s - state.at_s))
         state.at_s = max(now_s, state.at_s)
         return math.exp(state.level)
 
     def admits(self, strength: float, now_s: float) -> bool:
-        """Whether an incident of this strength passes; if it does, the level rises.
+        """Whether an incident of this strength passes; raises the level if it does.
 
         Parameters
         ----------
         strength
-            At least 1 for an anomaly: sum over its channels of each one's worst error over limit.
+            Sum over its channels of each one's largest strength, in limits; at least 1 for an anomaly.
         now_s
-            Seconds of a clock that never goes back and began near 0 with this object.
+            Monotonic time in seconds, near 0 when the budget was made.
         """
         state = self._state
         if min(strength, LOUDEST) < self.needed(now_s):

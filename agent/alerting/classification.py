@@ -1,7 +1,7 @@
-"""What an anomaly looks like: spike, drop, level shift, variance change, flat line or pattern break.
+"""Classifies anomalies: spike, drop, level shift, variance change, flat line or pattern break.
 
-It is told by robust statistics of the values themselves, the part since the onset against the part before it: medians,
-median absolute deviations and quantiles, on the channel's scale.
+The values since the onset are compared with those before it, by medians, median absolute deviations and quantiles on
+the channel's scale.
 """
 
 from __future__ import annotations
@@ -23,49 +23,54 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier"]
 
+# All constants of this file are chosen by hand; `tools.benchmark kinds` measures the result.
+# Values remembered: seconds, rows at least, rows at most.
 _MEMORY_S, _MEMORY_ROWS, _MOST_ROWS = 300.0, 64, 1200
+# Values since the onset that are compared: seconds, rows at least.
 _LOOK_S, _LOOK_ROWS = 60.0, 12
-# Fewer rows before the onset, or changes since it, tell nothing.
+# Fewest rows before the onset, and fewest changes since it, for a comparison.
 _FEW = 8
-# The usual range lies between these quantiles, widened on both sides by a share of its width.
+# The usual range spans these quantiles, widened on both sides by a share of its width.
 _BAND = (0.05, 0.95)
 _MARGIN = 0.25
-# A level shift is this share of a minute on one side; less than the other share is no excursion.
+# Share of a full minute on one side of the usual range from which on it is a level shift.
 _SHIFTED = 0.6
+# Share of values outside the usual range below which it is a pattern break.
 _EXCURSION = 0.05
-# Changes so many times as large are another variance; or so many times, wherever the median went with them.
+# Ratio of the changes' size to that before, beyond which the variance has changed while the median is usual.
 _WIDER, _NARROWER = 2.0, 0.4
+# The same wherever the median is.
 _MUCH_WIDER = 4.0
-# Stuck: so many equal rows and so many times the longest run before, in a channel that changes at all.
+# A flat line has this many equal rows, this many times the longest run before, and this share of changes before.
 _STUCK_ROWS = 12
 _STUCK_TIMES = 3
 _LIVELY = 0.2
 
 
 class ClassifierState(State):
-    """Fields of `Classifier` that outlive a restart."""
+    """Fields of a `Classifier` that outlive a restart."""
 
-    # The channels' scale is needed only when there is an anomaly to name.
+    # In the channels' units, because their scales are applied only to classify an anomaly.
     ring: Float32Array = array("channel's unit", "row", CHANNEL, initial=np.nan, dtype=np.float32)
     next: int = number("index of the row to be written", initial=0)
 
 
 class Classifier:
-    """Keeps each channel's recent values and names what has become of them.
+    """Remembers each channel's recent values and classifies its anomalies.
 
     Parameters
     ----------
     channels
         In the order of the values.
     interval_s
-        Seconds between rows. Five minutes are kept and the last minute is looked at, in rows at least 64 and 12, at
-        most 1,200 and 240.
+        Seconds between rows. Five minutes are remembered (64 to 1,200 rows) and up to a minute since the onset is
+        compared (12 to 240 rows).
     """
 
     def __init__(self, channels: Sequence[Channel], interval_s: float) -> None:
         self._channels = tuple(channels)
         rows = min(max(_MEMORY_ROWS, round(_MEMORY_S / interval_s)), _MOST_ROWS)
-        #: Rows that the look at a channel takes in, after which its name is final.
+        #: Rows since the onset that are compared; after them the kind is final.
         self.look_rows = min(max(_LOOK_ROWS, round(_LOOK_S / interval_s)), rows // 5)
         self._state = ClassifierState(row=rows, channel=len(self._channels))
 
@@ -78,26 +83,26 @@ class Classifier:
         self._state.reset(indices)
 
     def rename(self, channels: Sequence[Channel]) -> None:
-        """Take over what channels are called and how they are scaled."""
+        """Set the channels anew, after some were replaced."""
         self._channels = tuple(channels)
 
     def push(self, values: Float32Array) -> None:
-        """Take in a row, float32[n_channels], NaN where missing."""
+        """Remember a row, float32[n_channels] in the channels' units, NaN where missing."""
         state = self._state
         state.ring[state.next] = values
         state.next = (state.next + 1) % len(state.ring)
 
     def name(self, channel: int, since_rows: int, course: Course = "readings") -> AnomalyKind | Literal[""]:
-        """Name the anomaly of a channel; empty if none can tell.
+        """Classify the anomaly of a channel; empty if there are too few values.
 
         Parameters
         ----------
         channel
-            Which.
+            Index of the channel.
         since_rows
-            So many rows ago it began, the newest included.
+            Rows since the onset, including the onset and the newest.
         course
-            How it was noticed. What single readings do not show is no spike, however far out one of them happens to be.
+            Evidence by which the anomaly was noticed. Only anomalies of single readings can be spikes or drops.
         """
         column = np.roll(self._state.ring[:, channel], -self._state.next)
         since_rows = min(max(since_rows, 1), len(column))
@@ -131,7 +136,7 @@ class Classifier:
         return "spike" if since.max() - high > low - since.min() else "drop"
 
     def _scaled(self, channel: int, values: Float32Array) -> tuple[float, Float64Array]:
-        """Smallest effect, and the values with NaN for what is no reading, both on the channel's scale."""
+        """Smallest effect, and the values with NaN where invalid, on the channel's scale."""
         scale = Scale([self._channels[channel]] * len(values))
         scaled, valid = scale.apply(np.nan_to_num(values, nan=2 * ABSURD))
         return float(scale.effect[0]), np.where(valid, scaled, np.nan)
@@ -144,10 +149,11 @@ def _roughness(values: Float64Array) -> float:
 
 
 def _stuck(values: Float64Array, onset: int, n_rows: int) -> bool:
-    """Whether the longest run of equal values that reaches into the part since the onset is out of the ordinary.
+    """Whether the longest run of equal values that extends beyond the onset is unusually long.
 
-    The run may have begun before what was taken for the onset: that one is stuck is seen late. At a value far beyond
-    all others it is no flat line but a shift. Where it fills the memory of ``n_rows`` there is nothing to compare with.
+    The run may have begun before the onset, because a flat line is noticed late. A run at a value far beyond all
+    earlier ones is a level shift instead. If fewer than 8 values precede the run, it must fill more than half of the
+    memory of ``n_rows``.
     """
     ends = np.append(np.flatnonzero(np.diff(values)) + 1, values.size)
     starts = np.concatenate(([0], ends[:-1]))
@@ -162,6 +168,6 @@ def _stuck(values: Float64Array, onset: int, n_rows: int) -> bool:
     lively = np.count_nonzero(np.diff(before)) > _LIVELY * before.size
     usual_run = int(np.max((ends - starts)[:index], initial=1))
     low, high = float(before.min()), float(before.max())
-    margin = _MARGIN * (high - low)  # what rises or falls all the time stops where it has not been yet
+    margin = _MARGIN * (high - low)  # a steadily rising channel stops at a value not seen before
     known = low - margin <= values[start] <= high + margin
     return bool(lively and rows >= _STUCK_TIMES * usual_run and known)

@@ -1,4 +1,4 @@
-"""Confirmation: how long a channel must be anomalous before it counts, and quiet before it is over."""
+"""Confirmation and hysteresis: anomalous readings that open an incident, and quiet ones that end it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMIT", "UNUSUAL", "Confirmation"]
 
-#: Rows of arrays over the two reasons for an incident: unusual for the channel, or at a hard limit.
+#: Rows of arrays by reason of an incident: unusual for the channel, or at a hard limit.
 UNUSUAL, LIMIT = 0, 1
-# Share of the readings within `confirm_s` that must be anomalous: hysteresis, k of the last n.
+# Share of the readings within `confirm_s` that must be anomalous. Chosen by hand.
 _CONFIRMED_SHARE = 0.8
-# Quiet readings that end an incident where they come more slowly than `clear_s`: a single one says little.
+# Quiet readings that end an incident if readings are further apart than `clear_s`. Chosen by hand.
 _CLEAR_READINGS = 3
-# Seconds without a reading after which a channel takes no further part in its incident.
+# Seconds without a reading after which a channel no longer keeps its incident open. Chosen by hand.
 _MISSING_S = 60.0
 
 
@@ -36,7 +36,7 @@ class ConfirmationState(State):
     began: IntArray = array("ticks", 2, CHANNEL, dtype=np.int64)
     quiet_rows: IntArray = array("readings", CHANNEL, dtype=np.int64)
     absent_rows: IntArray = array("readings", CHANNEL, dtype=np.int64)
-    # End of the cool-down.
+    # Tick at which the cool-down ends.
     silent_until: IntArray = array("ticks", 2, CHANNEL, dtype=np.int64)
 
 
@@ -84,25 +84,25 @@ class Confirmation:
         return self._state.began
 
     def push(self, anomalous: BoolArray, missing: BoolArray, waiting: BoolArray, tick: int) -> BoolArray:
-        """Take in a tick's readings.
+        """Update with the readings of a tick.
 
         Parameters
         ----------
         anomalous
-            bool[2, n_channels].
+            bool[2, n_channels], by reason.
         missing
-            bool[n_channels], channels that owe a reading at this tick.
+            bool[n_channels], channels whose reading at this tick is missing.
         waiting
-            bool[n_channels], channels without a reading at this tick, whether they owe one or not.
+            bool[n_channels], channels without a reading at this tick, missing or not due.
         tick
-            Its number.
+            Number of the tick.
 
         Returns
         -------
-        bool[2, n_channels], confirmed anomalies of channels that are not in their cool-down.
+        Confirmed anomalies of channels outside their cool-down, bool[2, n_channels].
         """
         state = self._state
-        # A missing reading is no evidence for either side.
+        # A missing reading is neither anomalous nor quiet.
         shifted = np.concatenate((state.history[:, :, 1:], anomalous[:, :, None]), axis=2)
         state.history = np.where(waiting[:, None], state.history, shifted)
         state.any_history = bool(state.history.any())
@@ -113,41 +113,41 @@ class Confirmation:
         return confirmed
 
     def count_quiet(self, quiet: BoolArray, waiting: BoolArray) -> None:
-        """Take in which channels are quiet at this tick, bool[n_channels]; waiting ones keep their count."""
+        """Count quiet channels, bool[n_channels]; waiting ones keep their count, others restart at 0."""
         state = self._state
         state.quiet_rows = np.where(quiet, state.quiet_rows + 1, np.where(waiting, state.quiet_rows, 0))
 
     def restart(self, channels: IntArray) -> None:
-        """Count quiet and missing readings of these channels, int64[m], from zero: they have joined an incident."""
+        """Reset the counts of quiet and missing readings of channels, int64[m], that join an incident."""
         self._state.quiet_rows[channels] = 0
         self._state.absent_rows[channels] = 0
 
     def is_quiet(self, channels: IntArray) -> BoolArray:
-        """Tell which of these channels, int64[m], were quiet for ``clear_s``; bool[m]."""
+        """Which of these channels, int64[m], were quiet for ``clear_s``; bool[m]."""
         quiet: BoolArray = self._state.quiet_rows[channels] >= self._clear_rows[channels]
         return quiet
 
     def is_long_quiet(self, channels: IntArray) -> BoolArray:
-        """Tell which of these channels, int64[m], were quiet for ``clear_s`` and the cool-down together; bool[m]."""
+        """Which of these channels, int64[m], were quiet for ``clear_s`` and ``cooldown_s`` together; bool[m]."""
         quiet: BoolArray = self._state.quiet_rows[channels] >= self._clear_rows[channels] + self._cooldown_ticks
         return quiet
 
     def is_gone(self, channels: IntArray) -> BoolArray:
-        """Tell which of these channels, int64[m], have had no reading for a minute; bool[m]."""
+        """Which of these channels, int64[m], have had no reading for a minute; bool[m]."""
         gone: BoolArray = self._state.absent_rows[channels] >= self._missing_rows[channels]
         return gone
 
     def cool_down(self, channel: int, tick: int, reasons: BoolArray, *, at_once: bool = False) -> None:
-        """Let a channel open no incident for ``cooldown_s``.
+        """Start the cool-down of a channel, in which it opens no incident.
 
         Parameters
         ----------
         channel, tick
-            Which, and the present tick.
+            Index of the channel, and number of the present tick.
         reasons
-            bool[2]: why it was part of an incident. ``UNUSUAL`` always cools down.
+            bool[2], reasons for which it was in an incident. `UNUSUAL` always cools down.
         at_once
-            It may open the next one at once: it was quiet for the cool-down already.
+            End the cool-down at once, for a channel that was already quiet for as long.
         """
         until = tick + (0 if at_once else self._cooldown_ticks)
         self._state.silent_until[:, channel][reasons] = until

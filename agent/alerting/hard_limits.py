@@ -1,4 +1,4 @@
-"""Hard limits: values that are an incident whatever is usual."""
+"""Hard limits: values that are incidents even if they are usual."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["HardLimits"]
 
 
 class HardLimits:
-    """Which values are at or beyond their channels' hard limits, and which have clearly come back.
+    """Detects values at or beyond hard limits, and their return with hysteresis.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class HardLimits:
         self.replace(np.arange(n), channels)
 
     def replace(self, indices: IntArray, channels: Sequence[Channel]) -> None:
-        """Take over the limits of other channels at these indices, int64[m]."""
+        """Assign these indices, int64[m], to other channels."""
         above = np.array([c.alarm_above for c in channels])
         below = np.array([c.alarm_below for c in channels])
         self._above[indices], self._below[indices] = above, below
@@ -50,21 +50,21 @@ class HardLimits:
         self._any = bool(np.isfinite(self._above).any() or np.isfinite(self._below).any())
 
     def reached(self, values: Float32Array) -> BoolArray:
-        """Whether a value is at or beyond a limit, bool[n_channels]; False where it is missing or absurd."""
+        """Values at or beyond a limit, bool[n_channels]; False where missing, infinite or beyond 1e30."""
         if not self._any:
             return self._nowhere
         reached: BoolArray = ((values >= self._above) | (values <= self._below)) & (np.abs(values) < ABSURD)
         return reached
 
     def left(self, values: Float32Array) -> BoolArray:
-        """Whether a value is within both limits by half of the channel's smallest effect, bool[n_channels]."""
+        """Values within both limits by half of the channel's smallest effect, bool[n_channels]; False where missing."""
         left: BoolArray = (values < self._calm_above) & (values > self._calm_below)
         return left
 
 
 def _moved(channels: Sequence[Channel], limit: Float64Array, effects: float) -> Float64Array:
-    """The limits that there are, moved by so many smallest effects."""
+    """Finite limits moved by a multiple of the smallest effect, on the channels' scales; float64[m]."""
     scale = Scale(channels)
-    there = np.isfinite(limit)
-    scaled, _ = scale.apply(np.where(there, limit, 0.0))
-    return np.where(there, scale.invert(scaled + effects * scale.effect), limit)
+    finite = np.isfinite(limit)
+    scaled, _ = scale.apply(np.where(finite, limit, 0.0))
+    return np.where(finite, scale.invert(scaled + effects * scale.effect), limit)

@@ -1,4 +1,4 @@
-"""An incident that is not over, as it is kept on disk."""
+"""An open incident, as stored on disk."""
 
 from __future__ import annotations
 
@@ -15,64 +15,64 @@ if TYPE_CHECKING:
 
 __all__ = ["Incident"]
 
-# Bounds of numbers that are read back from disk: ticks fit int64, and seconds fit a calendar.
+# Bounds of numbers read from disk: ticks fit int64, seconds fit Python's calendar (years 69 to 9892).
 _LARGEST = 1 << 53
 _Tick: TypeAlias = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=-6e10, le=2.5e11)]
 _Strength: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
 
-# Largest channel strength, in limits, from which an incident is of this severity.
+# Largest strength of a channel, in limits, from which on an incident has this severity. Chosen by hand.
 _CRITICAL_STRENGTH = 4.0
 _WARNING_STRENGTH = 1.5
 
 
 class Incident(msgspec.Struct):
-    """An incident that is not over: its channels, and how each looked at its worst.
+    """An open incident: its channels, and the state of each at its strongest.
 
-    Its fields are a file format: a new one needs a default, and none may be renamed.
+    The fields are a file format: new ones need a default, and none may be renamed.
 
     Parameters
     ----------
     number
-        Number of the incident since start, sent or not.
+        Number of the incident since start, whether sent or not.
     threshold
-        Score from which a channel is anomalous.
+        Score from which on a channel is anomalous.
     started_seq, opened_seq, last_message_seq
         Ticks of its first anomalous reading, of its opening, and of its last message.
     started
         Wall time of its first anomalous reading, seconds since 1970.
     stem
-        Identifier that all its messages share; empty while it has not been sent.
+        Identifier shared by all its messages; empty until it is sent.
     worst
-        By channel: the largest strength, and the channel's values then.
+        By channel: largest strength in limits, and the channel's state at that time.
     onset
         By channel: tick of the first anomalous reading.
     kinds
-        By channel: the kind of anomaly; empty where there is too little to tell.
+        By channel: kind of the anomaly; empty if there were too few values.
     courses
-        By channel: how the anomaly was noticed.
+        By channel: evidence by which the anomaly was noticed.
     revision
-        By channel: tick at which the kind is judged again.
+        By channel: tick at which the anomaly is classified again.
     left
-        Channels that are over while others are not. Their next anomaly is another incident.
+        Channels that have left the incident while others keep it open. Their next anomaly opens another one.
     severity
-        The present one.
+        Present severity.
     messages
         Number of messages sent.
     pending
-        Reason of an update that is due.
+        Reason of an update that is due; empty if none.
     provisional
-        All channels have been learned for less than ``provisional_s``.
+        Whether all channels are in the provisional phase.
     accepted
-        A channel's new level has been accepted as normal.
+        Whether a channel's anomaly was accepted as the new normal.
     limit
-        A hard limit was reached.
+        Whether a hard limit was reached.
     silenced
-        Channels were silenced at some time.
+        Whether any of its channels has been silenced.
     acknowledged
-        A person knows: no more updates.
+        Whether a person has acknowledged it; no updates are sent any more.
     needed
-        The lowest strength that the alert budget would have let pass so far.
+        Lowest bar of the alert budget since it opened.
     """
 
     number: _Tick
@@ -100,12 +100,12 @@ class Incident(msgspec.Struct):
 
     @property
     def strength(self) -> float:
-        """Sum over the channels of each one at its worst."""
+        """Sum over the channels of each one's largest strength."""
         return sum(strength for strength, _ in self.worst.values())
 
     @property
     def present(self) -> set[int]:
-        """Channels that are not over."""
+        """Channels that have not left the incident."""
         return self.worst.keys() - self.left
 
     def ranked(self) -> list[int]:
@@ -113,18 +113,18 @@ class Incident(msgspec.Struct):
         return sorted(self.worst, key=lambda channel: -self.worst[channel][0])
 
     def present_severity(self) -> Severity:
-        """Severity by the strongest channel."""
+        """Severity of the strongest channel."""
         strongest = max(strength for strength, _ in self.worst.values())
         if strongest >= _CRITICAL_STRENGTH:
             return "critical"
         return "warning" if strongest >= _WARNING_STRENGTH else "info"
 
     def is_sound(self) -> bool:
-        """Whether all is there that a message needs."""
+        """Whether the fields are complete and consistent; checked after reading from disk."""
         channels = self.worst.keys()
         complete = channels == self.onset.keys() == self.kinds.keys() and self.revision.keys() <= channels
         return bool(channels) and complete and self.left < channels
 
     def is_about(self, name: str) -> bool:
-        """Whether a name is that of this incident or of one of its messages."""
+        """Whether a name is the identifier of this incident or of one of its messages."""
         return bool(self.stem) and (name == self.stem or name.startswith(f"{self.stem}."))

@@ -1,4 +1,4 @@
-"""The keeper of incidents: anomalous ticks become one incident with a beginning, a course and an end."""
+"""Incidents: groups anomalous channels and ticks into incidents that open, are updated, and close."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Incidents"]
 
-# A channel is quiet again below this share of its limit: below 1, so that an incident does not flicker.
+# Share of the limit below which a channel is quiet; below 1 for hysteresis. Chosen by hand.
 _QUIET = 0.8
-# Least strength, in limits, of a value at a hard limit: that of a critical anomaly.
+# Smallest strength of a value at a hard limit, in limits: that of a critical anomaly.
 _LIMIT_STRENGTH = 4.0
-# Least seconds between two messages of an incident, its close excepted.
+# Smallest time between messages of an incident, except its close, seconds. Chosen by hand.
 _UPDATE_PAUSE_S = 10.0
 
 
 class IncidentsState(State):
-    """Fields of `Incidents` that outlive a restart, beside the open incidents and the parts below."""
+    """Fields of `Incidents` that outlive a restart, beside the open incidents and the states of its parts."""
 
     next_seq: int = number("number of the next alert", initial=1)
-    # Of each channel's last incident: tick of its onset, and the tick up to which another continues it.
+    # Of each channel's last incident: tick of the onset, and tick until which a new incident takes over this onset.
     last_onset: IntArray = array("ticks", CHANNEL, dtype=np.int64)
     same_until: IntArray = array("ticks", CHANNEL, initial=-1, dtype=np.int64)
-    # Whether a channel is part of an incident, by reason: `UNUSUAL` and `LIMIT`.
+    # Whether a channel is in an incident, by reason: `UNUSUAL` and `LIMIT`.
     member: BoolArray = array("flag", 2, CHANNEL, dtype=bool)
     learning: bool = number("flag", initial=True)
     count: int = number("incidents so far, sent or suppressed", initial=0)
@@ -55,19 +55,20 @@ class IncidentsState(State):
 class Incidents:
     """Opens, updates and closes incidents over a stream of verdicts.
 
-    A channel opens an incident when four fifths of its readings of the last ``confirm_s`` were anomalous. Channels
-    that follow within ``merge_s`` join it. It closes when all its channels were quiet, clearly below their limits, for
-    ``clear_s``; a channel then opens none for ``cooldown_s``. A channel that was quiet for both times together while
-    others are not leaves the incident, and its next anomaly opens another. Times are counted in ticks, so that replay
-    decides as live did.
+    A channel opens an incident when four fifths of its readings within ``confirm_s`` were anomalous. Channels that
+    follow within ``merge_s`` join it. It closes when all its channels were quiet (below 80 % of their limits) for
+    ``clear_s``; they then open no other for ``cooldown_s``. A channel that was quiet for both times together leaves an
+    incident that others keep open, and its next anomaly opens another one. Times are counted in ticks, so that replay
+    decides as operation does.
 
     An incident is sent when the alert budget admits its strength, possibly later, when it has grown. Until then it has
-    no identifier and no message. A value at or beyond a hard limit for four fifths of ``confirm_s`` counts as critical,
-    has a cool-down of its own, and passes the budget. It is over when the value is back by half of the channel's
+    neither identifier nor messages. A value at or beyond a hard limit for four fifths of ``confirm_s`` is a critical
+    incident that bypasses the budget and has its own cool-down. It ends when the value is back by half of the channel's
     smallest effect.
 
     Silenced channels have incidents of their own, which are not sent. An incident that outlasts its silence is then
-    offered to the budget. One that was sent before has no updates while all its channels are silenced, but its close.
+    offered to the budget. An incident sent before gets no updates while all its channels are silenced; its close is
+    still sent.
 
     Parameters
     ----------
@@ -78,13 +79,13 @@ class Incidents:
     interval_s
         Seconds between frames.
     node, model
-        As alerts carry them.
+        Names in alerts.
     instance
-        Distinguishes this installation's incidents from another's of the same name.
+        Part of the identifiers; distinguishes installations of the same node name.
     next_seq
         Number of the next alert.
     clock_synced
-        Whether the wall clock can be believed; asked only when there is a message to write.
+        Function that tells whether the wall clock can be trusted; called once per message.
     every
         int64[n_channels], frames between the readings of each channel; 1 for all by default.
     """
@@ -111,17 +112,17 @@ class Incidents:
         self._limits = HardLimits(channels)
         self._confirmation = Confirmation(config, interval_s, np.ones(n, np.int64) if every is None else every)
         self._writer = AlertWriter(channels, interval_s, node=node, model=model, clock_synced=clock_synced)
-        #: Recent values, by which anomalies are classified.
+        #: Classifier of anomalies, with the recent values.
         self.kinds = Classifier(channels, interval_s)
         self.budget = AlertBudget(config.budget_per_day)
         self.silences = Silences(channels, config)
         self._state = IncidentsState(channel=n)
         self._state.next_seq = next_seq
         self._open: list[Incident] = []
-        # Of an earlier run with other channels or another configuration: closed with the next tick.
+        # Incidents of an earlier run with other channels or another configuration; the next tick closes them.
         self._foreign: list[Incident] = []
         self._suppressed: list[HeldBack] = []
-        # Channels silenced at this tick by reason, bool[2, n], and in effect, bool[n]; None when none is.
+        # Channels silenced at this tick, by reason, bool[2, n], and for their present reason, bool[n]; None if none.
         self._silence: BoolArray | None = None
         self._silent: BoolArray | None = None
 
@@ -151,17 +152,17 @@ class Incidents:
         return 0 if self._silence is None else int(np.count_nonzero(self._silence[UNUSUAL]))
 
     def candidates(self) -> list[tuple[int, float]]:
-        """Give number, from 1, and present strength of open incidents that may be sent; infinite at a hard limit."""
+        """Number (from 1) and strength of open incidents that are not silenced; infinite strength at a hard limit."""
         heard = [incident for incident in self._open if not self._is_silent(incident)]
         return [(incident.number, math.inf if incident.limit else incident.strength) for incident in heard]
 
     def take_held(self) -> list[HeldBack]:
-        """Give the incidents that have ended since the last call without having been sent."""
+        """Incidents that have ended since the last call without having been sent."""
         suppressed, self._suppressed = self._suppressed, []
         return suppressed
 
     def step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
-        """Take in a verdict; give the messages that it calls for, in the order to be sent."""
+        """Update with a verdict; return the messages to be sent, in order."""
         foreign, self._foreign = self._foreign, []
         alerts = [self._message(incident, frame, "close", "stopped") for incident in foreign]
         return alerts + self._step(frame, verdict)
@@ -177,10 +178,10 @@ class Incidents:
         self._silence = self.silences.at(frame)
         eventful = np.count_nonzero(verdict.anomalous) or np.count_nonzero(at_limit)
         if not (self._open or self._confirmation.pending or eventful):
-            return []  # nothing would change
+            return []  # shortcut: no state would change
         waiting = missing = np.isnan(verdict.value)
         anomalous = np.stack((verdict.anomalous, at_limit))
-        if frame.due is not None:  # between its turns a channel stays as it was
+        if frame.due is not None:  # channels without a due reading keep their state
             missing = missing & frame.due
             anomalous &= frame.due
         confirmed = self._confirmation.push(anomalous, missing, waiting, frame.seq) & ~state.member
@@ -203,46 +204,45 @@ class Incidents:
         return [alert for incident in tuple(self._open) for alert in self._follow(incident, frame, verdict, present)]
 
     def states(self) -> Iterator[Part]:
-        """See `Stateful.states`; `kinds` and `silences` are kept with what was learned, not with every alert."""
+        """See `Stateful.states`; `kinds` and `silences` are not included, they are stored with the learned state."""
         yield Part("incidents", self._state)
         yield from below("confirmation", self._confirmation)
         yield from below("budget", self.budget)
 
     def continue_from(self, next_seq: int) -> None:
-        """Number alerts from here on, before the first `step`."""
+        """Set the number of the next alert; call before the first `step`."""
         self._state.next_seq = next_seq
 
     def packed(self, belongs_to: str) -> bytes:
-        """Encode all that is needed to continue these incidents after a restart, except `kinds` and `silences`.
+        """Encode the state needed to continue these incidents after a restart, except `kinds` and `silences`.
 
         Parameters
         ----------
         belongs_to
-            Name of the present channels and configuration.
+            Fingerprint of the present channels and configuration.
         """
         return pack_incidents(self._open, capture(self), belongs_to)
 
     def resume(self, packed: bytes, belongs_to: Container[str]) -> list[str]:
-        """Continue the incidents of an earlier run, before the first `step`.
+        """Continue the incidents of an earlier run; call before the first `step`.
 
-        Incidents of other channels or another configuration cannot be followed, nor can those of which the records are
-        unreadable; the next `step` closes them.
+        The next `step` closes incidents of other channels or another configuration, and those with unreadable records.
 
         Parameters
         ----------
         packed
-            Made by `packed`, by this version or an earlier one.
+            Made by `packed` of this version or an earlier one.
         belongs_to
-            Names of the present channels and configuration.
+            Accepted fingerprints of the present channels and configuration.
 
         Returns
         -------
-        One line for each part that cannot be used, with the reason.
+        One line per part that cannot be used, with the reason.
 
         Raises
         ------
         Unusable
-            Nothing of it can be read, and nothing was changed.
+            The data is unreadable; nothing was changed.
         """
         state, next_seq = self._state, self._state.next_seq
         found = unpack_incidents(packed, belongs_to, len(self._channels))
@@ -251,23 +251,25 @@ class Incidents:
             return found.dropped
         unfit = restore(self, [found.records])
         dropped = found.dropped + [f"{path} {reason}" for path, reason in unfit.items()]
-        # The number is kept a second time beside the alerts, which may be ahead.
+        # The outbox stores the number, too, and may be ahead.
         state.next_seq = max(next_seq, state.next_seq)
         if unfit.keys() & {"incidents", "confirmation"}:
             self._foreign = [incident for incident in found.ours if incident.stem]
             state.member[:] = False
             return dropped
         self._open = found.ours
-        if found.dropped:  # channels of lost incidents are free to open others
+        if found.dropped:  # release the channels of lost incidents
             members = [channel for incident in found.ours for channel in incident.present]
             state.member[:, np.setdiff1d(np.arange(len(self._channels)), members)] = False
         return dropped
 
     def succeed(self, former: Incidents, next_seq: int) -> None:
-        """Take the place of incidents that cannot be continued; the next step closes those that were sent.
+        """Replace incidents that cannot be continued; the next `step` closes those that were sent.
 
         Parameters
         ----------
+        former
+            Incidents before a change of channels or configuration; their silences are taken over.
         next_seq
             Number of the next alert.
         """
@@ -277,44 +279,44 @@ class Incidents:
         self._foreign = [incident for incident in sent if incident.is_sound()]
 
     def stop(self, frame: Frame) -> list[Alert]:
-        """Close all open incidents, for an agent that ends."""
+        """Close all open incidents, before the agent ends."""
         return self._close_all(tuple(self._open), frame, "stopped")
 
     def relearn(self, frame: Frame, which: BoolArray) -> list[Alert]:
-        """Close the incidents of the chosen channels, bool[n_channels], which are learned anew."""
+        """Close the incidents of channels, bool[n_channels], that are learned afresh."""
         self._state.learning = self._state.learning or bool(which.all())
         return self._close_all([each for each in self._open if which[list(each.worst)].any()], frame, "relearned")
 
-    def replace(self, places: IntArray, channels: Sequence[Channel], frame: Frame | None) -> list[Alert]:
-        """Give indices to other channels; incidents of those before are closed, for they are gone.
+    def replace(self, indices: IntArray, channels: Sequence[Channel], frame: Frame | None) -> list[Alert]:
+        """Assign indices of the frame to other channels and close the incidents of the former ones.
 
         Parameters
         ----------
-        places, channels
-            int64[m], indices in the frame, and the channel that each belongs to from now on.
+        indices, channels
+            int64[m], indices in the frame, and the channel that each is assigned to.
         frame
-            The newest; None before the first, when nothing is open.
+            The newest; None before the first, when no incident is open.
         """
-        gone = set(places.tolist())
+        gone = set(indices.tolist())
         those = [each for each in self._open if not gone.isdisjoint(each.worst)]
         alerts = self._close_all(those, frame, "missing") if frame is not None else []
         for part in (self._state, self._confirmation, self.kinds):
-            part.reset(places)
-        self._limits.replace(places, channels)
-        for index, channel in zip(places.tolist(), channels, strict=True):
+            part.reset(indices)
+        self._limits.replace(indices, channels)
+        for index, channel in zip(indices.tolist(), channels, strict=True):
             self._channels[index] = channel
         self.kinds.rename(self._channels)
         self._writer.rename(self._channels)
-        self.silences.rename(self._channels, places)
+        self.silences.rename(self._channels, indices)
         return alerts
 
     def acknowledge(self, name: str, frame: Frame) -> list[Alert]:
-        """Take note that a person knows of an open incident: one message, and then none until it closes.
+        """Acknowledge an open incident: send one update, then no more until it closes.
 
         Parameters
         ----------
         name
-            As alerts carry it in ``incident`` or ``id``.
+            ``incident`` or ``id`` of one of its alerts.
         frame
             The newest.
 
@@ -332,7 +334,7 @@ class Incidents:
         return [self._message(incident, frame, "update", "acknowledged")]
 
     def _silenced_in_effect(self) -> BoolArray | None:
-        """Tell which channels are silenced for the reason that they are in an incident for, bool[n_channels]."""
+        """Channels silenced for the reason of their incident, bool[n_channels]; None if no channel is silenced."""
         if self._silence is None:
             return None
         silent: BoolArray = np.where(self._state.member[LIMIT], self._silence[LIMIT], self._silence[UNUSUAL])
@@ -343,12 +345,12 @@ class Incidents:
         return self._silent is not None and bool(self._silent[list(incident.worst)].all())
 
     def _reach_limit(self, channels: IntArray) -> None:
-        """Make incidents that these channels already belong to incidents about a hard limit."""
+        """Turn open incidents of these channels, int64[m], into incidents at a hard limit."""
         for incident in self._open:
             for channel in incident.present & set(channels.tolist()):
                 incident.limit = True
                 incident.pending = "limit"
-                # From here on the value at the limit counts, however unusual the channel was before.
+                # Restart at 0, so that the value at the limit is reported, not an earlier stronger one.
                 incident.worst[channel] = (0.0, incident.worst[channel][1])
 
     def _join_or_open(
@@ -376,7 +378,7 @@ class Incidents:
             incident.pending = incident.pending or "joined"
 
     def _opened(self, started: int, frame: Frame, verdict: Verdict) -> Incident:
-        """Open an incident that began at a tick."""
+        """Open an incident whose first anomalous reading was at tick ``started``."""
         self._state.count += 1
         incident = Incident(
             number=self._state.count,
@@ -390,7 +392,7 @@ class Incidents:
         return incident
 
     def _follow(self, incident: Incident, frame: Frame, verdict: Verdict, strength: Float64Array) -> list[Alert]:
-        """Bring an incident up to date; give its close, an update that is due, or its opening."""
+        """Update an incident; return its close, a due update, or its opening message."""
         state, confirmation = self._state, self._confirmation
         members = np.array([channel for channel in incident.worst if channel not in incident.left])
         worse = [c for c in members.tolist() if strength[c] > incident.worst[c][0]]
@@ -420,7 +422,7 @@ class Incidents:
 
     @staticmethod
     def _follow_courses(incident: Incident, channels: IntArray, frame: Frame, verdict: Verdict) -> None:
-        """Note how the anomalies of these channels are noticed now; one that has become a level is judged again."""
+        """Update the courses of these channels; classify an anomaly again when it becomes a level."""
         for channel in channels.tolist():
             course = verdict.courses.get(channel, "readings")
             if course == "level" and incident.courses[channel] != "level":
@@ -428,13 +430,13 @@ class Incidents:
             incident.courses[channel] = course
 
     def _offer(self, incident: Incident, frame: Frame, strength: Float64Array) -> list[Alert]:
-        """Send an incident for the first time if it is not silenced and passes the budget, or is at a hard limit."""
+        """Open message of an incident that is not silenced and passes the budget or is at a hard limit."""
         now_s = frame.seq * self._interval_s
         incident.needed = min(incident.needed, self.budget.needed(now_s))
         heard = [c for c in incident.worst if self._silent is None or not self._silent[c]]
         incident.silenced |= len(heard) < len(incident.worst)
         if incident.silenced and not strength[heard].any():
-            return []  # it was over when the silence ended
+            return []  # no channel outside the silence is anomalous now
         limit = bool(self._state.member[LIMIT, heard].any())
         if not (limit or self.budget.admits(sum(incident.worst[c][0] for c in heard), now_s)):
             return []
@@ -446,7 +448,7 @@ class Incidents:
         return self.kinds.name(channel, since_rows, incident.courses.get(channel, "readings"))
 
     def _revise(self, incident: Incident, frame: Frame, channels: list[int]) -> bool:
-        """Classify these channels' anomalies for good; whether the strongest one's kind has changed."""
+        """Classify these channels' anomalies again; return whether the strongest channel's kind has changed."""
         revised = False
         for channel in channels:
             del incident.revision[channel]
@@ -470,12 +472,12 @@ class Incidents:
         return []
 
     def _leave(self, incident: Incident, channel: int, frame: Frame, *, at_once: bool = False) -> None:
-        """End a channel's part in an incident; unless at once, it opens no other for the cool-down."""
+        """Remove a channel from an incident and start its cool-down; ``at_once`` skips the cool-down."""
         state, look_rows = self._state, self.kinds.look_rows
         self._confirmation.cool_down(channel, frame.seq, state.member[:, channel], at_once=at_once)
         state.member[:, channel] = False
         state.last_onset[channel] = incident.onset[channel]
-        # Bounded: the values before the onset must still be remembered.
+        # Bounded, because the classifier must still remember the values before the onset.
         state.same_until[channel] = min(frame.seq, incident.onset[channel] + look_rows) + look_rows
 
     def _message(self, incident: Incident, frame: Frame, phase: Phase, reason: str) -> Alert:

@@ -1,4 +1,4 @@
-"""Open incidents as bytes: committed along with each alert, and kept in each snapshot."""
+"""Serialises open incidents, which are stored with each alert and in each snapshot."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Unpacked", "pack_incidents", "unpack_incidents"]
 
-# See `_Packed.version`.
+# Written version; see `_Packed.version`.
 _VERSION = 2
 
 
 class _Packed(msgspec.Struct):
-    """The format.
+    """File format of open incidents.
 
     Parameters
     ----------
     belongs_to
-        Tells channels and configuration apart.
+        Fingerprint of the channels and configuration.
     arrays
-        Records of the parts, packed.
+        Packed records of the parts.
     open
-        Incidents that are not over.
+        Open incidents.
     version
-        1: the records are one mapping of attributes, as agents up to 0.1.0 wrote it. 2: records by path.
+        1: the records are a mapping of attributes, from agents up to 0.1.0. 2: records by path.
     """
 
     belongs_to: str
@@ -44,18 +44,18 @@ class _Packed(msgspec.Struct):
 
 
 class Unpacked(NamedTuple):
-    """Incidents read back.
+    """Incidents read from disk.
 
     Parameters
     ----------
     ours
-        They can be continued.
+        Incidents that can be continued.
     foreign
-        They belong to other channels or to another configuration, and can only be closed.
+        Incidents of other channels or another configuration, which can only be closed.
     records
-        Of the parts, by path; None where all incidents are foreign.
+        Records of the parts by path; None if the incidents are foreign.
     dropped
-        One line for each incident that cannot be used, with the reason.
+        One line per incident that cannot be used, with the reason.
     """
 
     ours: list[Incident]
@@ -70,25 +70,25 @@ def pack_incidents(incidents: Sequence[Incident], records: Mapping[str, Record],
     Parameters
     ----------
     belongs_to
-        Name of the present channels and configuration.
+        Fingerprint of the present channels and configuration.
     """
     return msgspec.msgpack.encode(_Packed(belongs_to, pack(records), list(incidents), _VERSION))
 
 
 def unpack_incidents(packed: bytes, belongs_to: Container[str], n_channels: int) -> Unpacked:
-    """Decode what `pack_incidents` gave, in this version or an earlier one.
+    """Decode incidents packed by this version or an earlier one.
 
     Parameters
     ----------
     belongs_to
-        Names of the present channels and configuration.
+        Accepted fingerprints of the present channels and configuration.
     n_channels
         Number of channels now.
 
     Raises
     ------
     Unusable
-        Nothing of it can be read.
+        The data is unreadable or of a newer version.
     """
     try:
         found = msgspec.msgpack.decode(packed, type=_Packed)

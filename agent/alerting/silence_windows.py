@@ -1,4 +1,4 @@
-"""Windows of the configuration in which channels raise no alerts, by the wall clock."""
+"""Silence and maintenance windows of the configuration, by the wall clock."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["FixedWindow", "SilenceWindow", "WeeklyWindow"]
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# Local days, from yesterday on, among whose windows the one around any moment and the next are to be found.
+# Local days relative to today whose windows are examined; include the present window and the next of any weekday.
 _LOOKED_AT = range(-1, 9)
 
 
 class SilenceWindow(Protocol):
-    """A time, by the wall clock, in which channels are silenced."""
+    """A time window in which channels are silenced; ``mask`` is bool[2, n_channels], by reason."""
 
     mask: BoolArray
 
@@ -31,7 +31,7 @@ class SilenceWindow(Protocol):
 
 
 class FixedWindow:
-    """From one moment to another."""
+    """A window between two moments."""
 
     def __init__(self, part: SilenceConfig, mask: BoolArray) -> None:
         self.mask = mask
@@ -44,14 +44,14 @@ class FixedWindow:
 
 
 class WeeklyWindow:
-    """On certain days from an hour on, by the machine's local time."""
+    """A window that recurs on certain weekdays, by the machine's local time."""
 
     def __init__(self, part: MaintenanceConfig, mask: BoolArray) -> None:
         self.mask = mask
         self._days = {_DAYS.index(day) for day in part.days}
         self._hour, self._minute = map(int, part.at.split(":"))
         self._for_s = part.for_s
-        # Whether it is in force, and between which moments this holds.
+        # Cached result of `covers`, and the wall times between which it holds.
         self._known = (False, np.inf, -np.inf)
 
     def covers(self, wall: float) -> bool:
@@ -65,7 +65,7 @@ class WeeklyWindow:
         try:
             today = time.localtime(wall)
             begins = [self._begin(today, day) for day in _LOOKED_AT]
-        except (OverflowError, ValueError, OSError):  # a wall clock that is in no calendar
+        except (OverflowError, ValueError, OSError):  # a wall clock outside the calendar
             return False, np.inf, -np.inf
         windows = [(b, b + self._for_s) for b in begins if time.localtime(b).tm_wday in self._days]
         edges = [edge for window in windows for edge in window]

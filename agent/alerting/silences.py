@@ -1,4 +1,4 @@
-"""Silences: which channels are not to be spoken of now, by the configuration's windows or by a command."""
+"""Silences: channels that raise no alerts at present, by the configuration's windows or by a command."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def matching(patterns: Iterable[str], channels: Sequence[Channel]) -> BoolArray:
-    """Channels that any of the patterns names, bool[n_channels].
+    """Channels whose name matches any of the patterns, bool[n_channels].
 
     Parameters
     ----------
     patterns
-        Names in which ``*``, ``?`` and ``[…]`` stand for others, as a shell has it.
+        Glob patterns with ``*``, ``?`` and ``[…]``, as in a shell.
 
     Raises
     ------
@@ -62,10 +62,10 @@ def _matches(pattern: str, channels: Sequence[Channel]) -> BoolArray:
 
 
 class Silences:
-    """Tells which channels are silenced at a frame.
+    """Determines the silenced channels at each frame.
 
-    Windows of the configuration go by the wall clock. A silence by command goes by the monotonic clock, so that no
-    jump of the wall clock makes it longer or ends it; for each channel the latest one counts.
+    Windows of the configuration follow the wall clock. Silences by command follow the monotonic clock, so that jumps of
+    the wall clock neither prolong nor end them; for each channel the latest command counts.
 
     Parameters
     ----------
@@ -91,33 +91,33 @@ class Silences:
     def __init__(self, channels: Sequence[Channel], config: AlertsConfig) -> None:
         self._name(channels)
         self._config = config
-        # Monotonic end of each channel's silence: of what is unusual, and of hard limits.
+        # Monotonic end of each channel's silence by command, nanoseconds, by reason: `UNUSUAL` and `LIMIT`.
         self._until_ns = np.zeros((2, len(channels)), np.int64)
         self._last_ns = 0
         self._windows: list[SilenceWindow] = []
         self.configure(config)
 
     def configure(self, config: AlertsConfig) -> None:
-        """Take over a configuration's windows; silences by command go on."""
+        """Replace the windows of the configuration; silences by command continue."""
         self._config = config
         self._windows = [FixedWindow(part, self._mask(part)) for part in config.silences]
         self._windows += [WeeklyWindow(part, self._mask(part)) for part in config.maintenance]
 
-    def rename(self, channels: Sequence[Channel], places: IntArray) -> None:
-        """Take over names; silences by command of those whose places, int64[m], are others' now are over."""
+    def rename(self, channels: Sequence[Channel], indices: IntArray) -> None:
+        """Set the channels anew; silences by command end for these indices, int64[m], which were reassigned."""
         self._name(channels)
-        self._until_ns[:, places] = 0
+        self._until_ns[:, indices] = 0
         self.configure(self._config)
 
     def _name(self, channels: Sequence[Channel]) -> None:
         self._channels = tuple(channels)
-        # What the configuration wants never to be told, but for hard limits.
+        # Channels that the configuration silences permanently, except at hard limits.
         always = np.array([channel.silent for channel in channels], bool)
         self._always = np.stack((always, np.zeros_like(always)))
         self._some_always = bool(always.any())
 
     def at(self, frame: Frame) -> BoolArray | None:
-        """What is silenced, bool[2, n_channels]: the unusual, and hard limits; None where nothing is."""
+        """Silenced channels by reason (`UNUSUAL`, `LIMIT`), bool[2, n_channels]; None if no channel is silenced."""
         if not self._windows and frame.mono_ns >= self._last_ns and not self._some_always:
             return None
         silenced: BoolArray = (self._until_ns > frame.mono_ns) | self._always
@@ -127,14 +127,16 @@ class Silences:
         return silenced if silenced.any() else None
 
     def add(self, patterns: Iterable[str], for_s: float, now_ns: int, *, include_limits: bool = False) -> int:
-        """Silence channels from now on, instead of what was ordered for them before; gives their number.
+        """Silence channels from now on, replacing earlier commands; return their number.
 
         Parameters
         ----------
         for_s
-            Cut to `LONGEST_S`.
+            Duration in seconds, at most `LONGEST_S`.
         now_ns
-            Monotonic time, as in frames.
+            Monotonic time as in frames, nanoseconds.
+        include_limits
+            Silence hard limits, too.
 
         Raises
         ------
@@ -148,7 +150,7 @@ class Silences:
         return int(np.count_nonzero(which))
 
     def lift(self, patterns: Iterable[str]) -> int:
-        """End what `add` began, for these channels; gives their number. Windows of the configuration stay.
+        """End silences by command of matching channels; return their number. Windows of the configuration stay.
 
         Raises
         ------
@@ -161,20 +163,20 @@ class Silences:
         return int(np.count_nonzero(which))
 
     def remaining(self, now_ns: int) -> dict[str, tuple[float, float]]:
-        """Seconds that silences by command still last, by channel: of the unusual, and of hard limits."""
+        """Remaining seconds of silences by command, by channel name: (unusual, hard limits)."""
         left = np.maximum(self._until_ns - now_ns, 0) / 1e9
         columns = zip(self._channels, *left.tolist(), strict=True)
         return {channel.name: (unusual, limits) for channel, unusual, limits in columns if unusual or limits}
 
     def resume(self, remaining: Mapping[str, tuple[float, float]], now_ns: int, away_s: float = 0.0) -> None:
-        """Go on with what `remaining` gave ``away_s`` ago, for channels that are still there."""
+        """Restore silences that `remaining` returned ``away_s`` seconds ago, for channels that still exist."""
         for index, channel in enumerate(self._channels):
             left = [min(s, LONGEST_S) - away_s for s in remaining.get(channel.name, (0.0, 0.0))]
             self._until_ns[:, index] = [now_ns + round(s * 1e9) if s > 0 else 0 for s in left]
         self._last_ns = int(self._until_ns.max(initial=0))
 
     def _mask(self, part: SilenceConfig | MaintenanceConfig) -> BoolArray:
-        """What a window silences, bool[2, n_channels]."""
+        """Channels that a window silences, by reason, bool[2, n_channels]."""
         which = np.zeros(len(self._channels), bool)
         for pattern in part.channels:
             these = _matches(pattern, self._channels)

@@ -1,4 +1,4 @@
-"""What the alert budget held back: the strongest of the last day, for who wants to know what was not said."""
+"""Incidents suppressed by the alert budget or a silence within the last 24 hours."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ if TYPE_CHECKING:
 __all__ = ["SuppressedIncidents"]
 
 _DAY_S = 86400.0
+# Incidents in the topic `digest`.
 _SHOWN = 20
-# Kept for when stronger ones grow old.
+# Incidents remembered, so that weaker ones are shown when stronger ones are older than a day.
 _KEPT = 200
 
 
 class SuppressedIncidents:
-    """Remembers held-back incidents of the last 24 hours, the two hundred strongest at most."""
+    """Remembers suppressed incidents of the last 24 hours, at most the 200 strongest."""
 
     def __init__(self) -> None:
-        #: Held back since start.
+        #: Number of incidents suppressed since start.
         self.count = 0
-        # When it ended, and the incident; the strongest first.
+        # Pairs of end (seconds) and incident, strongest first.
         self._incidents: list[tuple[float, HeldBack]] = []
 
     def add(self, incidents: Iterable[HeldBack], now_s: float) -> None:
-        """Take in incidents that have just ended."""
+        """Add incidents that ended at ``now_s``, monotonic seconds."""
         new = [(now_s, incident) for incident in incidents]
         self.count += len(new)
         self._incidents = sorted(self._incidents + new, key=lambda pair: -pair[1].strength)[:_KEPT]
 
     def strongest(self, now_s: float) -> tuple[HeldBack, ...]:
-        """The twenty strongest that ended within the last 24 hours, strongest first."""
+        """The twenty strongest of the last 24 hours, strongest first."""
         self._incidents = [pair for pair in self._incidents if now_s - pair[0] < _DAY_S]
         return tuple(incident for _, incident in self._incidents[:_SHOWN])
