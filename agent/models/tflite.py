@@ -74,7 +74,9 @@ class _Network:
         details = (self._outputs if output else self._inputs).get(name)
         kind = "output" if output else "input"
         if details is None:
-            raise UserError(f"the model has no {kind} {name!r}", location=self._location, remedy="export the bundle again")
+            raise UserError(
+                f"the model has no {kind} {name!r}", location=self._location, remedy="export the bundle again"
+            )
         shape = tuple(int(n) for n in details["shape"][1:])
         if details["dtype"] is not np.float32 or shape != width:
             raise UserError(

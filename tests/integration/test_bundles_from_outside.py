@@ -148,7 +148,7 @@ def test_a_model_that_crashes_the_runtime_does_not_crash_the_agent(
 
 def test_a_model_that_never_comes_to_an_end_is_refused(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_if_the_runtime_crashed(outside.parent, monkeypatch, "exec sleep 30")
-    monkeypatch.setattr("agent.models.sandbox._PATIENCE_S", 0.2)
+    monkeypatch.setattr("agent.models.sandbox._TIMEOUT_S", 0.2)
     with pytest.raises(UserError, match="no end after"):
         load_bundles(config(outside))
 
