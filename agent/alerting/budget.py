@@ -67,7 +67,7 @@ class AlertBudget:
         """Natural logarithm of the strength needed, as of the last call."""
         return self._state.level
 
-    def hold(self, now_s: float, channels: int) -> None:
+    def keep_initial(self, now_s: float, channels: int) -> None:
         """Keep the level at its initial value until now, while no channel has been learned.
 
         The initial bar grows with the root of the number of channels: the strongest chance anomaly of 1,600 channels is

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.alerting.alert_writer import AlertWriter
+from agent.alerting.anomaly_kinds import AnomalyKinds
+from agent.alerting.audibility import Audibility
 from agent.alerting.budget import AlertBudget
 from agent.alerting.classification import Classifier
-from agent.alerting.confirmation import LIMIT, UNUSUAL, Confirmation
+from agent.alerting.confirmation import LIMIT, Confirmation
 from agent.alerting.hard_limits import HardLimits
 from agent.alerting.incident import Incident
 from agent.alerting.packed_incidents import pack_incidents, unpack_incidents
@@ -20,14 +22,13 @@ from agent.core.persistent_state import CHANNEL, Part, State, array, below, capt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
-    from typing import Literal
 
     from agent.alerting.settings import AlertsConfig
     from agent.core.arrays import BoolArray, Float64Array, IntArray
     from agent.core.channel import Channel
     from agent.core.frame import Frame
     from agent.detection.verdict import Verdict
-    from agent.messages.alert import Alert, AnomalyKind, HeldBack, Phase
+    from agent.messages.alert import Alert, HeldBack, Phase
 
 __all__ = ["Incidents"]
 
@@ -113,18 +114,17 @@ class Incidents:
         self._confirmation = Confirmation(config, interval_s, np.ones(n, np.int64) if every is None else every)
         self._writer = AlertWriter(channels, interval_s, node=node, model=model, clock_synced=clock_synced)
         #: Classifier of anomalies, with the recent values.
-        self.kinds = Classifier(channels, interval_s)
+        self.classifier = Classifier(channels, interval_s)
         self.budget = AlertBudget(config.budget_per_day)
         self.silences = Silences(channels, config)
+        self._kinds = AnomalyKinds(self.classifier)
+        self._audibility = Audibility()
         self._state = IncidentsState(channel=n)
         self._state.next_seq = next_seq
         self._open: list[Incident] = []
         # Incidents of an earlier run with other channels or another configuration; the next tick closes them.
         self._foreign: list[Incident] = []
         self._suppressed: list[HeldBack] = []
-        # Channels silenced at this tick, by reason, bool[2, n], and for their present reason, bool[n]; None if none.
-        self._silence: BoolArray | None = None
-        self._silent: BoolArray | None = None
 
     @property
     def learning(self) -> bool:
@@ -149,14 +149,14 @@ class Incidents:
     @property
     def silenced(self) -> int:
         """Number of channels that are silenced at this tick."""
-        return 0 if self._silence is None else int(np.count_nonzero(self._silence[UNUSUAL]))
+        return self._audibility.silenced
 
     def candidates(self) -> list[tuple[int, float]]:
         """Number (from 1) and strength of open incidents that are not silenced; infinite strength at a hard limit."""
-        heard = [incident for incident in self._open if not self._is_silent(incident)]
+        heard = [incident for incident in self._open if not self._audibility.is_silent(incident)]
         return [(incident.number, math.inf if incident.limit else incident.strength) for incident in heard]
 
-    def take_held(self) -> list[HeldBack]:
+    def take_suppressed(self) -> list[HeldBack]:
         """Incidents that have ended since the last call without having been sent."""
         suppressed, self._suppressed = self._suppressed, []
         return suppressed
@@ -168,14 +168,14 @@ class Incidents:
         return alerts + self._step(frame, verdict)
 
     def _step(self, frame: Frame, verdict: Verdict) -> list[Alert]:
-        self.kinds.push(frame.values)
+        self.classifier.push(frame.values)
         state = self._state
         if state.learning:
             progress = verdict.progress()
             state.learning = not (progress >= 1.0).any()
-            self.budget.hold(frame.seq * self._interval_s, int(np.count_nonzero(progress)))
+            self.budget.keep_initial(frame.seq * self._interval_s, int(np.count_nonzero(progress)))
         at_limit = self._limits.reached(frame.values)
-        self._silence = self.silences.at(frame)
+        self._audibility.update(self.silences.at(frame))
         eventful = np.count_nonzero(verdict.anomalous) or np.count_nonzero(at_limit)
         if not (self._open or self._confirmation.pending or eventful):
             return []  # shortcut: no state would change
@@ -194,7 +194,7 @@ class Incidents:
 
         new = confirmed.any(axis=0) & ~state.member.any(axis=0)
         state.member |= confirmed
-        self._silent = silent = self._silenced_in_effect()
+        silent = self._audibility.apply(state.member)
         if new.any():
             began = np.where(confirmed, self._confirmation.began, frame.seq).min(axis=0)
             for those in (new,) if silent is None else (new & ~silent, new & silent):
@@ -204,7 +204,7 @@ class Incidents:
         return [alert for incident in tuple(self._open) for alert in self._follow(incident, frame, verdict, present)]
 
     def states(self) -> Iterator[Part]:
-        """See `Stateful.states`; `kinds` and `silences` are not included, they are stored with the learned state."""
+        """See `Stateful.states`; `classifier` and `silences` are stored with the learned state instead."""
         yield Part("incidents", self._state)
         yield from below("confirmation", self._confirmation)
         yield from below("budget", self.budget)
@@ -214,7 +214,7 @@ class Incidents:
         self._state.next_seq = next_seq
 
     def packed(self, belongs_to: str) -> bytes:
-        """Encode the state needed to continue these incidents after a restart, except `kinds` and `silences`.
+        """Encode the state needed to continue these incidents after a restart, except `classifier` and `silences`.
 
         Parameters
         ----------
@@ -300,12 +300,12 @@ class Incidents:
         gone = set(indices.tolist())
         those = [each for each in self._open if not gone.isdisjoint(each.worst)]
         alerts = self._close_all(those, frame, "missing") if frame is not None else []
-        for part in (self._state, self._confirmation, self.kinds):
+        for part in (self._state, self._confirmation, self.classifier):
             part.reset(indices)
         self._limits.replace(indices, channels)
         for index, channel in zip(indices.tolist(), channels, strict=True):
             self._channels[index] = channel
-        self.kinds.rename(self._channels)
+        self.classifier.rename(self._channels)
         self._writer.rename(self._channels)
         self.silences.rename(self._channels, indices)
         return alerts
@@ -333,17 +333,6 @@ class Incidents:
         incident.acknowledged = True
         return [self._message(incident, frame, "update", "acknowledged")]
 
-    def _silenced_in_effect(self) -> BoolArray | None:
-        """Channels silenced for the reason of their incident, bool[n_channels]; None if no channel is silenced."""
-        if self._silence is None:
-            return None
-        silent: BoolArray = np.where(self._state.member[LIMIT], self._silence[LIMIT], self._silence[UNUSUAL])
-        return silent
-
-    def _is_silent(self, incident: Incident) -> bool:
-        """Whether all channels of an incident are silenced."""
-        return self._silent is not None and bool(self._silent[list(incident.worst)].all())
-
     def _reach_limit(self, channels: IntArray) -> None:
         """Turn open incidents of these channels, int64[m], into incidents at a hard limit."""
         for incident in self._open:
@@ -357,19 +346,17 @@ class Incidents:
         self, new: IntArray, began: IntArray, frame: Frame, verdict: Verdict, strength: Float64Array
     ) -> None:
         state = self._state
-        silent = self._silent is not None and bool(self._silent[new].all())
+        silent = self._audibility.are_silent(new.tolist())
         recent = (i for i in self._open if frame.seq - i.opened_seq <= self._merge_rows)
-        joined = next((i for i in recent if self._is_silent(i) is silent), None)
+        joined = next((i for i in recent if self._audibility.is_silent(i) is silent), None)
         incident = joined or self._opened(int(began[new].min()), frame, verdict)
         self._confirmation.restart(new)
         for channel, look in self._writer.contributors(new, verdict, strength, state.member[LIMIT]):
             incident.worst[channel] = look
             incident.left.discard(channel)
             continues = state.same_until[channel] >= began[channel]
-            incident.onset[channel] = int(state.last_onset[channel] if continues else began[channel])
-            incident.courses[channel] = verdict.courses.get(channel, "readings")
-            incident.kinds[channel] = self._classify(incident, channel, frame)
-            incident.revision[channel] = frame.seq + self.kinds.look_rows
+            onset = int(state.last_onset[channel] if continues else began[channel])
+            self._kinds.begin(incident, channel, onset, verdict, frame.seq)
         incident.provisional &= bool(verdict.provisional()[new].all())
         if state.member[LIMIT, new].any():
             incident.limit = True
@@ -397,7 +384,7 @@ class Incidents:
         members = np.array([channel for channel in incident.worst if channel not in incident.left])
         worse = [c for c in members.tolist() if strength[c] > incident.worst[c][0]]
         incident.worst.update(self._writer.contributors(worse, verdict, strength, state.member[LIMIT]))
-        self._follow_courses(incident, members[verdict.anomalous[members]], frame, verdict)
+        self._kinds.follow(incident, members[verdict.anomalous[members]].tolist(), verdict, frame.seq)
         gone = confirmation.is_gone(members)
         accepted = verdict.accepted[members] & ~state.member[LIMIT, members]
         incident.accepted |= bool(accepted.any())
@@ -407,7 +394,7 @@ class Incidents:
         for channel in members[confirmation.is_long_quiet(members)].tolist():
             self._leave(incident, channel, frame, at_once=True)
             incident.left.add(channel)
-        if self._revise(incident, frame, [c for c, due in incident.revision.items() if due <= frame.seq]):
+        if self._kinds.revise_due(incident, frame.seq):
             incident.pending = incident.pending or "revised"
         severity = incident.present_severity()
         if severity != incident.severity:
@@ -416,24 +403,15 @@ class Incidents:
         if not incident.stem:
             return self._offer(incident, frame, strength)
         due = incident.pending and frame.seq - incident.last_message_seq >= self._pause_rows
-        if due and not incident.acknowledged and not self._is_silent(incident):
+        if due and not incident.acknowledged and not self._audibility.is_silent(incident):
             return [self._message(incident, frame, "update", incident.pending)]
         return []
-
-    @staticmethod
-    def _follow_courses(incident: Incident, channels: IntArray, frame: Frame, verdict: Verdict) -> None:
-        """Update the courses of these channels; classify an anomaly again when it becomes a level."""
-        for channel in channels.tolist():
-            course = verdict.courses.get(channel, "readings")
-            if course == "level" and incident.courses[channel] != "level":
-                incident.revision.setdefault(channel, frame.seq)
-            incident.courses[channel] = course
 
     def _offer(self, incident: Incident, frame: Frame, strength: Float64Array) -> list[Alert]:
         """Open message of an incident that is not silenced and passes the budget or is at a hard limit."""
         now_s = frame.seq * self._interval_s
         incident.needed = min(incident.needed, self.budget.needed(now_s))
-        heard = [c for c in incident.worst if self._silent is None or not self._silent[c]]
+        heard = self._audibility.heard(incident)
         incident.silenced |= len(heard) < len(incident.worst)
         if incident.silenced and not strength[heard].any():
             return []  # no channel outside the silence is anomalous now
@@ -443,27 +421,12 @@ class Incidents:
         incident.stem = f"{self._name}-{self._state.next_seq:06d}"
         return [self._message(incident, frame, "open", "limit" if limit else "onset")]
 
-    def _classify(self, incident: Incident, channel: int, frame: Frame) -> AnomalyKind | Literal[""]:
-        since_rows = frame.seq - incident.onset[channel] + 1
-        return self.kinds.name(channel, since_rows, incident.courses.get(channel, "readings"))
-
-    def _revise(self, incident: Incident, frame: Frame, channels: list[int]) -> bool:
-        """Classify these channels' anomalies again; return whether the strongest channel's kind has changed."""
-        revised = False
-        for channel in channels:
-            del incident.revision[channel]
-            kind = self._classify(incident, channel, frame)
-            if kind and kind != incident.kinds[channel]:
-                incident.kinds[channel] = kind
-                revised |= channel == incident.ranked()[0]
-        return revised
-
     def _close_all(self, those: Sequence[Incident], frame: Frame, reason: str) -> list[Alert]:
         return [alert for incident in those for alert in self._close(incident, frame, reason)]
 
     def _close(self, incident: Incident, frame: Frame, reason: str) -> list[Alert]:
         self._open.remove(incident)
-        self._revise(incident, frame, list(incident.revision))
+        self._kinds.revise_all(incident, frame.seq)
         for channel in incident.present:
             self._leave(incident, channel, frame)
         if incident.stem:
@@ -473,7 +436,7 @@ class Incidents:
 
     def _leave(self, incident: Incident, channel: int, frame: Frame, *, at_once: bool = False) -> None:
         """Remove a channel from an incident and start its cool-down; ``at_once`` skips the cool-down."""
-        state, look_rows = self._state, self.kinds.look_rows
+        state, look_rows = self._state, self.classifier.look_rows
         self._confirmation.cool_down(channel, frame.seq, state.member[:, channel], at_once=at_once)
         state.member[:, channel] = False
         state.last_onset[channel] = incident.onset[channel]

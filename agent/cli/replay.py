@@ -109,11 +109,11 @@ def replay(
             if ledger.learning:
                 begun = int(np.count_nonzero(verdict.progress()))
                 for trial in trials:
-                    trial.hold(now_s, begun)
+                    trial.keep_initial(now_s, begun)
             for trial in trials if candidates else ():
                 trial.offer(candidates, now_s)
             if lines:
-                _write_lines(lines, alerts, ledger.take_held() if held else ())
+                _write_lines(lines, alerts, ledger.take_suppressed() if held else ())
             if table:
                 table.write(_row(frame, verdict))
             if tape:
@@ -139,9 +139,9 @@ class _Trial:
         self._budget = AlertBudget(per_day)
         self.sent: set[int] = set()
 
-    def hold(self, now_s: float, channels: int) -> None:
+    def keep_initial(self, now_s: float, channels: int) -> None:
         """See `AlertBudget.hold`."""
-        self._budget.hold(now_s, channels)
+        self._budget.keep_initial(now_s, channels)
 
     def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
         """Count incidents that the budget admits or a hard limit raised; see `Incidents.candidates`."""

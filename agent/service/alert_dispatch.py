@@ -47,7 +47,7 @@ class AlertDispatch:
 
     def collect_suppressed(self, pipeline: Pipeline) -> None:
         """Collect and log the incidents that were suppressed since the last call."""
-        suppressed = pipeline.incidents.take_held()
+        suppressed = pipeline.incidents.take_suppressed()
         if suppressed:
             self._suppressed.add(suppressed, self._clock.monotonic_ns() / 1e9)
         for incident in suppressed:

@@ -99,7 +99,7 @@ class _Learned:
     def states(self) -> Iterator[Part]:
         """See `Stateful.states`."""
         yield from self._monitor.states()
-        yield from below("classifier", self._incidents.kinds)
+        yield from below("classifier", self._incidents.classifier)
 
 
 class Checkpoints:

@@ -344,7 +344,7 @@ def _judge(findings: Findings, folder: Path, receiver: Receiver, sensors: int, h
         if any(fault.begin <= at <= fault.end + _GRACE_S for at in blamed.get(fault.channel, ()))
     }
     budget, false, sent = AlertBudget(AlertsConfig().budget_per_day), 0, 0
-    budget.hold(AlertsConfig().learning_s, sensors)
+    budget.keep_initial(AlertsConfig().learning_s, sensors)
     for at, channels, strength in _incidents(receiver.unique()):
         concerned = [fault for fault in faults if fault.channel in channels]
         if not any(fault.begin <= at <= fault.end + _GRACE_S for fault in concerned):

@@ -47,20 +47,20 @@ def test_it_is_the_strongest_that_pass() -> None:
 
 def test_the_bar_does_not_sink_before_there_is_anything_to_send() -> None:
     budget = AlertBudget(3.0)
-    budget.hold(DAY_S, 10)
+    budget.keep_initial(DAY_S, 10)
     assert budget.needed(DAY_S) == pytest.approx(4.0)
     assert budget.needed(DAY_S + 8 * 3600.0) == pytest.approx(2.0)
 
 
 def test_among_many_channels_only_what_is_strong_passes_at_first() -> None:
     few, many = AlertBudget(3.0), AlertBudget(3.0)
-    few.hold(600.0, 16)
-    many.hold(600.0, 1600)
+    few.keep_initial(600.0, 16)
+    many.keep_initial(600.0, 1600)
     assert (few.needed(600.0), many.needed(600.0)) == (pytest.approx(4.0), pytest.approx(40.0))
     # A level that was there, restored or raised, is not lowered; and what is loudest passes whatever the number.
-    many.hold(700.0, 16)
+    many.keep_initial(700.0, 16)
     assert many.needed(700.0) == pytest.approx(40.0)
-    many.hold(700.0, 10_000_000)
+    many.keep_initial(700.0, 10_000_000)
     assert many.admits(LOUDEST, 700.0)
 
 

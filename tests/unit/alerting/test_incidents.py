@@ -185,13 +185,13 @@ class TestBudget:
         feed = Feed(make(budget_per_day=1))
         assert feed(2, 1.5, 0, times=40) + feed(0, 0, 0, times=10) == []
         assert feed.incidents.open == ()
-        (held,) = feed.incidents.take_held()
+        (held,) = feed.incidents.take_suppressed()
         assert (held.strength, held.channels) == (3.5, ("cpu.percent", "disk.write"))
         assert 3.9 < held.needed <= 4.0
         assert held.started == 1_700_000_000.0
         assert held.duration_s == 42
         assert held.summary.startswith("cpu.percent reached 88 %")
-        assert feed.incidents.take_held() == []
+        assert feed.incidents.take_suppressed() == []
 
     def test_one_that_grows_past_the_bar_is_opened_then_with_its_true_beginning(self) -> None:
         feed = Feed(make(budget_per_day=1))
@@ -213,14 +213,14 @@ class TestBudget:
         assert [a.strength for a in opened] == [5, 9, 30, 60]
         assert [a.seq for a in alerts] == list(range(123, 131))
         assert [a.incident for a in opened] == [f"pi4-7f3a-{seq:06d}" for seq in (123, 125, 127, 129)]
-        assert len(feed.incidents.take_held()) == 5
+        assert len(feed.incidents.take_suppressed()) == 5
         assert feed.incidents.count == 9
 
     def test_nothing_is_said_of_one_that_is_held_back_when_the_agent_stops(self) -> None:
         feed = Feed(make(budget_per_day=1))
         feed(2, 0, 0, times=10)
         assert feed.incidents.stop(Frame(11, 0, 1_700_000_011.0, np.zeros(3, np.float32))) == []
-        assert len(feed.incidents.take_held()) == 1
+        assert len(feed.incidents.take_suppressed()) == 1
 
     def test_candidates_tell_what_any_other_budget_would_have_seen(self) -> None:
         feed = Feed(make(budget_per_day=1))

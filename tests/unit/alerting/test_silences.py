@@ -252,7 +252,7 @@ def test_an_anomaly_of_a_silenced_channel_is_held_back_with_that_reason() -> Non
     feed.silence("cpu.*")
     assert feed(9, 0, 0, times=20, value=LOUD) + feed(0, 0, 0, times=10) == []
     assert feed.incidents.open == ()
-    (held,) = feed.incidents.take_held()
+    (held,) = feed.incidents.take_suppressed()
     assert (held.reason, held.channels, held.strength) == ("silenced", ("cpu.percent",), 9.0)
     assert feed.incidents.silenced == 1
 
@@ -264,7 +264,7 @@ def test_other_channels_are_heard_all_the_same_in_an_incident_of_their_own() -> 
     assert [(a.phase, [c.channel for c in a.contributors]) for a in opened] == [("open", ["disk.write"])]
     closed = feed(0, 0, 0, times=10)
     assert [a.phase for a in closed] == ["close"]
-    assert [h.channels for h in feed.incidents.take_held()] == [("cpu.percent",)]
+    assert [h.channels for h in feed.incidents.take_suppressed()] == [("cpu.percent",)]
 
 
 def test_a_silenced_channel_does_not_join_what_is_heard() -> None:
@@ -298,7 +298,7 @@ def test_what_is_over_when_its_silence_ends_is_not_told() -> None:
     feed = SilencedFeed()
     feed.silence("*", for_s=30.0)
     assert feed(5, 0, 0, times=29) + feed(0, 0, 0, times=20) == []
-    assert [h.reason for h in feed.incidents.take_held()] == ["silenced"]
+    assert [h.reason for h in feed.incidents.take_suppressed()] == ["silenced"]
 
 
 def test_a_silenced_incident_costs_the_budget_nothing() -> None:
@@ -320,7 +320,7 @@ def test_hard_limits_are_heard_unless_silenced_by_name() -> None:
     feed = SilencedFeed()
     feed.silence("*", include_limits=True)
     assert feed(0, 0, 0, times=20, value=full) + feed(0, 0, 0, times=20, value=CALM) == []
-    assert [h.reason for h in feed.incidents.take_held()] == ["silenced"]
+    assert [h.reason for h in feed.incidents.take_suppressed()] == ["silenced"]
 
 
 def test_a_silenced_channel_that_reaches_its_limit_later_is_heard_then() -> None:

@@ -56,7 +56,7 @@ def run(watch: Pipeline, first: int, last: int, shift: float = 0.0) -> list[Aler
     [
         lambda watch: setattr(watch.monitor._detectors[0]._blocks, "_rows", 0),
         lambda watch: setattr(watch.monitor._detectors[0]._excursions._recent._state, "next", 10**9),
-        lambda watch: setattr(watch.incidents.kinds._state, "next", -(10**9)),
+        lambda watch: setattr(watch.incidents.classifier._state, "next", -(10**9)),
     ],
     ids=["rows", "ring", "kinds"],
 )

@@ -109,8 +109,8 @@ def test_a_batch_of_channels_answers_as_each_alone(step_file: bytes) -> None:
     together = StepNetwork(step_file, 6, N_FEATURES, architectures.UNITS, 3, "")
     alone = StepNetwork(step_file, 1, N_FEATURES, architectures.UNITS, 3, "")
     for t in range(50):
-        batch, together.h, together.c = together.step(np.ascontiguousarray(FEATURE_ROWS[:, t]))
-        single, alone.h, alone.c = alone.step(FEATURE_ROWS[2:3, t])
+        batch = together.advance(np.ascontiguousarray(FEATURE_ROWS[:, t]))
+        single = alone.advance(FEATURE_ROWS[2:3, t])
         np.testing.assert_allclose(batch[2], single[0], atol=1e-4)
 
 

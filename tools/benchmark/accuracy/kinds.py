@@ -127,7 +127,7 @@ def _stream(options: argparse.Namespace, kind: Planted, seed: int) -> _Result:
     for seq, (wall, row) in enumerate(zip(stream.time.tolist(), stream.values.astype(np.float32), strict=True)):
         frame = Frame(seq, seq, wall, row)
         alerts += incidents.step(frame, monitor.step(frame))
-    held = len(incidents.take_held())
+    held = len(incidents.take_suppressed())
     alerts += incidents.stop(frame)
     (anomaly,) = stream.anomalies
     begin, end_s = float(stream.time[anomaly.begin]), float(stream.time[anomaly.end - 1])
