@@ -1,1 +1,1 @@
-"""The offline half: builds, trains, quantises and verifies the models that the agent runs."""
+"""Offline tools: train, quantise, verify and evaluate the models that the agent runs."""

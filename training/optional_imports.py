@@ -1,4 +1,4 @@
-"""Libraries that only an extra installs."""
+"""Imports of libraries that only an extra of the package installs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ __all__ = ["importing", "settle_tensorflow"]
 
 @contextmanager
 def importing(extra: str) -> Iterator[None]:
-    """Import within this what the extra `extra` installs.
+    """Context in which to import the libraries of an extra.
+
+    Parameters
+    ----------
+    extra
+        Name of the extra in ``pyproject.toml``. ``training`` also sets up TensorFlow first.
 
     Raises
     ------
     EnvironmentFault
-        A library is missing: it is named, with the command that installs it.
+        A library is missing; the error names it and the command that installs it.
     """
     if extra == "training":
         settle_tensorflow()
@@ -36,10 +41,10 @@ def importing(extra: str) -> Iterator[None]:
 
 
 def settle_tensorflow() -> None:
-    """Have TensorFlow and Keras, which read this as they begin, give the same bytes on every machine."""
+    """Set the environment variables that make TensorFlow and Keras reproducible; they are read at import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its rounding depends on the processor
-    # Sums depend on how many share them out; networks as small as ours are no slower by one.
+    # The number of threads changes the order of sums, and so their rounding. Small networks are as fast with one.
     for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(threads, "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -47,15 +52,15 @@ def settle_tensorflow() -> None:
 
 @contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Hold a Ctrl-C back: half-way through an import it comes out as whatever that library makes of it."""
+    """Delay Ctrl-C to the end of the block: raised inside an import, libraries turn it into other errors."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread may set signal handlers
         return
-    held: list[int] = []
-    former = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    delayed: list[int] = []
+    former = signal.signal(signal.SIGINT, lambda number, _: delayed.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, former)
-    if held:
+    if delayed:
         raise KeyboardInterrupt

@@ -199,7 +199,7 @@ def test_a_folder_of_somebody_elses_is_left_alone(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     assert evaluate(recording()) == 2
-    assert "not ours ('thesis.txt')" in capsys.readouterr().err
+    assert "something else ('thesis.txt')" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_the_former_results_as_they_were(evaluate: Any, tmp_path: Path) -> None:

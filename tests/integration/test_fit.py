@@ -328,7 +328,7 @@ class TestDiskFull:
         assert main.main(["fit", "--output", str(tiny_disk / "bundle"), *fitted.options]) == 3
         told = capsys.readouterr().err
         assert f"{tiny_disk / '.bundle.fit' / 'forecaster.npz'}: cannot be written: No space left on device" in told
-        assert "make room" in told
+        assert "free disk space" in told
         assert [path.name for path in tiny_disk.iterdir()] == ["ballast"]
 
     def test_a_bundle_is_written_whole_or_not_at_all(self, fitted: Fitted, tiny_disk: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_folder_that_holds_something_else(refused: Any, data: Any, tmp_path: P
     target.mkdir()
     (target / "chapter1.txt").write_text("years of work")
     told = refused("--data", data(rows(400)), output=target)
-    assert "thesis: there is something here that is not ours ('chapter1.txt')" in told
+    assert "thesis: the output folder holds something else ('chapter1.txt')" in told
     assert "name a new folder" in told
 
 

@@ -221,5 +221,5 @@ def test_a_folder_that_is_no_bundle_is_refused_before_any_training(tmp_path: Pat
         check=False,
     )
     assert done.returncode == 2
-    assert "not ours ('thesis.txt')" in done.stderr
+    assert "something else ('thesis.txt')" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a full disk says.
+"""Atomic writing of files and folders, and the errors of a full or read-only disk.
 
-It knows nothing of what is in the files.
+The package does not depend on the content of the files.
 """

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all."""
+"""Write several files atomically."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["staged_files"]
 
 @contextmanager
 def staged_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Give a path to write to for each of these; the new files take their places when the block ends well.
+    """Yield one temporary path for each target; rename them to the targets when the block succeeds.
 
-    When it does not (an error, Ctrl-C) the new files are removed and the old ones stay as they were.
+    After an error or Ctrl-C the temporary files are removed and the targets are unchanged.
 
     Raises
     ------
     UserError
-        A folder cannot be written to.
+        A folder or file cannot be written.
     """
     fresh = tuple(path.with_name(f".{path.name}.new-{os.getpid()}") for path in paths)
     try:
@@ -41,5 +41,5 @@ def staged_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
         ) from error
     finally:
         for new in fresh:
-            with suppress(OSError):  # the folder may not even be one
+            with suppress(OSError):  # missing, or its parent is not a folder
                 new.unlink()

@@ -1,4 +1,4 @@
-"""Writes a folder whole or not at all."""
+"""Write a folder atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLE", "EVALUATION", "refuse_foreign_folder", "staged"]
 
-#: Which files a folder of ours may hold, as patterns; the first is always there.
+#: Patterns of the files in a bundle and in an evaluation result; a file matching the first must exist.
 BUNDLE = ("manifest.json", "*.tflite", "report.html", "*.png")
 EVALUATION = ("metrics.json", "report.html", "*.png")
 
@@ -29,31 +29,31 @@ def refuse_foreign_folder(directory: Path, ours: Sequence[str] = BUNDLE) -> None
     directory
         The target.
     ours
-        Patterns of the files that an earlier result consists of; the first has to be there.
+        Patterns of the files of an earlier result; the file named by the first must exist.
 
     Raises
     ------
     UserError
-        The target is a file, or a folder that holds something else.
+        The target is a file, or a folder with other content.
     """
     if not (directory.exists() or directory.is_symlink()):
         return
     entries = sorted(directory.iterdir()) if directory.is_dir() else [directory]
     foreign = [entry for entry in entries if entry.is_dir() or not any(map(entry.match, ours))]
     if foreign or (entries and not (directory / ours[0]).is_file()):
-        named = f"{foreign[0].name!r}" if foreign else f"files, but no {ours[0]}"
+        found = f"{foreign[0].name!r}" if foreign else f"files, but no {ours[0]}"
         raise UserError(
-            f"there is something here that is not ours ({named}), and it is not replaced",
+            f"the output folder holds something else ({found}) and is not replaced",
             location=str(directory),
-            remedy="name a new folder or remove it yourself",
+            remedy="name a new or empty folder, or remove this one",
         )
 
 
 @contextmanager
 def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
-    """Give an empty folder beside ``directory`` that takes its place when the block ends well.
+    """Yield an empty folder beside ``directory``; rename it to ``directory`` when the block succeeds.
 
-    When it does not (an error, Ctrl-C) the new folder is removed and the old one stays as it was.
+    After an error or Ctrl-C the new folder is removed and the old one is unchanged.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def staged(directory: Path, ours: Sequence[str] = BUNDLE) -> Iterator[Path]:
     Raises
     ------
     UserError
-        See `refuse_foreign_folder`; or no folder can be made here.
+        See `refuse_foreign_folder`; or the parent folder is not writable.
     EnvironmentFault
-        The disk is full or fails while the block runs.
+        Writing fails while the block runs, for example on a full disk.
     """
     refuse_foreign_folder(directory, ours)
     fresh = directory.parent / f".{directory.name}.new-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""Errors of writing, with the place and a remedy."""
+"""Errors of writing, with location and remedy."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ __all__ = ["no_folder", "writing"]
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Turn a failure to write into an error with a place and a remedy.
+def writing(location: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into an error with location and remedy.
 
     Parameters
     ----------
-    place
-        What is written.
+    location
+        File or folder being written, for the error.
 
     Raises
     ------
     EnvironmentFault
-        The disk is full, or fails.
+        Writing fails, for example on a full disk.
     """
     try:
         yield
     except OSError as error:
         raise EnvironmentFault(
             f"cannot be written: {error.strerror or error}",
-            location=str(place),
-            remedy="make room or name another disk, and give the same command again",
+            location=str(location),
+            remedy="free disk space or name a folder on another disk, then repeat the command",
         ) from error
 
 
 def no_folder(parent: Path, error: OSError) -> UserError:
-    """Give the error of a folder in which none can be made."""
+    """Return the error for a folder in which no subfolder can be made."""
     return UserError(
         f"cannot write here: {error.strerror or error}",
         location=str(parent),

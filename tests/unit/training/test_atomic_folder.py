@@ -42,7 +42,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="No space left on device") as fault:
         _fail(tmp_path / "bundle", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     assert fault.value.location == str(tmp_path / "bundle")
-    assert "make room" in fault.value.remedy
+    assert "free disk space" in fault.value.remedy
     assert list(tmp_path.iterdir()) == []
 
 
@@ -83,7 +83,7 @@ def test_an_empty_folder_may_be_the_target(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="not ours"), staged(tmp_path):
+    with pytest.raises(UserError, match="holds something else"), staged(tmp_path):
         pytest.fail("nothing may be written")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -103,7 +103,7 @@ def test_an_earlier_evaluation_is_replaced_by_one_and_by_no_bundle(tmp_path: Pat
     with staged(target, EVALUATION) as folder:
         (folder / "metrics.json").write_text("former")
         (folder / "roc.png").write_text("former")
-    with pytest.raises(UserError, match="not ours"):
+    with pytest.raises(UserError, match="holds something else"):
         refuse_foreign_folder(target)
     with staged(target, EVALUATION) as folder:
         (folder / "metrics.json").write_text("new")
@@ -112,7 +112,7 @@ def test_an_earlier_evaluation_is_replaced_by_one_and_by_no_bundle(tmp_path: Pat
 
 def test_a_file_as_target_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("")
-    with pytest.raises(UserError, match="not ours"):
+    with pytest.raises(UserError, match="holds something else"):
         refuse_foreign_folder(tmp_path / "bundle")
 
 
