@@ -133,7 +133,7 @@ def test_it_says_what_it_made_and_how_to_use_it(fitted: Fitted) -> None:
         f"digest {manifest.digest}",
         "forecaster: best epoch",
         "deviates from Keras by",
-        "1 value is text and no number: taken as missing (first in line 401)",
+        "1 value is text instead of a number: taken as missing (first in line 401)",
         "1 row was skipped for a time stamp that goes back (first in line 302)",
         f"to use it: models: [{fitted.directory}] and interval_s: 0.1 in config.yaml",
     ):

@@ -1,4 +1,4 @@
-"""Recordings on a regular grid, from files of any format, larger than memory if need be.
+"""Readers of data files: any supported format becomes a recording on a regular time grid.
 
-It reads and resamples; it does not scale, split or judge.
+Data may be larger than memory. Scaling, splitting and detection happen elsewhere.
 """

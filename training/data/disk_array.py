@@ -1,4 +1,4 @@
-"""Arrays that outgrow memory: rows are appended block by block, many of them lie in an unlinked temporary file."""
+"""Growing arrays that move to an unlinked temporary file when they become large."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskArray", "empty"]
 
-_IN_MEMORY_BYTES = 64 << 20
-_PIECE_ROWS = 1 << 19
+_IN_MEMORY_BYTES = 64 << 20  # a larger array moves to disk; chosen by hand
+_PIECE_ROWS = 1 << 19  # rows read or filled at a time, a few MB a column; chosen by hand
 
 
 class DiskArray:
-    """Rows of one type, appended block by block.
+    """Array that grows by blocks of rows; above 64 MiB it lies on disk.
 
     Parameters
     ----------
     dtype
-        Of the elements.
+        Type of the elements.
     width
-        Elements a row; None for a one-dimensional array.
+        Elements per row; None for a one-dimensional array.
     """
 
     def __init__(self, dtype: npt.DTypeLike, width: int | None = None) -> None:
@@ -45,12 +45,12 @@ class DiskArray:
         return self._rows
 
     def append(self, block: npt.NDArray[Any]) -> None:
-        """Add rows.
+        """Append rows, [n] or [n, width].
 
         Raises
         ------
         EnvironmentFault
-            The disk of the temporary folder is full.
+            The temporary folder cannot be written, for example on a full disk.
         """
         self._blocks.append(block.astype(self._dtype, copy=False))
         self._rows += len(block)
@@ -58,14 +58,14 @@ class DiskArray:
             self._spill()
 
     def array(self) -> npt.NDArray[Any]:
-        """All rows; a memory map where they outgrew memory."""
+        """All rows, [rows] or [rows, width]; a memory map if they lie on disk."""
         if self._file is None:
             self._blocks = [self._joined()]
             return self._blocks[0]
         return np.memmap(self._file, self._dtype, "r+", shape=(self._rows, *self._shape))
 
     def pieces(self) -> Iterator[npt.NDArray[Any]]:
-        """All rows in order, so many at a time that nothing else need be in memory."""
+        """All rows in order, at most 2**19 at a time, so that a large array is never in memory as a whole."""
         if self._file is None:
             whole = self.array()
             yield from (whole[first : first + _PIECE_ROWS] for first in range(0, self._rows, _PIECE_ROWS))
@@ -81,7 +81,7 @@ class DiskArray:
     def _spill(self) -> None:
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the array
                 weakref.finalize(self, self._file.close)
             for block in self._blocks:
                 np.ascontiguousarray(block).tofile(self._file)
@@ -91,19 +91,19 @@ class DiskArray:
 
 
 def empty(rows: int, width: int) -> npt.NDArray[np.float32]:
-    """Give float32[rows, width] full of NaN; a memory map of an unlinked file where it is large.
+    """Return float32[rows, width] full of NaN; above 64 MiB a memory map of an unlinked file.
 
     Raises
     ------
     EnvironmentFault
-        The disk of the temporary folder is full.
+        The temporary folder cannot be written, for example on a full disk.
     """
     size = 4 * rows * width
     if size <= _IN_MEMORY_BYTES:
         return np.full((rows, width), np.nan, np.float32)
     try:
         with tempfile.TemporaryFile() as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a map onto a full disk would end the process
+            os.posix_fallocate(file.fileno(), 0, size)  # writing a map on a full disk raises SIGBUS
             values = np.memmap(file, np.float32, "r+", shape=(rows, width))
     except OSError as error:
         raise _disk_fault(error) from error
@@ -115,7 +115,7 @@ def empty(rows: int, width: int) -> npt.NDArray[np.float32]:
 def _disk_fault(error: OSError) -> EnvironmentFault:
     reason = "the disk is full" if error.errno in {errno.ENOSPC, errno.EDQUOT, None} else error.strerror
     return EnvironmentFault(
-        f"data larger than memory cannot be kept: {reason}",
+        f"cannot write data that is too large for memory: {reason}",
         location=tempfile.gettempdir(),
-        remedy="make room, or name a folder on a larger disk in TMPDIR",
+        remedy="free disk space, or set TMPDIR to a folder on a larger disk",
     )

@@ -1,14 +1,14 @@
-"""Labelled intervals from a file, and the rows they cover.
+"""True anomalies from a file of labelled intervals.
 
-A file of labels is one of
+The file is one of
 
-* JSON, a list of ``[begin, end]`` or of ``{"begin": …, "end": …}``;
-* JSON, ``{"intervals": [such a list]}``, as `python -m training simulate` writes it;
-* JSON, an object that names a recording's file for each such list, as NAB's ``combined_windows.json``;
+* JSON: a list of ``[begin, end]`` or of ``{"begin": …, "end": …}``;
+* JSON: ``{"intervals": [such a list]}``, as `python -m training simulate` writes it;
+* JSON: an object with one such list per file name, as in NAB's ``combined_windows.json``;
 * CSV with columns ``begin`` and ``end``.
 
-Both ends belong to the interval. They are ISO 8601 or seconds since 1970; of a recording without times, row numbers
-from 0.
+Both ends belong to the interval. They are ISO 8601 or seconds since 1970; for a recording without time stamps, row
+numbers from 0.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ __all__ = ["Interval", "apply", "moment", "read_intervals"]
 
 @dataclass(frozen=True)
 class Interval:
-    """From begin to end, both included; seconds since 1970 or row numbers.
+    """A labelled interval, both ends included.
 
     Parameters
     ----------
+    begin, end
+        Seconds since 1970, or row numbers from 0 if the recording has no time stamps.
     place
-        File and number of the label, for errors.
+        File and line or position of the label, for errors.
     """
 
     begin: float
@@ -52,21 +54,21 @@ class Interval:
 
 
 def apply(recording: Recording, path: Path, *, whole: bool = True) -> Recording:
-    """Label a recording by a file, in place of labels it has.
+    """Replace the labels of a recording by those of a file.
 
     Parameters
     ----------
     recording
-        What was read; a file that names recordings is searched for its name.
+        The recording; in a file that names recordings, the labels under its name apply.
     path
-        See the module.
+        File of labels, see the module.
     whole
-        Whether the recording holds all rows of its data; if not, labels behind its end are left out.
+        Whether the recording holds all rows of its data. If not, labels after its last row are ignored.
 
     Raises
     ------
     UserError
-        The file cannot be used, does not name the recording, or a label lies outside the data.
+        The file is unusable or does not name the recording, or a label lies outside the data.
     """
     intervals = read_intervals(path, recording.name)
     note = f"{len(intervals)} labelled {'interval' if len(intervals) == 1 else 'intervals'} from {path.name}."
@@ -75,7 +77,7 @@ def apply(recording: Recording, path: Path, *, whole: bool = True) -> Recording:
 
 
 def moment(seconds: float, *, timed: bool, interval_s: float = 1.0) -> str:
-    """Say a time: ISO 8601 in UTC, or the number of a row.
+    """Format a time in seconds as ISO 8601 in UTC, or as a row number if the recording has no time stamps.
 
     Examples
     --------
@@ -121,19 +123,19 @@ def _outside(recording: Recording, interval: Interval, begin: float, end: float)
 
 
 def read_intervals(path: Path, name: str) -> tuple[Interval, ...]:
-    """Read the labels of one recording.
+    """Read the labelled intervals of one recording.
 
     Parameters
     ----------
     path
-        See the module.
+        File of labels, see the module.
     name
-        Of the recording, to find in a file that names several.
+        Name of the recording, looked up in a file that names several.
 
     Raises
     ------
     UserError
-        The file cannot be read, is of no known form, or does not name the recording.
+        The file cannot be read, has an unknown form, or does not name the recording.
     """
     try:
         raw = path.read_bytes()
@@ -153,31 +155,33 @@ def read_intervals(path: Path, name: str) -> tuple[Interval, ...]:
 def _csv_pairs(raw: bytes, path: Path) -> Iterator[tuple[Any, Any, str]]:
     reader = csv.DictReader(raw.decode("utf-8-sig").splitlines())
     if not {"begin", "end"} <= set(reader.fieldnames or ()):
-        raise UserError("no columns 'begin' and 'end'", location=f"{path}:1", remedy="name them so in the header")
+        raise UserError(
+            "the columns 'begin' and 'end' are missing", location=f"{path}:1", remedy="name them so in the header"
+        )
     for row in reader:
         yield row["begin"], row["end"], f"{path}:{reader.line_num}"
 
 
 def _json_pairs(raw: bytes, name: str, path: Path) -> Iterator[tuple[Any, Any, str]]:
     tree = msgspec.json.decode(raw)
-    place = f"{path}: $"
+    location = f"{path}: $"
     if isinstance(tree, dict):
         key = "intervals" if "intervals" in tree else _key_of(name, tree, path)
-        tree, place = tree[key], f"{place}.{key}"
+        tree, location = tree[key], f"{location}.{key}"
     if not isinstance(tree, list):
-        raise UserError("no list of intervals", location=place, remedy="a list of [begin, end] is expected")
+        raise UserError("not a list of intervals", location=location, remedy="write a list of [begin, end]")
     for number, item in enumerate(tree):
-        where = f"{place}[{number}]"
+        position = f"{location}[{number}]"
         if isinstance(item, dict) and {"begin", "end"} <= set(item):
-            yield item["begin"], item["end"], where
+            yield item["begin"], item["end"], position
         elif isinstance(item, list) and len(item) == 2:
-            yield item[0], item[1], where
+            yield item[0], item[1], position
         else:
-            raise UserError("no interval", location=where, remedy='[begin, end] or {"begin": …, "end": …} is expected')
+            raise UserError("not an interval", location=position, remedy='write [begin, end] or {"begin": …, "end": …}')
 
 
 def _key_of(name: str, tree: dict[str, Any], path: Path) -> str:
-    """The key that names the recording, by as much of its path as both give."""
+    """The key whose path ends like the name of the recording, as far as both go; the longest key wins."""
     parts = PurePosixPath(name).parts
     for key in sorted(tree, key=len, reverse=True):
         known = PurePosixPath(key).parts
@@ -188,21 +192,21 @@ def _key_of(name: str, tree: dict[str, Any], path: Path) -> str:
     raise UserError(
         f"no labels for {name!r}",
         location=str(path),
-        remedy="name the recording's file in it, with an empty list where nothing is wrong",
+        remedy="add the name of the recording's file; an empty list means that it has no anomaly",
     )
 
 
-def _interval(begin: Any, end: Any, place: str) -> Interval:
+def _interval(begin: Any, end: Any, location: str) -> Interval:
     first, last = _number(begin), _number(end)
     if not (isfinite(first) and isfinite(last)):
         raise UserError(
-            f"{begin!r} – {end!r} are no times",
-            location=place,
-            remedy="ISO 8601 such as 2026-05-04T12:30:00Z, or seconds since 1970, or row numbers are expected",
+            f"{begin!r} – {end!r} are not times",
+            location=location,
+            remedy="write ISO 8601 such as 2026-05-04T12:30:00Z, seconds since 1970, or row numbers",
         )
     if last < first:
-        raise UserError(f"ends before it begins: {begin} – {end}", location=place, remedy="swap them")
-    return Interval(first, last, place)
+        raise UserError(f"ends before it begins: {begin} – {end}", location=location, remedy="swap begin and end")
+    return Interval(first, last, location)
 
 
 def _number(value: Any) -> float:

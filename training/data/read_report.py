@@ -1,4 +1,4 @@
-"""What was found in data and done about it: counted by kind, with the place of the first, said in sentences."""
+"""Findings of a reader, such as missing values or skipped rows, counted and worded as notes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_EMPTY_ROWS", "ReadReport"]
 
-#: Of a longer gap, so many empty rows are kept, and then time jumps.
+#: Empty rows kept of a longer gap; then the time jumps. Chosen by hand: bounds the grid of sparse data.
 MAX_EMPTY_ROWS = 1000
 
 _WORDS = {
     "fields": ("row has", "rows have", "a wrong number of fields: cut, or filled with missing values"),
     "missing": ("value is", "values are", "missing"),
-    "text": ("value is", "values are", "text and no number: taken as missing"),
+    "text": ("value is", "values are", "text instead of a number: taken as missing"),
     "too_large": ("value is", "values are", f"infinite or beyond ±{ABSURD:.0e}: taken as missing"),
     "time": ("row was", "rows were", "skipped for an unreadable time stamp"),
     "unordered": ("row was", "rows were", "skipped for a time stamp that goes back"),
-    "nameless": ("row was", "rows were", "skipped for want of a channel's name"),
+    "nameless": ("row was", "rows were", "skipped because the channel name is empty"),
     "unlabelled": ("row has", "rows have", "no label: taken as normal"),
     "merged": ("row fell", "rows fell", "on the tick of an earlier one: the last valid value of each channel counts"),
     "filled": ("tick without a row was", "ticks without a row were", "filled with missing values"),
-    "breaks": ("gap is", "gaps are", f"longer than {MAX_EMPTY_ROWS:,} ticks: so many empty rows are kept of each"),
+    "breaks": ("gap is", "gaps are", f"longer than {MAX_EMPTY_ROWS:,} ticks: cut to {MAX_EMPTY_ROWS:,} empty rows"),
 }
 
 
 class ReadReport:
-    """Counts by kind.
+    """Number of findings and position of the first, by kind.
 
     Parameters
     ----------
     unit
-        What places are counted in: ``line`` of a text, ``row`` of a table.
+        Unit of positions: ``line`` of a text file, ``row`` of a table.
     """
 
     def __init__(self, unit: str) -> None:
@@ -46,35 +46,35 @@ class ReadReport:
         self._found: dict[str, Finding] = {}
 
     def add(self, kind: str, count: int, first: int) -> None:
-        """Count some of a kind and the place of their first; channels are counted one after the other."""
+        """Add ``count`` findings of a kind; ``first`` is the line or row of the first one. Calls come in any order."""
         if count:
             finding = self._found.setdefault(kind, Finding(0, first))
             finding.count += count
             finding.first_line = min(finding.first_line, first)
 
     def add_rows(self, kind: str, found: BoolArray, places: IntArray) -> None:
-        """Count the rows where it was found; bool[n] and the rows' places, int64[n]."""
+        """Add one finding for each True of ``found``, bool[n]; ``places`` are the lines or rows, int64[n]."""
         count = int(np.count_nonzero(found))
         if count:
             self.add(kind, count, int(places[np.argmax(found)]))
 
     def count(self, kind: str) -> int:
-        """How many of a kind there were."""
+        """Number of findings of a kind."""
         return self._found[kind].count if kind in self._found else 0
 
     def first(self, kind: str) -> int:
-        """Line or row of the first of a kind that there was."""
+        """Line or row of the first finding of a kind that occurred."""
         return self._found[kind].first_line
 
     def sentences(self) -> tuple[str, ...]:
-        """One sentence a kind, for a recording's notes.
+        """One sentence per kind that occurred, for the notes of a recording.
 
         Examples
         --------
         >>> findings = ReadReport("line")
         >>> findings.add("text", 2, 7)
         >>> findings.sentences()
-        ('2 values are text and no number: taken as missing (first in line 7).',)
+        ('2 values are text instead of a number: taken as missing (first in line 7).',)
         """
         return tuple(
             f"{found.count:,} {words[0] if found.count == 1 else words[1]} {words[2]}"

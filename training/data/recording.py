@@ -1,4 +1,4 @@
-"""A recording: readings of some channels on a regular grid of time, as every reader gives it and all else takes it."""
+"""A recording: readings of some channels on a regular time grid, the result of every reader."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ __all__ = ["Recording"]
 
 @dataclass(frozen=True)
 class Recording:
-    """Readings of some channels, one row a sampling interval.
+    """Readings of some channels, one row per sampling interval.
 
     Parameters
     ----------
     name
-        What people call it: the file's name without suffix, or its path within a data set's folder.
+        File name without suffix, or path within the folder of a data set.
     channels
-        In the order of the columns; with unit, scale and smallest effect where the source knows them.
+        Channels in the order of the columns; with unit, scale and smallest effect if the source has them.
     interval_s
         Seconds between rows.
     time
-        float64[rows], seconds since 1970, increasing. A step other than ``interval_s`` is a break: a long gap, of
-        which only some empty rows were kept.
+        float64[rows], seconds since 1970, increasing. A larger step is a gap that was cut, see
+        `training.data.resampling.resample`.
     values
-        float32[rows, n_channels], NaN where there is no valid reading. May be a memory map of an unlinked file.
+        float32[rows, n_channels], NaN where a reading is missing. May be a memory map of an unlinked file.
     labels
-        bool[rows], True where something is truly wrong; None when nobody said.
+        bool[rows], True where a true anomaly is labelled; None if the data has no labels.
     train_rows
-        Rows from the start that the data set sets apart for training; None when it does not say.
+        Rows from the start that the data set reserves for training; None if it does not define them.
     timed
-        Whether ``time`` is real; a set without time stamps counts rows from 1970 on, and hours mean nothing.
+        Whether ``time`` is real. Data without time stamps starts at 0, and hour and weekday are meaningless.
     notes
-        What was done on the way, a sentence each: filled, merged, skipped, labelled.
+        Corrections made on reading, one sentence each: filled, merged, skipped, labelled.
     """
 
     name: str

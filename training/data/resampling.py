@@ -1,4 +1,4 @@
-"""Brings rows to a regular grid of time, and says what that took."""
+"""Resampling of rows to a regular time grid."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ if TYPE_CHECKING:
 
 __all__ = ["Forward", "Grid", "Rows", "by_channel", "resample"]
 
-# Rows of a grid for each row of a large data set: beyond this the interval cannot be meant.
+# A grid with more than this many rows per row of data, plus a constant that admits all small data, indicates a wrong
+# interval. Both chosen by hand.
 _MAX_DILUTION = 100
 _SMALL_ROWS = 1_000_000
-# From so many rows the phase of the grid is told.
+# Rows, evenly chosen, that determine the phase of the grid; chosen by hand.
 _PHASE_ROWS = 100_000
 
 
 class Forward:
-    """Tells which rows go forward in time, block after block; a repeated time stamp does."""
+    """Finds the rows that do not go back in time, block after block. A repeated time stamp is accepted."""
 
     def __init__(self) -> None:
         self._latest = -np.inf
 
     def step(self, time: Float64Array) -> tuple[BoolArray, Float64Array]:
-        """Judge a block.
+        """Process the next block.
 
         Parameters
         ----------
         time
-            float64[n], NaN where unreadable.
+            float64[n], seconds since 1970; NaN where unreadable.
 
         Returns
         -------
         forward
-            bool[n], False where time is unreadable or before the latest.
+            bool[n], False where the time is unreadable or before the latest so far.
         steps
-            float64[n_forward], seconds since the row that last went forward; infinite for the very first.
+            float64[n_forward], seconds since the accepted row before; infinite for the very first.
         """
         latest = np.fmax.accumulate(np.concatenate(([self._latest], time)))
         forward: BoolArray = time >= latest[:-1]
@@ -58,23 +59,23 @@ class Forward:
 
 
 class Rows:
-    """Rows as they stood in the data, spooled: what does not fit in memory lies on disk.
+    """Rows as read from the data, on disk if they are large.
 
-    A wide row has a value of every channel; a long row has one value, and a number that says of which channel.
+    A wide row has a value for every channel; a long row has one value and the number of its channel.
 
     Parameters
     ----------
     width
-        Values a row.
+        Values per row.
     long
-        Whether each row says its channel.
+        Whether each row names its channel.
     labelled
         Whether each row has a label.
 
     Attributes
     ----------
     columns
-        Column of the grid for each channel's number, int64; of long rows.
+        For long rows: column of the grid by channel number, int64[n_channels].
     """
 
     def __init__(self, width: int, *, long: bool, labelled: bool) -> None:
@@ -106,17 +107,17 @@ class Rows:
         Parameters
         ----------
         time
-            float64[n], seconds since 1970, going forward for each channel.
+            float64[n], seconds since 1970, not decreasing within a channel.
         steps
-            float64[n], seconds since the channel's row before; infinite where there is none.
+            float64[n], seconds since the previous row of the channel; infinite for its first.
         places
-            int64[n], line or row in the data.
+            int64[n], line or row number in the data.
         values
             float32[n, width], NaN where missing.
         labels
-            bool[n], of labelled rows.
+            bool[n], if the rows are labelled.
         channel
-            int64[n], of long rows.
+            int64[n], channel numbers, if the rows are long.
         """
         self.time.append(time)
         self.steps.append(steps)
@@ -138,26 +139,26 @@ class Grid:
     labels: BoolArray | None
 
 
-def resample(rows: Rows, n_channels: int, interval_s: float | None, findings: ReadReport, place: str) -> Grid:
+def resample(rows: Rows, n_channels: int, interval_s: float | None, findings: ReadReport, location: str) -> Grid:
     """Bring rows to a regular grid.
 
-    Each row goes to its nearest tick. Of several rows on a tick, the last valid value of each channel counts. A tick
-    without a row is NaN; of a gap of more than 1,000 ticks, 1,000 are kept, and then time jumps. A tick has the label
-    of any of its rows; one without a row is labelled where the rows on both of its sides are.
+    Each row goes to its nearest tick. If several rows share a tick, the last valid value of each channel counts. A tick
+    without a row is NaN. A gap of more than 1,000 ticks is cut to 1,000 empty rows; then the time jumps. A tick is
+    anomalous if any of its rows is; a tick without a row, if the rows on both sides are.
 
     Parameters
     ----------
     rows
-        At least one, in which each channel's time goes forward.
+        At least one row; the time of each channel does not decrease.
     n_channels
         Columns of the grid.
     interval_s
-        Seconds between ticks; None takes the median of the differences between a channel's time stamps, repeated ones
-        aside (1 s for a single row).
+        Seconds between ticks; None: the median difference between distinct time stamps of a channel (1 s for a
+        single row).
     findings
-        What was merged and filled is counted here.
-    place
-        The data's name, for errors.
+        Receives the numbers of merged rows, filled ticks and cut gaps.
+    location
+        Name of the data, for errors.
 
     Raises
     ------
@@ -169,8 +170,8 @@ def resample(rows: Rows, n_channels: int, interval_s: float | None, findings: Re
     if raster.n_rows > _MAX_DILUTION * len(rows) + _SMALL_ROWS:
         raise UserError(
             f"an interval of {interval:g} s would make {raster.n_rows:,} rows of {len(rows):,}, nearly all empty",
-            location=place,
-            remedy="give a longer one with --interval",
+            location=location,
+            remedy="give a longer interval with --interval",
         )
     raster.count_gaps(rows, findings)
     if not rows.long and len(rows) == raster.n_occupied == raster.n_rows:
@@ -181,7 +182,7 @@ def resample(rows: Rows, n_channels: int, interval_s: float | None, findings: Re
 
 
 def _median_step(rows: Rows) -> float:
-    """Median time between a channel's rows in seconds, as exact as time stamps are."""
+    """Median time between the rows of a channel in seconds, rounded to the resolution of the time stamps."""
     steps = rows.steps.array()
     steps = steps[(steps > 0) & np.isfinite(steps)]
     if not steps.size:
@@ -192,27 +193,27 @@ def _median_step(rows: Rows) -> float:
 
 
 def _start(time: DiskArray, interval: float) -> float:
-    """Time of tick 0: the first row's, unless most rows would lie between ticks (by the circular mean of phases)."""
+    """Time of tick 0: the first row, or shifted by the circular mean phase if most rows would lie between ticks."""
     stamps = time.array()
     first = float(stamps[0])
     some = stamps[:: -(-len(stamps) // _PHASE_ROWS)]
     mean = complex(np.exp(2j * np.pi * (some - first) / interval).mean())
     phase = float(np.angle(mean)) / (2 * np.pi)
-    # No phase stands out where rows drift through the interval, or where it holds many rows.
+    # A short mean vector has no phase: rows drift relative to the grid, or several rows fall into one interval.
     return first + phase * interval if abs(mean) > 0.5 and abs(phase) > 0.25 else first
 
 
 class _Raster:
-    """Which ticks have a row, and which row of the grid each of them is.
+    """Maps ticks of time to rows of the grid, with long gaps cut.
 
     Parameters
     ----------
     start
-        Time of tick 0.
+        Time of tick 0 in seconds since 1970.
     interval_s
         Seconds between ticks.
     time
-        Of all rows.
+        Time stamps of all rows, float64.
     """
 
     def __init__(self, start: float, interval_s: float, time: DiskArray) -> None:
@@ -227,20 +228,20 @@ class _Raster:
         cut = gaps[steps[gaps] > MAX_EMPTY_ROWS + 1]
         self._first = int(occupied[0])
         self._behind_gap = occupied[gaps[:1] + 1]
-        # Ticks behind a gap that is cut, and how many ticks are left out up to each of them.
+        # The first tick after each cut gap, and the cumulative number of ticks cut before it.
         self._resumed = occupied[cut + 1]
         self._left_out = np.concatenate(([0], np.cumsum(steps[cut] - 1 - MAX_EMPTY_ROWS)))
         self.n_occupied = occupied.size
         self.n_rows = int(occupied[-1]) - self._first - int(self._left_out[-1]) + 1
 
     def rows_of(self, time: Float64Array) -> IntArray:
-        """Rows of the grid on which these times lie."""
+        """Rows of the grid for times, int64[n]."""
         ticks = self._ticks(time)
         rows: IntArray = ticks - self._first - self._left_out[np.searchsorted(self._resumed, ticks, "right")]
         return rows
 
     def time(self) -> Float64Array:
-        """Time of every row of the grid, float64[n_rows]."""
+        """Time of every row of the grid, float64[n_rows], seconds since 1970."""
         time = np.arange(self._first, self._first + self.n_rows, dtype=np.float64)
         if self._resumed.size:
             jumps = np.zeros(self.n_rows)
@@ -262,18 +263,18 @@ class _Raster:
         return nearest
 
     def _place(self, rows: Rows, tick: np.int64) -> int:
-        """Line or row of the data that is the first on a tick."""
+        """Line or row number of the first row on a tick."""
         before = 0
         for time in rows.time.pieces():
             found = self._ticks(time) == tick
             if found.any():
                 return int(rows.places.array()[before + int(np.argmax(found))])
             before += len(time)
-        raise AssertionError("an occupied tick has a row")
+        raise AssertionError("every occupied tick has a row")
 
 
 class _Distinct:
-    """Collects ticks, each once, in memory of the order of how many there are."""
+    """Set of ticks, deduplicated often enough that memory stays proportional to its size."""
 
     def __init__(self) -> None:
         self._known = np.empty(0, np.int64)
@@ -291,7 +292,7 @@ class _Distinct:
 
 
 def _distinct(ticks: IntArray) -> IntArray:
-    """Each tick once, in order; they nearly always are in order."""
+    """Sorted distinct ticks; sorts only if needed, because input is nearly always in order."""
     if (np.diff(ticks) < 0).any():
         ticks = np.sort(ticks)
     distinct: IntArray = ticks[np.diff(ticks, prepend=ticks[0] - 1) > 0]
@@ -299,7 +300,7 @@ def _distinct(ticks: IntArray) -> IntArray:
 
 
 def _spread(rows: Rows, raster: _Raster, values: Float32Array, findings: ReadReport) -> Float32Array:
-    """Put every reading on its row; of several for one cell, numpy's assignment keeps the last."""
+    """Write every reading to its row; if several share a cell, the last assignment wins."""
     latest = np.full(values.shape[1], -1, np.int64)
     channels = rows.channel.pieces() if rows.long else repeat(None)
     for time, places, readings, channel in zip(
@@ -321,7 +322,7 @@ def _spread(rows: Rows, raster: _Raster, values: Float32Array, findings: ReadRep
 
 
 def _merged(row: IntArray, channel: IntArray, latest: IntArray) -> BoolArray:
-    """Which readings lie on the row of their channel's reading before; ``latest`` is that row, kept up to date."""
+    """Mask of readings on the row of their channel's previous reading; updates ``latest``, that row by channel."""
     merged = np.zeros(row.size, np.bool_)
     for number, some in by_channel(channel):
         merged[some] = np.diff(row[some], prepend=latest[number]) == 0
@@ -330,7 +331,7 @@ def _merged(row: IntArray, channel: IntArray, latest: IntArray) -> BoolArray:
 
 
 def by_channel(channel: IntArray) -> Iterator[tuple[int, IntArray]]:
-    """Give each channel's number and the indices of its rows, in order."""
+    """Yield each channel number with the indices of its rows, int64, in order."""
     order = np.argsort(channel, kind="stable")
     bounds = np.flatnonzero(np.diff(channel[order])) + 1
     for some in np.split(order, bounds) if order.size else ():
@@ -338,7 +339,7 @@ def by_channel(channel: IntArray) -> Iterator[tuple[int, IntArray]]:
 
 
 def _spread_labels(rows: Rows, raster: _Raster) -> BoolArray | None:
-    """Label the ticks of labelled rows, and what lies empty between two of these."""
+    """Label the ticks of anomalous rows, and the empty ticks between two consecutive ones."""
     if not rows.labelled:
         return None
     change = np.zeros(raster.n_rows + 1, np.int32)

@@ -45,7 +45,7 @@ def test_a_recording_is_shown_with_its_channels_labels_and_notes(inspect: Callab
     assert row(said, "flow") == ["0", "4.5", "9", "23", "%"]
     assert row(said, "a[b]c") == ["7", "7", "7", "15", "%", "constant"]
     assert row(said, "empty") == ["–", "–", "–", "1e+02", "%", "no", "value", "at", "all"]
-    assert "1 value is text and no number: taken as missing (first in line 12)." in said
+    assert "1 value is text instead of a number: taken as missing (first in line 12)." in said
     assert "2 ticks without a row were filled with missing values (first in line 12)." in said
 
 
@@ -70,7 +70,7 @@ def test_a_bundle_is_shown(inspect: Callable[..., str]) -> None:
     [
         (("none.csv",), "no such file or folder"),
         (("pump.csv", "--channels", "flaw"), "did you mean 'flow'?"),
-        (("pump.csv", "--label-column", "bad"), "no column 'bad'"),
+        (("pump.csv", "--label-column", "bad"), "no label column 'bad'"),
         (("pump.csv", "--labels", "none.json"), "cannot read the labels"),
         (("pump.csv", "--format", "xls"), "unknown format 'xls'"),
         (("bundle",), "the file is truncated or altered"),

@@ -80,13 +80,13 @@ def test_labels_behind_rows_that_were_not_read_are_left_out(tmp_path: Path) -> N
     ("content", "message", "place"),
     [
         ("{", "not readable as labels", ""),
-        ({"intervals": 3}, "no list of intervals", ": $.intervals"),
-        ([[1, 2, 3]], "no interval", ": $[0]"),
-        ([["noon", "later"]], "are no times", ": $[0]"),
-        ([[True, False]], "are no times", ": $[0]"),
+        ({"intervals": 3}, "not a list of intervals", ": $.intervals"),
+        ([[1, 2, 3]], "not an interval", ": $[0]"),
+        ([["noon", "later"]], "are not times", ": $[0]"),
+        ([[True, False]], "are not times", ": $[0]"),
         ([[NOON + 60, NOON]], "ends before it begins", ": $[0]"),
         ({"valve.csv": []}, "no labels for 'folder/pump'", ""),
-        ("3", "no list of intervals", ": $"),
+        ("3", "not a list of intervals", ": $"),
     ],
 )
 def test_what_is_no_label_is_refused_with_its_place(tmp_path: Path, content: Any, message: str, place: str) -> None:

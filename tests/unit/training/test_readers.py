@@ -93,7 +93,7 @@ def test_channels_of_a_long_table_can_be_chosen(file: Path) -> None:
 def test_rows_of_a_long_table_without_a_channel_are_skipped(file: Path) -> None:
     recording = one(file, "time,channel,value\n1,a,1\n1,,7\n2,a,2\n")
     assert recording.values.tolist() == [[1], [2]]
-    assert recording.notes == ("1 row was skipped for want of a channel's name (first in line 3).",)
+    assert recording.notes == ("1 row was skipped because the channel name is empty (first in line 3).",)
 
 
 def test_both_readers_understand_a_messy_file_alike(file: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_column_of_labels_is_known_by_its_name_and_is_no_channel(file: Path, c
     assert names(recording) == ["a"]
     assert recording.labels is not None
     assert recording.labels.tolist() == [False, True, True, False]
-    assert recording.notes == (f"Column {column!r} is taken as labels.",)
+    assert recording.notes == (f"Column {column!r} holds the labels.",)
 
 
 def test_a_column_of_labels_can_be_named(file: Path) -> None:
@@ -183,7 +183,7 @@ def test_numbers_that_are_no_readings_are_missing_and_said(file: Path) -> None:
     np.testing.assert_equal(recording.values[:, 0].tolist(), [1, nan, nan, nan, nan, 2])
     assert recording.notes == (
         "1 value is missing (first in line 6).",
-        "1 value is text and no number: taken as missing (first in line 5).",
+        "1 value is text instead of a number: taken as missing (first in line 5).",
         "2 values are infinite or beyond ±1e+30: taken as missing (first in line 3).",
     )
 
@@ -205,7 +205,7 @@ def test_a_single_row_is_a_recording(file: Path) -> None:
         ("", "empty file", ""),
         ("t,a\n", "only a header", ":1"),
         ("t\n1\n", "no channel column", ":1"),
-        ("t,label\n1,0\n", "no channel beside time and labels", ""),
+        ("t,label\n1,0\n", "no channel besides time and labels", ""),
         ("t,a\nsoon,1\n", "no row has a readable time stamp", ":2"),
         ("t,a\n9,1\n1,1\n2,1\n3,1\n", "goes back", ":3"),
         ("t,a\n1,1\nx,1\ny,1\nz,1\n", "cannot be read", ":3"),
@@ -213,10 +213,10 @@ def test_a_single_row_is_a_recording(file: Path) -> None:
         (b"t,a\n1,2\n2,\xff\xfe\n", "not UTF-8", ":3"),
         (
             "t,a\n2026-05-04 12:00,1\n2026-05-04 12:01Z,2\n",
-            "(first in line 3), others have none (first in line 2)",
+            "(first in line 3), others do not (first in line 2)",
             ":3",
         ),
-        ("t,a\n2026-05-04 12:00+02:00,1\n2026-05-04 12:01,2\n", "(first in line 2), others have none (first", ":3"),
+        ("t,a\n2026-05-04 12:00+02:00,1\n2026-05-04 12:01,2\n", "(first in line 2), others do not (first", ":3"),
     ],
 )
 def test_bad_csv_is_refused_with_file_and_line(file: Path, content: str | bytes, message: str, line: str) -> None:
@@ -269,7 +269,7 @@ def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     np.testing.assert_equal(recording.values.tolist(), [[1, 1], [nan, nan], [3, 3]])
     assert recording.labels is not None
     assert recording.labels.tolist() == [False, True, False]
-    assert "text and no number: taken as missing (first in row 2)." in recording.notes[-1]
+    assert "text instead of a number: taken as missing (first in row 2)." in recording.notes[-1]
 
 
 def test_parquet_may_be_long(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pump.parquet"
     assert "not readable as Parquet" in refused(path, b"t,a\n1,2\n").message
     pq.write_table(pa.table({"t": [1.0], "a": [[1.0]]}), path)
-    assert "is of type list" in refused(path).message
+    assert "has the type list" in refused(path).message
     pq.write_table(pa.table({"t": [1.0]}), path)
     assert "['t']" in refused(path).message
     pq.write_table(pa.table({"t": pa.array([], pa.float64()), "a": pa.array([], pa.float64())}), path)
@@ -323,7 +323,7 @@ def test_differing_channels_are_an_error_that_names_both_recordings_and_what_dif
     same_channels([a, b])
     with pytest.raises(UserError, match="a and c differ: only a has 'y'; only c has 'z'"):
         same_channels([a, b, c])
-    with pytest.raises(UserError, match="another order"):
+    with pytest.raises(UserError, match="order differs"):
         same_channels([a, d])
 
 
@@ -382,11 +382,11 @@ def test_ucr_reads_its_published_text_and_npz_alike_by_their_name(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("1_UCR_Anomaly_pump_40_61.txt", "1\n2\n", "does not say"),
-        ("1_UCR_Anomaly_pump_40_61_170.txt", "1\n" * 100, "anomaly 61 – 170, but 100 rows"),
+        ("1_UCR_Anomaly_pump_40_61.txt", "1\n2\n", "does not hold the end"),
+        ("1_UCR_Anomaly_pump_40_61_170.txt", "1\n" * 100, "anomaly in rows 61 – 170; the file has 100 rows"),
         ("1_UCR_Anomaly_pump_40_61_70.txt", "1\n" * 99 + "off\n", "'off' in line 100"),
         ("1_UCR_Anomaly_pump_40_61_70.txt", "1 2\n3 4\n5\n", "1 instead of 2 fields in line 3"),
-        ("1_UCR_Anomaly_pump_40_61_70.txt", "", "empty file"),
+        ("1_UCR_Anomaly_pump_40_61_70.txt", "", "file is empty"),
         ("1_UCR_Anomaly_pump_40_61_70.npz", b"PK\3\4nothing", "not readable as .npz"),
     ],
 )
@@ -403,11 +403,11 @@ def test_npz_with_missing_arrays_or_pickled_objects_is_refused(tmp_path: Path) -
     np.savez(path, train=np.array([{}], object), test=np.zeros((3, 2)), test_label=np.zeros(3))
     assert "not readable as .npz" in refused(path).message
     np.savez(path, train=np.array(["a"]), test=np.zeros((3, 2)), test_label=np.zeros(3))
-    assert "is of type <U1" in refused(path).message
+    assert "has the type <U1" in refused(path).message
     np.savez(path, train=np.zeros((3, 2)), test=np.zeros((3, 2)), test_label=np.zeros(2))
     assert "labels of shape (5,)" in refused(path).message
     np.savez(path, train=np.zeros((3, 2)), test=np.zeros((3, 4)), test_label=np.zeros(3))
-    assert "test of shape (3, 4)" in refused(path).message
+    assert "test has the shape (3, 4)" in refused(path).message
 
 
 def test_smd_reads_its_published_texts_and_npz_alike(tmp_path: Path) -> None:

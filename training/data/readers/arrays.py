@@ -1,4 +1,4 @@
-"""Arrays from ``.npz`` files and columns of text, for sets without time stamps."""
+"""Arrays from ``.npz`` and text files, for data sets without time stamps."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["load_npz", "load_text", "untimed"]
 
 
 def load_npz(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
-    """Load numeric arrays.
+    """Load the named numeric arrays from an ``.npz`` file.
 
     Raises
     ------
     UserError
-        It is no ``.npz``, an array is missing or holds something else than numbers; pickled objects are refused.
+        The file is not an ``.npz``, or an array is missing or not numeric; pickled objects are refused.
     """
     arrays = []
     try:
@@ -40,31 +40,33 @@ def load_npz(path: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
             for name in names:
                 if name not in archive.files:
                     raise UserError(
-                        f"no array {name!r}",
+                        f"there is no array {name!r}",
                         location=str(path),
-                        remedy=f"there are {', '.join(archive.files) or 'none'}",
+                        remedy=f"the file must hold it; it holds {', '.join(archive.files) or 'no arrays'}",
                     )
                 arrays.append(_numeric(archive[name], name, path))
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"not readable as .npz of numbers: {error}", location=str(path), remedy="get the file again from its source"
+            f"not readable as .npz of numbers: {error}", location=str(path), remedy="download the file again"
         ) from error
     return arrays
 
 
 def _numeric(array: npt.NDArray[Any], name: str, path: Path) -> npt.NDArray[Any]:
     if array.dtype.kind not in "biuf":
-        raise UserError(f"array {name!r} is of type {array.dtype}", location=str(path), remedy="numbers are expected")
+        raise UserError(f"array {name!r} has the type {array.dtype}", location=str(path), remedy="write it as numbers")
     return array
 
 
 def load_text(path: Path) -> npt.NDArray[np.float64]:
-    """Load numbers separated by line breaks, blanks or commas, float64[rows, columns]; one line is one column.
+    """Load numbers separated by line breaks, blanks or commas, float64[rows, columns].
+
+    A file of a single line becomes a single column.
 
     Raises
     ------
     UserError
-        The file cannot be read or holds something else.
+        The file cannot be read, is empty, or is not a table of numbers.
     """
     try:
         lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
@@ -73,15 +75,15 @@ def load_text(path: Path) -> npt.NDArray[np.float64]:
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", location=str(path), remedy="check the path") from error
     except UnicodeDecodeError as error:
-        raise UserError("not a text file", location=str(path), remedy="get the file again from its source") from error
+        raise UserError("not a text file", location=str(path), remedy="download the file again") from error
     except ValueError as error:
         raise UserError(
             f"not a table of numbers: {_first_fault(lines)}",
             location=str(path),
-            remedy="get the file again from its source",
+            remedy="download the file again",
         ) from error
     if not array.size:
-        raise UserError("empty file", location=str(path), remedy="get the file again from its source")
+        raise UserError("the file is empty", location=str(path), remedy="download the file again")
     return array.T if len(array) == 1 else array
 
 
@@ -96,33 +98,37 @@ def untimed(
     labels: BoolArray,
     train_rows: int,
 ) -> Recording:
-    """Make a recording of rows that have no time stamps.
+    """Build a recording from rows without time stamps.
 
     Parameters
     ----------
-    path, name
-        Of the data, for errors and people.
+    path
+        File of the data, for errors.
+    name
+        Name of the recording.
     values
-        float[rows, n_channels].
+        float[rows, n_channels], NaN where missing.
     channels
-        Their names.
+        Names of the columns.
+    options
+        Channels, number of rows and interval to take.
     interval_s
-        Seconds between rows, unless the options say otherwise.
+        Seconds between rows, unless the options define another interval.
     labels
-        bool[rows].
+        bool[rows], True where anomalous.
     train_rows
-        Rows from the start without an anomaly.
+        Rows from the start that the data set reserves for training.
 
     Raises
     ------
     UserError
-        Names and values do not fit, or a pattern matches no channel.
+        The shapes of values and labels do not match, or a pattern matches no channel.
     """
     if values.ndim != 2 or not values.size or labels.shape != values.shape[:1]:
         raise UserError(
             f"values of shape {values.shape} and labels of shape {labels.shape}",
             location=str(path),
-            remedy="rows of numbers, at least one, and a label for each are expected",
+            remedy="the data needs at least one row of numbers, and one label per row",
         )
     chosen = selected(channels, options.channels, str(path))
     columns = [list(channels).index(channel) for channel in chosen]
@@ -159,4 +165,4 @@ def _first_fault(lines: Sequence[str]) -> str:
         if width not in {None, len(cells)} and cells:
             return f"{len(cells)} instead of {width} fields in line {number}"
         width = width or len(cells)
-    return "an unknown fault"
+    return "unknown reason"

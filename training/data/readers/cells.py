@@ -1,4 +1,4 @@
-"""Cells of a table, a column at a time, as numbers and as times; they mean what they mean to the agent's own reader."""
+"""Parsing of table cells as numbers, times and labels, by column; the rules are those of the agent's CSV reader."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["LOCAL", "PROBLEMS", "ZONED", "marks", "numbers", "times"]
 
 Codes: TypeAlias = npt.NDArray[np.int8]
 
-#: What can be wrong with a value; a code is an index, 0 is fine.
+#: Problems of a value; a code is an index into this tuple, and 0 means a valid value.
 PROBLEMS = ("", "missing", "text", "too_large")
 _MISSING, _TEXT, _TOO_LARGE = 1, 2, 3
-#: What a time stamp says of its zone: without an offset, with one; 0 is a number, or unreadable.
+#: Time zone of a time stamp: text without an offset, text with one; 0 for numbers and unreadable texts.
 LOCAL, ZONED = 1, 2
 
-# What Arrow and Python read alike and without overflow; all else is left to Python, text by text.
+# Texts that Arrow and Python parse alike and without overflow; all others are parsed by Python one by one.
 _NUMBER = r"^[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,2})?$"
 _LOCAL_TIME = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?$"
 _ZONED_TIME = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)$"
@@ -37,25 +37,26 @@ _FORMS = (
     (_ZONED_TIME, pa.timestamp("ns", "UTC"), ZONED),
 )
 _DATE = re.compile(r"\s*\d{4}-")
-# Arrow takes as long for a text that it cannot read as for fifty that it can: so it is told what to expect.
+# Cells among which the first text decides the format to try: in Arrow, one failed parse takes as long as about fifty
+# successful ones.
 _GLANCE = 8
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
 def numbers(cells: pa.Array) -> tuple[Float64Array, Codes]:
-    """Read values.
+    """Parse values.
 
     Parameters
     ----------
     cells
-        Texts, numbers or truth values; null is missing.
+        Texts, numbers or booleans, [n]; null is missing.
 
     Returns
     -------
     values
-        float64[n], NaN where there is none.
+        float64[n], NaN where missing or invalid.
     problems
-        int8[n], see `PROBLEMS`.
+        int8[n], codes of `PROBLEMS`.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def numbers(cells: pa.Array) -> tuple[Float64Array, Codes]:
 
 
 def times(cells: pa.Array) -> tuple[Float64Array, Codes]:
-    """Read time stamps; without an offset they are UTC.
+    """Parse time stamps; without an offset they are UTC.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def times(cells: pa.Array) -> tuple[Float64Array, Codes]:
     Returns
     -------
     seconds
-        float64[n], since 1970; NaN where unreadable.
+        float64[n], seconds since 1970; NaN where unreadable.
     zones
         int8[n]: `LOCAL`, `ZONED`, or 0.
 
@@ -111,14 +112,14 @@ def times(cells: pa.Array) -> tuple[Float64Array, Codes]:
 
 
 def marks(cells: pa.Array) -> tuple[npt.NDArray[np.bool_], Codes]:
-    """Read labels: 1, true, yes (also other numbers but 0) or 0, false, no.
+    """Parse labels: anomalous for 1, true, yes or any number except 0; normal for 0, false, no.
 
     Returns
     -------
     labels
         bool[n], False where missing.
     problems
-        int8[n], see `PROBLEMS`.
+        int8[n], codes of `PROBLEMS`.
     """
     if _is_text(cells.type):
         words = pc.utf8_lower(pc.utf8_trim_whitespace(pc.cast(cells, pa.string())))
@@ -140,7 +141,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _floats(cells: pa.Array) -> Float64Array:
-    """float64[n] of our own, NaN for null."""
+    """Writable copy, float64[n], NaN for null."""
     return np.array(pc.cast(cells, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
@@ -171,7 +172,7 @@ def _read_time_texts(cells: pa.Array) -> tuple[Float64Array, Codes]:
         at = pc.indices_nonzero(pc.match_substring_regex(cells, form))
         try:
             seconds[at] = _timed(cells.take(at), kind)
-        except pa.ArrowInvalid:  # a 30th of February among them
+        except pa.ArrowInvalid:  # an invalid date such as 30 February
             continue
         zones[at] = zone
         rest[at] = False
@@ -188,20 +189,20 @@ def _timed(cells: pa.Array, kind: pa.DataType) -> Float64Array:
 
 
 def _has_minutes(cells: pa.Array) -> bool:
-    """Whether no time of day is an hour alone, which Arrow reads and the agent does not."""
+    """Whether every time of day has minutes; Arrow accepts an hour alone, the agent does not."""
     behind_hour = pc.utf8_slice_codeunits(cells, 13, 14)
     return bool(pc.all(pc.is_in(behind_hour, value_set=pa.array([":", "", None]))).as_py())
 
 
 def _zone(text: str) -> int:
-    """Zone of a readable time stamp."""
+    """Code of the time zone of a readable time stamp."""
     if not _DATE.match(text):
         return 0
     return ZONED if set(text.strip()[10:]) & set("zZ+-") else LOCAL
 
 
 def _seconds(stamps: pa.Array) -> Float64Array:
-    """Seconds since 1970 of time stamps of any unit: whole and fraction apart, so that no digit is lost."""
+    """Seconds since 1970 of time stamps of any unit; whole part and fraction are divided apart for full precision."""
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[stamps.type.unit]
     whole, fraction = np.divmod(pc.fill_null(pc.cast(stamps, pa.int64()), 0).to_numpy(), per_second)
     seconds: Float64Array = whole + fraction / per_second
@@ -210,6 +211,6 @@ def _seconds(stamps: pa.Array) -> Float64Array:
 
 
 def _plausible(seconds: Float64Array) -> Float64Array:
-    """NaN for what the agent refuses as well, such as milliseconds since 1970."""
+    """Replace times beyond `TIME_LIMIT` by NaN, such as milliseconds since 1970; the agent refuses them too."""
     seconds[~(np.abs(seconds) < TIME_LIMIT)] = np.nan
     return seconds

@@ -1,4 +1,4 @@
-"""Which channels are read, and whether several recordings have the same."""
+"""Selection of channels by pattern, and the check that recordings have the same channels."""
 
 from __future__ import annotations
 
@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["nearest", "same_channels", "selected", "selects"]
 
-_SHOWN = 6
+_SHOWN = 6  # names listed in an error
 
 
-def selected(names: Sequence[str], patterns: Sequence[str], place: str) -> list[str]:
-    """Take the names that any pattern matches, in their order; no pattern takes all.
+def selected(names: Sequence[str], patterns: Sequence[str], location: str) -> list[str]:
+    """Names that match any pattern, in their order; without patterns all names.
+
+    Parameters
+    ----------
+    names
+        Channel names.
+    patterns
+        Case-sensitive, with ``*`` and ``?``.
+    location
+        Name of the data, for errors.
 
     Raises
     ------
     UserError
-        A pattern matches nothing.
+        A pattern matches no name.
 
     Examples
     --------
@@ -36,30 +45,30 @@ def selected(names: Sequence[str], patterns: Sequence[str], place: str) -> list[
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UserError(
                 f"no channel matches {pattern!r}",
-                location=place,
+                location=location,
                 remedy=f"{nearest(pattern, names)}; * and ? stand for any characters",
             )
     return [name for name in names if selects(patterns, name)]
 
 
 def selects(patterns: Sequence[str], name: str) -> bool:
-    """Whether any pattern matches, or there is none."""
+    """Whether any pattern matches the name, or there are no patterns."""
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    """Say which name may have been meant, or which there are."""
+    """Remedy for an unknown name: the most similar one, or a list of all."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"there are {_listed(names)}"
 
 
 def same_channels(recordings: Iterable[Recording]) -> None:
-    """Demand that all recordings have the same channels, as one model over them needs.
+    """Check that all recordings have the same channels in the same order, as needed to train one model on them.
 
     Raises
     ------
     UserError
-        Two differ; says which and in what.
+        Two recordings differ; the error names them and the channels.
     """
     first: Recording | None = None
     for recording in recordings:
@@ -71,13 +80,12 @@ def same_channels(recordings: Iterable[Recording]) -> None:
         only_first = [name for name in expected if name not in found]
         only_here = [name for name in found if name not in expected]
         parts = [
-            f"only {place} has {_listed(names)}"
-            for place, names in ((first.name, only_first), (recording.name, only_here))
+            f"only {owner} has {_listed(names)}"
+            for owner, names in ((first.name, only_first), (recording.name, only_here))
             if names
         ]
         raise UserError(
-            f"the channels of {first.name} and {recording.name} differ: "
-            + ("; ".join(parts) or "they stand in another order"),
+            f"the channels of {first.name} and {recording.name} differ: " + ("; ".join(parts) or "their order differs"),
             location=recording.name,
             remedy="rename or reorder the columns, or choose common ones with --channels",
         )

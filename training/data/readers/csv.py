@@ -1,4 +1,4 @@
-"""Comma- or semicolon-separated text, wide or long; the first column is the time."""
+"""Reader of CSV files with `,` or `;`, wide or long; the first column is the time."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["CsvTable", "is_csv", "read", "recognises"]
 
-_BLOCK_BYTES = 4 << 20
-# Known as missing while the text is split; whatever else is missing is found cell by cell.
+_BLOCK_BYTES = 4 << 20  # parsed at a time; chosen by hand
+# Texts that Arrow replaces by null while parsing; other spellings of a missing value are found cell by cell.
 _NULLS = ["", "-", "nan", "NaN", "NAN", "null", "NULL", "None", "none", "n/a", "N/A", "na", "NA"]
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a file called ``.csv``."""
+    """Whether the path is a file with the suffix ``.csv``."""
     return is_csv(path)
 
 
 def is_csv(path: Path) -> bool:
-    """Whether it is a file called ``.csv``."""
+    """Whether the path is a file with the suffix ``.csv``."""
     return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give the one recording of the file."""
+    """Yield the recording of the file."""
     yield recording(CsvTable.open(path), options, path.stem)
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A CSV file, split by Arrow into texts.
+    """A CSV file, split into texts by Arrow.
 
-    A line with too few fields is filled with missing ones, one with too many is cut; both are counted.
+    A line with too few fields is filled with missing values, a line with too many is cut; both are counted.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class CsvTable:
 
     @classmethod
     def open(cls, path: Path) -> CsvTable:
-        """Read the header as the agent does.
+        """Read the header with the agent's reader.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class CsvTable:
             return cls(path, tuple(channel.name for channel in head.channels), head.delimiter)
 
     def blocks(self, columns: Sequence[str], findings: ReadReport) -> Iterator[RowBlock]:
-        """Give the rows in order.
+        """Yield the rows in order.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class CsvTable:
             yield from reader
 
     def _fault(self, error: pa.ArrowInvalid) -> UserError:
-        """Say what is wrong in which line, which the agent's reader knows."""
+        """Find line and reason with the agent's reader; Arrow does not report them."""
         try:
             with CsvReader(self.path, interval_s=1.0) as reader:
                 for _ in reader:
@@ -118,12 +118,14 @@ class CsvTable:
         except UserError as found:
             return found
         return UserError(
-            f"not readable as CSV: {error}", location=str(self.path), remedy="look for stray quotation marks"
+            f"not readable as CSV: {error}",
+            location=str(self.path),
+            remedy="check for unmatched quotation marks",
         )
 
 
 class _Ragged:
-    """Lines with a wrong number of fields, which Arrow leaves out, and the numbers of the others."""
+    """Collects the lines with a wrong number of fields, which Arrow skips, and numbers the other lines."""
 
     def __init__(self, delimiter: str, wanted: list[int]) -> None:
         self._delimiter = delimiter
@@ -136,14 +138,14 @@ class _Ragged:
         return "skip"
 
     def lines(self, n_rows: int) -> IntArray:
-        """Line numbers of the next rows that are whole."""
+        """Line numbers of the next ``n_rows`` complete rows, int64[n_rows]."""
         lines = np.arange(self._next, self._next + n_rows + len(self._rows))
         lines = lines[~np.isin(lines, list(self._rows))][:n_rows]
         self._next = int(lines[-1]) + 1 if n_rows else self._next
         return lines
 
     def joined(self, block: RowBlock, findings: ReadReport, *, last: bool = False) -> RowBlock:
-        """Put the lines set aside where they belong; those behind the block wait for the next."""
+        """Insert the skipped lines at their positions; lines after the block wait for the next one."""
         numbers = [number for number in self._rows if last or number < self._next]
         if not numbers:
             return block

@@ -1,4 +1,4 @@
-"""A folder of tables: every CSV or Parquet file directly in it is a recording."""
+"""Reader of a folder of tables: each CSV or Parquet file directly in it is a recording."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["read", "recognises"]
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a folder."""
+    """Whether the path is a folder."""
     return path.is_dir()
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give a recording a file, in the order of their names.
+    """Yield one recording per file, in the order of names.
 
     Raises
     ------
     UserError
-        There is no table in the folder.
+        The folder has no CSV or Parquet file.
     """
     files = sorted(path.iterdir()) if path.is_dir() else []
     known = [(reader, file) for file in files for reader in (csv, parquet) if reader.recognises(file)]
     if not known:
         raise UserError(
-            "no CSV or Parquet file in this folder", location=str(path), remedy="name the folder that holds the files"
+            "the folder has no CSV or Parquet file", location=str(path), remedy="name the folder that holds the files"
         )
     for reader, file in known:
         yield from reader.read(file, options)

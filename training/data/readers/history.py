@@ -1,6 +1,6 @@
-"""The agent's own recording: a folder of segments that ``history:`` in its configuration filled.
+"""Reader of the agent's own recordings: the folder that ``history:`` in its configuration fills with segment files.
 
-Segments with the same channels are one recording; where the agent was given other channels, another one begins.
+Consecutive blocks with the same channels and interval form one recording.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ __all__ = ["read", "recognises"]
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a folder of segments."""
+    """Whether the path is a folder with segments."""
     return path.is_dir() and bool(recording.segments(path))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give a recording for each set of channels, in the order of time.
+    """Yield one recording for each run of blocks with the same channels and interval, in order of time.
 
     Raises
     ------
     UserError
-        There is nothing to read, or most rows do not go forward in time.
+        The folder has no segments or no readings, or most time stamps go back.
     """
     if not recognises(path):
         raise UserError(
-            "no segment of a recording here", location=str(path), remedy="name the folder that `history:` fills"
+            "the folder has no segments of a recording",
+            location=str(path),
+            remedy="name the folder that `history:` fills",
         )
     series: _Series | None = None
     damaged: list[str] = []
@@ -53,12 +55,14 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
             series = _Series(block, options, path)
         series.add(block)
     if series is None:
-        raise UserError("no reading in any segment", location=str(path), remedy="let the agent run for some minutes")
+        raise UserError(
+            "the segments hold no readings", location=str(path), remedy="let the agent run for some minutes"
+        )
     yield series.recording(path, options, damaged)
 
 
 def _blocks(path: Path, damaged: list[str]) -> Iterator[RecordedBlock]:
-    """Give all blocks that are whole; what is damaged is noted."""
+    """Yield all intact blocks; add a text to ``damaged`` for each damaged segment."""
     for segment in recording.segments(path):
         try:
             yield from recording.read(segment)
@@ -67,7 +71,7 @@ def _blocks(path: Path, damaged: list[str]) -> Iterator[RecordedBlock]:
 
 
 class _Series:
-    """Rows of the same channels."""
+    """Collects the rows of one recording."""
 
     def __init__(self, block: RecordedBlock, options: ReadOptions, path: Path) -> None:
         names = [channel.name for channel in block.channels]
@@ -82,11 +86,11 @@ class _Series:
         self._limit = options.rows
 
     def differs(self, block: RecordedBlock) -> bool:
-        """Whether a block belongs to another series."""
+        """Whether the channels or the interval of a block differ, so that another recording begins."""
         return (block.channels, block.interval_s) != (self._channels, self._interval_s)
 
     def add(self, block: RecordedBlock) -> None:
-        """Take in a block."""
+        """Append the rows of a block."""
         left = len(block.wall) if self._limit is None else max(0, self._limit - self._seen)
         wall, values = block.wall[:left], block.values[:left][:, self._columns]
         places = np.arange(self._seen + 1, self._seen + 1 + len(wall))
@@ -101,12 +105,12 @@ class _Series:
         self._rows.append(wall[forward], steps, places[forward], values[forward])
 
     def recording(self, path: Path, options: ReadOptions, damaged: list[str]) -> Recording:
-        """Bring the rows to the grid of the sampling interval."""
+        """Resample the rows to a regular grid."""
         if 2 * self._findings.count("unordered") > self._seen:
             raise UserError(
-                f"of {self._seen:,} rows {self._findings.count('unordered'):,} have a time stamp that goes back",
+                f"{self._findings.count('unordered'):,} of {self._seen:,} rows have a time stamp that goes back",
                 location=str(path),
-                remedy="the clock of the machine was wrong; remove the segments of that time",
+                remedy="the clock of the device was probably wrong; remove the segments of that time",
             )
         interval_s = options.interval_s or self._interval_s
         grid = resample(self._rows, len(self._columns), interval_s, self._findings, str(path))

@@ -1,6 +1,6 @@
-"""The Numenta Anomaly Benchmark: a CSV a series below ``data``, windows in ``labels/combined_windows.json``.
+"""Reader of the Numenta Anomaly Benchmark: CSV files in ``data``, labels in ``labels/combined_windows.json``.
 
-The first 15 % of a series, at most 750 rows, are its probationary period, which is not scored (Lavin and Ahmad 2015).
+The first 15 % of a series, at most 750 rows, are the probationary period, which is not scored (Lavin and Ahmad 2015).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _WINDOWS = "labels/combined_windows.json"
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is the benchmark's folder, or a folder or CSV file below its ``data``."""
+    """Whether the path is the folder of the benchmark, or a folder or CSV file inside its ``data``."""
     return _root(path) is not None and any(map(is_csv, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give a recording a file, named by its path below ``data``."""
+    """Yield one recording per file, named by its path within ``data``."""
     root = _root(path)
     for file in _files(path):
         name = file.stem if root is None else file.relative_to(root / "data").with_suffix("").as_posix()
@@ -44,7 +44,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
 
 
 def _root(path: Path) -> Path | None:
-    """The folder laid out as the benchmark that this is, or below whose ``data`` it lies."""
+    """Root folder of the benchmark that contains the path, or None."""
     path = _absolute(path)
     candidates = [path] + [at.parent for at in (path, *path.parents) if at.name == "data"]
     return next((at for at in candidates if (at / _WINDOWS).is_file() and (at / "data").is_dir()), None)
@@ -58,5 +58,5 @@ def _files(path: Path) -> list[Path]:
 
 
 def _absolute(path: Path) -> Path:
-    """Absolute, with a link to a file kept as it is."""
+    """Absolute path; a symbolic link to a file keeps its own name."""
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name

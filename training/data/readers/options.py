@@ -1,4 +1,4 @@
-"""What a user may say about data that is to be read."""
+"""Options for reading data."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["ReadOptions"]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read.
+    """How to read data.
 
     Parameters
     ----------
     format
-        A key of `training.data.readers.registry.REGISTRY`; None tells it from the path.
+        A key of `training.data.readers.registry.REGISTRY`; None: detect it from the path.
     interval_s
-        Sampling interval in seconds; None takes the median difference of the time stamps.
+        Sampling interval in seconds; None: the median difference of the time stamps.
     channels
-        Patterns such as ``cpu.*`` for the channels to take; none takes all.
+        Patterns of the channels to take, such as ``cpu.*``; empty: all.
     labels
-        A file of labelled intervals, see `training.data.labels`; it goes before labels in the data.
+        File of labelled intervals, see `training.data.labels`; it replaces labels in the data.
     label_column
-        Column of labels, 0 or 1; None takes a column called ``anomaly``, ``label`` or ``is_anomaly``.
+        Name of the column of labels, 0 or 1; None: ``anomaly``, ``label`` or ``is_anomaly``, if present.
     rows
-        At most so many rows of each file are read; None reads all.
+        Largest number of rows to read from each file; None: all.
     """
 
     format: str | None = None

@@ -1,4 +1,4 @@
-"""Parquet, wide or long; the time is the one column of time stamps, or the first column."""
+"""Reader of Parquet files, wide or long; the time is the only column of time stamps, else the first column."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetTable", "read", "recognises"]
 
-_BATCH_ROWS = 1 << 16
+_BATCH_ROWS = 1 << 16  # read at a time; chosen by hand
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a file called ``.parquet`` or ``.pq``."""
+    """Whether the path is a file with the suffix ``.parquet`` or ``.pq``."""
     return path.suffix.lower() in {".parquet", ".pq"} and path.is_file()
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give the one recording of the file."""
+    """Yield the recording of the file."""
     yield recording(ParquetTable.open(path), options, path.stem)
 
 
@@ -51,21 +51,21 @@ class ParquetTable:
         Raises
         ------
         UserError
-            It is no Parquet file, or has no column beside the time.
+            The file is not Parquet, has no column besides the time, or repeats a column name.
         """
         schema = _opened(path).schema_arrow
         if len(schema) < 2 or len(set(schema.names)) < len(schema):
             raise UserError(
                 f"the columns are {schema.names}",
                 location=str(path),
-                remedy="a column of time stamps and one a channel are expected, each with a name of its own",
+                remedy="write a time column and one column per channel, with distinct names",
             )
         stamps = [field.name for field in schema if pa.types.is_timestamp(field.type)]
         time = stamps[0] if len(stamps) == 1 else schema.names[0]
         return cls(path, time, tuple(name for name in schema.names if name != time))
 
-    def blocks(self, columns: Sequence[str], findings: ReadReport) -> Iterator[RowBlock]:  # noqa: ARG002 - nothing is ragged
-        """Give the rows in order.
+    def blocks(self, columns: Sequence[str], findings: ReadReport) -> Iterator[RowBlock]:  # noqa: ARG002 - rows always have all fields
+        """Yield the rows in order.
 
         Raises
         ------
@@ -85,12 +85,12 @@ def _opened(path: Path) -> pyarrow.parquet.ParquetFile:
 
 
 def _sound(path: Path, read: Callable[[], Any]) -> Any:
-    """What a step of reading gives; None at the end."""
+    """Result of one call of the reader, None at the end; errors of the file become a `UserError`."""
     try:
         return read()
     except StopIteration:
         return None
     except (OSError, pa.ArrowException) as error:
         raise UserError(
-            f"not readable as Parquet: {str(error).splitlines()[0]}", location=str(path), remedy="write the file again"
+            f"not readable as Parquet: {str(error).splitlines()[0]}", location=str(path), remedy="export the file again"
         ) from error

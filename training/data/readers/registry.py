@@ -1,6 +1,6 @@
-"""Where data comes from: one file a format, found here by its name or by the look of a path.
+"""Registry of data formats: finds a reader by the name of the format or by the path.
 
-A new format is a module with ``recognises`` and ``read``, and a line in `REGISTRY`.
+A new format is a module with ``recognises`` and ``read`` and a line in `REGISTRY`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["REGISTRY", "ReadOptions", "Reader", "read", "same_channels"]
 
 
 class Reader(Protocol):
-    """What a format's module has."""
+    """Interface of the module of a format."""
 
     def recognises(self, path: Path) -> bool:
-        """Whether an existing path looks like this format."""
+        """Whether an existing path looks like this format; checks name and layout, at most the first line."""
 
     def read(self, path: Path, options: ReadOptions) -> Iterator[Recording]:
-        """Give its recordings, each read when it is asked for."""
+        """Yield the recordings, each read when requested."""
 
 
-#: Name of a format → its module; of those that recognise a path, the first reads it.
+#: Modules by name of the format. The first one that recognises a path reads it.
 REGISTRY: dict[str, Reader] = {
     "ucr": ucr,
     "smd": smd,
@@ -53,14 +53,14 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Iterator[Recording]:
     paths
         Files and folders of any format.
     options
-        How to read; labels from a file go before those in the data.
+        How to read. Labels from a file replace those in the data.
 
     Raises
     ------
     UserError
-        A path does not exist, is of no known format, or what it holds cannot be used.
+        A path does not exist or has an unknown format, or its data is unusable.
     EnvironmentFault
-        The temporary folder has no room for data larger than memory.
+        The temporary folder has too little space for data larger than memory.
     """
     for path in paths:
         try:
@@ -69,7 +69,7 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Iterator[Recording]:
             raise UserError(
                 f"cannot be read: {error.strerror or error}",
                 location=str(error.filename or path),
-                remedy="check its permissions",
+                remedy="check the permissions of the file and its folder",
             ) from error
 
 
@@ -82,7 +82,7 @@ def _recordings(path: Path, options: ReadOptions) -> Iterator[Recording]:
         else:
             yield labels.apply(recording, options.labels, whole=options.rows is None)
     if empty:
-        raise UserError("nothing of this format in it", location=str(path), remedy="check the path and --format")
+        raise UserError("there is no data of this format", location=str(path), remedy="check the path and --format")
 
 
 def _reader(path: Path, name: str | None) -> Reader:
@@ -96,5 +96,7 @@ def _reader(path: Path, name: str | None) -> Reader:
         if reader.recognises(path):
             return reader
     raise UserError(
-        "its name tells no format", location=str(path), remedy=f"name one with --format: {', '.join(REGISTRY)}"
+        "the format cannot be detected from the name",
+        location=str(path),
+        remedy=f"name it with --format: {', '.join(REGISTRY)}",
     )

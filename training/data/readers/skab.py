@@ -1,7 +1,7 @@
-"""The Skoltech Anomaly Benchmark: eight sensors of a water circuit every second (Katser and Kozitsin 2020).
+"""Reader of the Skoltech Anomaly Benchmark: eight sensors of a water circuit every second (Katser and Kozitsin 2020).
 
-Labels come from the column ``anomaly``; ``changepoint`` is neither channel nor label. The file called
-``anomaly-free`` has no labels because all of it is normal. The benchmark trains on a file's first 400 rows.
+The column ``anomaly`` holds the labels; the column ``changepoint`` is ignored. The file ``anomaly-free`` has no labels
+because all its rows are normal. The benchmark trains on the first 400 rows of each other file.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NORMAL = "anomaly-free"
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is such a file, or a folder that holds some at any depth."""
+    """Whether the path is a file of the benchmark, or a folder with such files at any depth."""
     return any(map(_is_labelled, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give a recording a file, named by its path within the folder."""
+    """Yield one recording per file, named by its path within the folder."""
     for file in _files(path):
         name = file.relative_to(path).with_suffix("").as_posix() if path.is_dir() else file.stem
         read_one = recording(CsvTable.open(file), options, name, ignored={_CHANGE})

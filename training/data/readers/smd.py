@@ -1,8 +1,8 @@
-"""The Server Machine Dataset: 38 metrics of a machine every minute, a training and a test half (Su et al. 2019).
+"""Reader of the Server Machine Dataset: 38 metrics of a machine every minute, in two halves (Su et al. 2019).
 
-Published as folders ``train``, ``test`` and ``test_label`` with a text a machine; also as one ``.npz`` a machine. A
-recording is the training half followed by the test half. Metrics have no names: they are numbered from 1, as in the
-set's own interpretation labels.
+It is published as folders ``train``, ``test`` and ``test_label`` with one text file per machine, or as one ``.npz`` per
+machine. A recording is the training half followed by the test half. The metrics have no names and are numbered from 1,
+as in the interpretation labels of the data set.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _PARTS = ("train", "test", "test_label")
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is such a file, or a folder of either form."""
+    """Whether the path is a file of the data set, or a folder in either form."""
     return any(map(_is_ours, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give a recording a machine: of the file, or of all in the folder."""
+    """Yield one recording per machine of the file or folder."""
     for file in _files(path):
         yield _recording(file, options)
 
 
 def _files(path: Path) -> list[Path]:
-    """One file a machine: its ``.npz``, or its text in ``train``."""
+    """One file per machine: its ``.npz``, or its text in ``train``."""
     if path.is_dir():
         root = path / "train" if (path / "train").is_dir() else path
         return sorted(file for file in root.iterdir() if _is_ours(file))
@@ -57,9 +57,9 @@ def _recording(path: Path, options: ReadOptions) -> Recording:
     train, test, label = _halves(path)
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1]:
         raise UserError(
-            f"train of shape {train.shape}, test of shape {test.shape}",
+            f"train has the shape {train.shape}, test has the shape {test.shape}",
             location=str(path),
-            remedy="rows of the same metrics are expected in both",
+            remedy="both need rows of the same metrics; download the file again",
         )
     names = [f"metric.{number}" for number in range(1, train.shape[1] + 1)]
     labels = np.concatenate((np.zeros(len(train), np.bool_), label.ravel() != 0))

@@ -1,6 +1,6 @@
-"""A table with a column of time – CSV, Parquet – as a recording, block by block.
+"""Conversion of a table with a time column (CSV, Parquet) to a recording, block by block.
 
-A wide table has a column a channel; a long one the columns ``channel`` and ``value`` behind the time.
+A wide table has one column per channel. A long table has the columns time, ``channel`` and ``value``.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 __all__ = ["LABEL_COLUMNS", "RowBlock", "Table", "leading_rows", "recording"]
 
-#: Taken as labels without being asked.
+#: Names of columns that are labels unless `ReadOptions.label_column` names another.
 LABEL_COLUMNS = ("anomaly", "label", "is_anomaly")
 
 _LONG = ["channel", "value"]
-_MAX_CHANNELS = 10_000
+_MAX_CHANNELS = 10_000  # more names in a long table indicate a wrong column; chosen by hand
 
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Some rows of a table.
+    """Consecutive rows of a table.
 
     Parameters
     ----------
     places
-        Line or row of each, int64[n].
+        Line or row numbers, int64[n].
     time
-        The cells of the time column.
+        Cells of the time column.
     columns
-        Those of the columns asked for.
+        Cells of the requested columns, in the requested order.
     """
 
     places: IntArray
@@ -55,49 +55,49 @@ class RowBlock:
     columns: tuple[pa.Array, ...]
 
     def only(self, rows: IntArray) -> RowBlock:
-        """Some of the rows."""
+        """The rows with the given indices, int64[n]."""
         which = pa.array(rows)
         return RowBlock(self.places[rows], self.time.take(which), tuple(cells.take(which) for cells in self.columns))
 
 
 class Table(Protocol):
-    """What a format gives."""
+    """An open table of some file format."""
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
 
     @property
     def unit(self) -> str:
-        """What its places are counted in: ``line`` or ``row``."""
+        """Unit of positions in errors and notes: ``line`` or ``row``."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns, without that of time."""
+        """Names of the columns, without the time column."""
 
     def blocks(self, columns: Sequence[str], findings: ReadReport) -> Iterator[RowBlock]:
-        """Give the rows in order."""
+        """Yield the rows in order, with the named columns."""
 
 
 def recording(table: Table, options: ReadOptions, name: str, *, ignored: Collection[str] = ()) -> Recording:
-    """Read a table.
+    """Read a table as a recording on a regular grid.
 
     Parameters
     ----------
     table
         The open table.
     options
-        Which channels, which label column, which interval.
+        Channels, label column, interval and number of rows.
     name
-        Of the recording.
+        Name of the recording.
     ignored
-        Columns that are neither channel nor label.
+        Names of columns that are neither channel nor label.
 
     Raises
     ------
     UserError
-        There is nothing to read, a column asked for is not there, a label is neither 0 nor 1, time stamps with and
-        without offset are mixed, or most rows do not go forward in time.
+        The table has no rows or channels, a requested column is missing, a label is neither 0 nor 1, time stamps with
+        and without offset are mixed, or most time stamps are unreadable or go back.
     """
     label = _label_column(table, options)
     names = [column for column in table.names if column != label and column not in ignored]
@@ -107,14 +107,14 @@ def recording(table: Table, options: ReadOptions, name: str, *, ignored: Collect
     grid = resample(rows, len(channels), options.interval_s, reading.findings, str(table.path))
     notes = reading.findings.sentences()
     if label is not None and options.label_column is None:
-        notes = (f"Column {label!r} is taken as labels.", *notes)
+        notes = (f"Column {label!r} holds the labels.", *notes)
     return Recording(
         name, tuple(map(Channel, channels)), grid.interval_s, grid.time, grid.values, grid.labels, notes=notes
     )
 
 
 def leading_rows(read: Recording, readings: int) -> int:
-    """How many rows of the grid the first so many rows with a reading take up."""
+    """Number of leading grid rows that hold the first ``readings`` rows with any reading."""
     filled = np.flatnonzero(~np.isnan(read.values).all(axis=1))
     return int(filled[readings - 1]) + 1 if 0 < readings <= filled.size else min(readings, read.rows)
 
@@ -125,7 +125,7 @@ def _label_column(table: Table, options: ReadOptions) -> str | None:
         return next((name for name in LABEL_COLUMNS if name in table.names), None)
     if wanted not in table.names:
         raise UserError(
-            f"no column {wanted!r} to take labels from", location=str(table.path), remedy=nearest(wanted, table.names)
+            f"there is no label column {wanted!r}", location=str(table.path), remedy=nearest(wanted, table.names)
         )
     return wanted
 
@@ -138,9 +138,9 @@ class _Reading:
     table, options
         See `recording`.
     names
-        Columns but time and labels.
+        Columns other than time and labels.
     label
-        The column of labels.
+        Name of the label column, or None.
     """
 
     def __init__(self, table: Table, options: ReadOptions, names: list[str], label: str | None) -> None:
@@ -153,7 +153,7 @@ class _Reading:
         self._first_of_zone: dict[int, int] = {}
 
     def _blocks(self, columns: list[str]) -> Iterator[RowBlock]:
-        """Give blocks of these columns, and of the labels behind them, as far as is asked for."""
+        """Yield blocks of these columns, with the label column appended, up to the requested number of rows."""
         limit = self._options.rows
         if self._label is not None:
             columns = [*columns, self._label]
@@ -172,9 +172,9 @@ class _Reading:
             time, zones = times(block.time)
         except TypeError as error:
             raise UserError(
-                f"the time column is of type {error}",
+                f"the time column has the type {error}",
                 location=str(self._table.path),
-                remedy="time stamps, ISO 8601 texts or seconds since 1970 are expected",
+                remedy="write time stamps, ISO 8601 texts or seconds since 1970",
             ) from error
         for zone in (LOCAL, ZONED):
             if (zones == zone).any():
@@ -182,10 +182,10 @@ class _Reading:
         if len(self._first_of_zone) == 2:
             unit = self.findings.unit
             raise UserError(
-                f"some time stamps have an offset (first in {unit} {self._first_of_zone[ZONED]}), others have none "
+                f"some time stamps have an offset (first in {unit} {self._first_of_zone[ZONED]}), others do not "
                 f"(first in {unit} {self._first_of_zone[LOCAL]})",
                 location=f"{self._table.path}:{max(self._first_of_zone.values())}",
-                remedy="write all of them with an offset such as Z or +02:00, or none",
+                remedy="write all time stamps with an offset such as Z or +02:00, or all without",
             )
         return time
 
@@ -199,7 +199,7 @@ class _Reading:
             values, problems = numbers(cells)
         except TypeError as error:
             raise UserError(
-                f"column {channel!r} is of type {error}, which is no number",
+                f"column {channel!r} has the type {error} instead of numbers",
                 location=str(self._table.path),
                 remedy="choose other channels with --channels",
             ) from error
@@ -224,17 +224,17 @@ class _Reading:
         return labels
 
     def _check(self, rows: Rows) -> None:
-        """Refuse what is hardly a series."""
+        """Refuse a table in which most time stamps are unusable."""
         if not len(rows):
             raise UserError(
-                "no row has a readable time stamp in its first column" if self._seen else "no rows",
+                "no row has a readable time stamp in its first column" if self._seen else "the table has no rows",
                 location=str(self._table.path),
-                remedy="ISO 8601 such as 2026-05-04T12:30:00Z or seconds (not milliseconds) since 1970 are expected",
+                remedy="write ISO 8601 such as 2026-05-04T12:30:00Z, or seconds (not milliseconds) since 1970",
             )
         for kind in ("time", "unordered"):
             if 2 * self.findings.count(kind) > self._seen:
                 raise UserError(
-                    f"of {self._seen:,} rows {self.findings.count(kind):,} have a time stamp that "
+                    f"{self.findings.count(kind):,} of {self._seen:,} rows have a time stamp that "
                     + ("cannot be read" if kind == "time" else "goes back"),
                     location=f"{self._table.path}:{self.findings.first(kind)}",
                     remedy="sort the rows by time, and check the first column",
@@ -242,15 +242,15 @@ class _Reading:
 
 
 class _Wide(_Reading):
-    """A column a channel."""
+    """Pass over a wide table: one column per channel."""
 
     def read(self) -> tuple[list[str], Rows]:
         channels = selected(self._names, self._options.channels, str(self._table.path))
         if not channels:
             raise UserError(
-                "no channel beside time and labels",
+                "there is no channel besides time and labels",
                 location=str(self._table.path),
-                remedy="the first column is the time, each further one a channel",
+                remedy="add a column per channel after the time column",
             )
         rows = Rows(len(channels), long=False, labelled=self._label is not None)
         forward = Forward()
@@ -268,10 +268,10 @@ class _Wide(_Reading):
 
 
 class _Long(_Reading):
-    """A row a reading."""
+    """Pass over a long table: one row per reading."""
 
     def read(self) -> tuple[list[str], Rows]:
-        known: dict[str, int] = {}  # number of each channel in order of appearance, -1 where it is not asked for
+        known: dict[str, int] = {}  # channel numbers in order of appearance; -1: not requested
         forward: list[Forward] = []
         rows = Rows(1, long=True, labelled=self._label is not None)
         for whole in self._blocks(self._names):
@@ -281,9 +281,9 @@ class _Long(_Reading):
             taken, steps = np.zeros(time.size, np.bool_), np.empty(time.size)
             for number, some in by_channel(channel):
                 if number >= 0:
-                    goes, step = forward[number].step(time[some])
-                    taken[some] = goes
-                    steps[some[goes]] = step
+                    accepted, step = forward[number].step(time[some])
+                    taken[some] = accepted
+                    steps[some[accepted]] = step
             self._count_skipped(whole, time, ~taken & (channel >= 0))
             block = whole.only(np.flatnonzero(taken))
             values = self._values(self._names[1], block.columns[1], block.places).astype(np.float32)
@@ -311,7 +311,7 @@ class _Long(_Reading):
             raise UserError(
                 f"more than {_MAX_CHANNELS:,} different names in column {self._names[0]!r}",
                 location=str(self._table.path),
-                remedy="a long table has the columns time, channel and value",
+                remedy="check the file: a long table has the columns time, channel and value",
             )
         index = encoded.indices.fill_null(len(names)).to_numpy()
         channel: IntArray = np.array([known.get(name, -1) for name in [*names, ""]])[index]
@@ -321,5 +321,5 @@ class _Long(_Reading):
 
 
 def _wanted(known: dict[str, int]) -> int:
-    """How many of the channels are asked for."""
+    """Number of requested channels."""
     return max(known.values(), default=-1) + 1

@@ -1,10 +1,10 @@
-"""The UCR Anomaly Archive: one series a file, one anomaly each (Wu and Keogh 2021).
+"""Reader of the UCR Anomaly Archive: one series per file with one anomaly each (Wu and Keogh 2021).
 
-Everything but the values stands in the file's name, ``NNN_UCR_Anomaly_NAME_TRAINEND_BEGIN_END``. The archive was made
-with Matlab: its numbers count rows from 1, and both BEGIN and END belong to the anomaly. So the anomaly is rows
-``[BEGIN - 1, END)`` counted from 0, and the first TRAINEND rows are for training. Converted ``.npz`` files repeat the
-numbers of the name as ``begin`` and ``end``, meant as ``[begin, end)`` from 0, which is one row less; here both forms
-are read by name, so that the same series has the same labels.
+The file name holds training end and anomaly: ``NNN_UCR_Anomaly_NAME_TRAINEND_BEGIN_END``. The archive was made with
+Matlab: rows count from 1, and both BEGIN and END belong to the anomaly. Counted from 0, the anomaly is therefore
+``[BEGIN - 1, END)``, and the first TRAINEND rows are for training. Converted ``.npz`` files repeat these numbers as
+``begin`` and ``end`` with the meaning ``[begin, end)`` from 0, one row less. Both forms are read by name here, so that
+the same series has the same labels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read", "recognises"]
 
-# Nobody says how far apart the rows are; so far the agent judges them one by one and averages none away.
+# Seconds between rows, chosen by hand because the archive does not define it: at 10 s the agent judges single rows
+# instead of averages of several.
 _INTERVAL_S = 10.0
 
 _NAME = re.compile(r"(\d+_UCR_Anomaly_.+)_(\d+)_(\d+)_(\d+)")
@@ -34,12 +35,12 @@ _SUFFIXES = (".txt", ".npz")
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is such a file, or a folder that holds some."""
+    """Whether the path is a file of the archive, or a folder with such files."""
     return any(map(_is_ours, _files(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Recording]:
-    """Give the file's recording, or those of all files of the folder, named without the numbers."""
+    """Yield the recordings of the file or folder, named without the three numbers at the end."""
     for file in _files(path):
         yield _recording(file, options)
 
@@ -58,17 +59,18 @@ def _recording(path: Path, options: ReadOptions) -> Recording:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise UserError(
-            "the file's name does not say where training and anomaly end",
+            "the file name does not hold the end of training and the anomaly",
             location=str(path),
-            remedy="NNN_UCR_Anomaly_NAME_TRAINEND_BEGIN_END.txt is expected",
+            remedy="restore its name: NNN_UCR_Anomaly_NAME_TRAINEND_BEGIN_END.txt",
         )
     train_rows, begin, end = (int(number) for number in match.groups()[1:])
     values = load_npz(path, ["x"])[0].reshape(-1, 1) if path.suffix == ".npz" else load_text(path)
     if not (values.shape[1] == 1 and 0 < train_rows < begin <= end <= len(values)):
         raise UserError(
-            f"training to {train_rows}, anomaly {begin} – {end}, but {len(values)} rows of {values.shape[1]}",
+            f"the name has training to row {train_rows} and an anomaly in rows {begin} – {end}; the file has "
+            f"{len(values)} rows and {values.shape[1]} columns, where one column is expected",
             location=str(path),
-            remedy="is the file complete, and was it renamed?",
+            remedy="download the file again under its original name",
         )
     labels = np.zeros(len(values), np.bool_)
     labels[begin - 1 : end] = True
