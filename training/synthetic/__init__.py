@@ -1,4 +1,1 @@
-"""Simulated series: processes, noise, disturbances, and labelled streams to try detection on.
-
-It makes data; it does not train or evaluate.
-"""
+"""Simulated data: normal processes, noise, disturbances, and labelled streams for trying out detection."""

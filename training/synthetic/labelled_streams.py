@@ -1,7 +1,7 @@
-"""Labelled streams from a seed: several correlated channels, and anomalies of every kind planted in them.
+"""Labelled streams from a seed: several correlated channels with planted anomalies of known kinds.
 
-A channel is a level, plus its share of what all channels have in common – seasons and a load that wanders – plus noise
-of its own. So a broken correlation is an anomaly that no channel shows alone.
+A channel is the sum of a level, its share of the common signal (seasons and a slowly varying load) and its own noise.
+A broken correlation is therefore an anomaly that is invisible in a single channel.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ LabelledKind: TypeAlias = Literal[
 ]
 
 _PERIODS_S: dict[Season, float] = {"hourly": 3600.0, "daily": 86400.0, "weekly": 7 * 86400.0}
-_MAX_CELLS = 100_000_000
-_LOAD_ROWS = 15.0  # the common load wanders within so many rows
-_REST_ROWS = 10  # at least, between two anomalies
+_MAX_CELLS = 100_000_000  # values of a stream, 800 MB; chosen by hand
+_LOAD_ROWS = 15.0  # correlation length of the common load in rows; chosen by hand
+_REST_ROWS = 10  # smallest distance between two anomalies in rows; chosen by hand
 
 
 class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a stream is like.
+    """Parameters of a stream.
 
     Parameters
     ----------
     start, end
-        First time stamp, and what lies behind the last; ISO 8601, UTC.
+        First time stamp, and end of the stream (exclusive); ISO 8601, UTC.
     interval_s
         Seconds between rows.
     channels
-        How many.
+        Number of channels.
     seed
-        The same seed and the same other parameters give the same stream.
+        The same seed and parameters give the same stream.
     season
-        What recurs.
+        Periods of the seasons that all channels share.
     drift
-        How far each channel drifts from start to end, up or down, in its typical deviations.
+        Drift of each channel from start to end, up or down, in its typical deviations.
     noise
-        Of each channel alone, relative to what it shares with the others.
+        Size of the noise of a single channel, relative to its swing in the common signal.
     anomalies
-        Kinds to plant, in turn.
+        Kinds to plant, in equal numbers and random order.
     count, rate_per_day
-        How many, or how many for each day behind the quiet part; neither plants one of each kind.
+        Number of anomalies, or number per day after the quiet part; by default one of each kind.
     quiet_until
-        Share of the stream from its start in which nothing is planted, to learn from.
+        Share of the stream at its start without anomalies, for learning.
     """
 
     start: str = "2026-01-01"
@@ -101,7 +101,7 @@ class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 @dataclass(frozen=True)
 class Anomaly:
-    """What was planted: rows ``[begin, end)`` of some channels, by their numbers."""
+    """A planted anomaly: rows ``[begin, end)`` of the channels with these indices."""
 
     kind: LabelledKind
     begin: int
@@ -116,13 +116,13 @@ class Stream:
     Parameters
     ----------
     config
-        What it was made from.
+        Parameters of the stream.
     time
         float64[rows], seconds since 1970.
     values
-        float64[rows, n_channels], rounded as an instrument would.
+        float64[rows, n_channels], rounded like readings of an instrument.
     anomalies
-        In order of time; no two overlap.
+        Planted anomalies in order of time, without overlap.
     """
 
     config: StreamSpec
@@ -132,7 +132,7 @@ class Stream:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Names of the channels."""
+        """Names of the channels: ``channel.1`` and so on."""
         width = len(str(self.values.shape[1]))
         return tuple(f"channel.{number:0{width}}" for number in range(1, self.values.shape[1] + 1))
 
@@ -143,10 +143,10 @@ def simulate_stream(config: StreamSpec) -> Stream:
     Raises
     ------
     UserError
-        The anomalies asked for do not fit behind the quiet part.
+        The requested anomalies do not fit into the rows after the quiet part.
     """
     time: Float64Array = parse_time(config.start) + np.arange(config.rows, dtype=np.float64) * config.interval_s
-    # Streams of random numbers of their own: other anomalies do not change the rest.
+    # Separate random streams: a change of the anomalies leaves the normal behaviour unchanged.
     behaviour, planting = (np.random.default_rng([config.seed, part]) for part in range(2))
     season = np.zeros(time.size)
     for name in config.season:
@@ -158,7 +158,7 @@ def simulate_stream(config: StreamSpec) -> Stream:
         swing = log_uniform(behaviour, 0.1, 100.0)
         seasonal = swing * behaviour.uniform(0.6, 1.2) * season
         common = seasonal + swing * behaviour.uniform(0.3, 0.6) * load
-        # Gaussian, more or less white: heavy tails would be spikes that no label says.
+        # Gaussian, because heavy tails would be unlabelled spikes.
         own = smooth(behaviour, time.size, log_uniform(behaviour, 0.1, 3.0))
         series = common + swing * config.noise * own
         deviation = typical_change(series)
@@ -166,15 +166,15 @@ def simulate_stream(config: StreamSpec) -> Stream:
         series += config.drift * deviation * behaviour.choice([-1.0, 1.0]) * np.linspace(0.0, 1.0, time.size)
         for anomaly in anomalies:
             if channel in anomaly.channels:
-                where = slice(anomaly.begin, anomaly.end)
-                stretch = _Stretch(series[where], deviation, seasonal[where], common[where])
+                rows = slice(anomaly.begin, anomaly.end)
+                stretch = _Stretch(series[rows], deviation, seasonal[rows], common[rows])
                 _KINDS[anomaly.kind].plant(planting, stretch)
         values[:, channel] = np.round(series, max(0, 3 - int(np.floor(np.log10(swing)))))
     return Stream(config, time, values, anomalies)
 
 
 def _shape(rng: np.random.Generator, cycles: Float64Array) -> Float64Array:
-    """What recurs with every whole number of cycles: three harmonics, unit deviation over a cycle."""
+    """Periodic signal with period 1 in ``cycles``: three harmonics with unit standard deviation."""
     orders = np.arange(1, 4)
     amplitude, shift = rng.uniform(0.5, 1.0, 3) / orders**1.5, rng.random(3)
     amplitude *= np.sqrt(2.0 / np.sum(amplitude**2))
@@ -193,9 +193,9 @@ class _Stretch:
     values
         float64[n], changed in place.
     deviation
-        The channel's typical one.
+        Typical deviation of the channel, see `typical_change`.
     seasonal, common
-        float64[n], what seasons, and all that is shared, contribute to the values.
+        float64[n], contributions of the seasons, and of the whole common signal, to the values.
     """
 
     values: Float64Array
@@ -234,22 +234,22 @@ def _missing_season(_: np.random.Generator, stretch: _Stretch) -> None:
 
 
 def _correlation_break(_: np.random.Generator, stretch: _Stretch) -> None:
-    """Move against what is shared, within the same range."""
+    """Mirror the common signal within its range."""
     stretch.values[:] += stretch.common.max() + stretch.common.min() - 2.0 * stretch.common
 
 
 @dataclass(frozen=True)
 class _Planting:
-    """How a kind of anomaly is planted.
+    """Shape, duration and extent of a kind of anomaly.
 
     Parameters
     ----------
     plant
-        Changes a stretch.
+        Changes a stretch in place.
     rows
-        Shortest and longest duration; None is a whole season.
+        Shortest and longest duration in rows; None: one period of the shortest season.
     alone
-        Whether it is one in a single channel only.
+        Whether the anomaly affects a single channel only.
     """
 
     plant: Callable[[np.random.Generator, _Stretch], None]
@@ -270,7 +270,7 @@ _KINDS: dict[LabelledKind, _Planting] = {
 
 
 def _plan(rng: np.random.Generator, config: StreamSpec) -> tuple[Anomaly, ...]:
-    """Kinds in turn, durations and channels at random, spread evenly over what follows the quiet part."""
+    """Choose kinds, durations, channels and random positions after the quiet part, without overlap."""
     first = int(np.ceil(config.quiet_until * config.rows))
     count = len(config.anomalies) if config.count is None else config.count
     if config.rate_per_day is not None:
@@ -283,9 +283,9 @@ def _plan(rng: np.random.Generator, config: StreamSpec) -> tuple[Anomaly, ...]:
     spare = config.rows - first - int(rows.sum()) - _REST_ROWS * (count + 1)
     if spare < 0:
         raise UserError(
-            f"{count} anomalies of {rows.sum():,} rows in all do not fit into the {config.rows - first:,} rows "
-            "behind the quiet part",
-            remedy="plant fewer or other kinds, take a later end, or a smaller quiet_until",
+            f"{count} anomalies of {rows.sum():,} rows in total do not fit into the {config.rows - first:,} rows "
+            "after the quiet part",
+            remedy="plant fewer anomalies or shorter kinds, or choose a later end or a smaller quiet_until",
         )
     rests = np.diff(np.sort(rng.integers(0, spare + 1, count)), prepend=0) + _REST_ROWS
     begins = first + np.cumsum(rests) + np.concatenate(([0], np.cumsum(rows)[:-1]))
@@ -303,13 +303,17 @@ def _duration(rng: np.random.Generator, kind: LabelledKind, config: StreamSpec) 
 
 
 def _affected(rng: np.random.Generator, kind: LabelledKind, n_channels: int) -> tuple[int, ...]:
-    """At most half of the channels."""
+    """Indices of the affected channels, at most half of all."""
     n_affected = 1 if _KINDS[kind].alone else int(rng.integers(1, max(1, n_channels // 2) + 1))
     return tuple(sorted(rng.choice(n_channels, n_affected, replace=False).tolist()))
 
 
 def write(stream: Stream, path: Path) -> Path:
-    """Write ``NAME.csv`` and ``NAME.labels.json``, both or none; gives the path of the labels.
+    """Write ``NAME.csv`` and ``NAME.labels.json`` atomically.
+
+    Returns
+    -------
+    Path of the labels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Random numbers in time: the noises from which training series are made."""
+"""Noise processes, the building blocks of simulated series."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def white(rng: np.random.Generator, length: int) -> Float64Array:
 def autoregressive(rng: np.random.Generator, length: int) -> Float64Array:
     """Stationary autoregressive noise of order 1 or 2 with unit deviation, float64[length].
 
-    Filtered in the frequency domain, where the response of a pair of poles ``r exp(±iθ)`` is closed-form and a series
-    has no start to settle from.
+    The filter works in the frequency domain: the response of a pair of poles ``r exp(±iθ)`` has a closed form, and the
+    series needs no settling time.
     """
     radius = 1.0 - log_uniform(rng, 0.005, 1.0)
     angle = 0.0 if rng.random() < 0.6 else rng.uniform(0.0, np.pi)
@@ -52,9 +52,9 @@ def smooth(rng: np.random.Generator, length: int, scale: float) -> Float64Array:
 
 
 def decaying(impulses: Float64Array, memory: float) -> Float64Array:
-    """Answer every impulse with an exponential decay of ``memory`` rows, float64[length].
+    """Convolve impulses with an exponential decay of ``memory`` rows, float64[length].
 
-    The end of the series runs on into its start, as if the past had been alike.
+    The convolution is circular: the decay at the end continues at the start.
     """
     return _filtered(impulses, float(np.exp(-1.0 / memory)), None)
 

@@ -1,7 +1,7 @@
-"""Families of normal behaviour: each draws one series that a sensor, a service or a host could have given.
+"""Families of normal behaviour: each draws one series like those of a sensor, a service or a host.
 
-Every process takes a random generator and a span and gives float64[span.length] in a unit of its own. They differ in
-kind, not in detail: the networks shall meet every way in which a number can be normal.
+Every process takes a random generator and a span and returns float64[span.length] in an arbitrary unit. The families
+cover different kinds of normal behaviour for the networks to learn. All their parameters are chosen by hand.
 """
 
 from __future__ import annotations
@@ -22,22 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["PROCESSES", "Span"]
 
 _TABLE = 256  # points of a seasonal shape
-# Of cycles, those that keep to the day or the week; and of these, the days.
-_DAILY = 0.75
-_DAYS = 0.85
-# Of them, those whose days of the week differ.
-_WEEKS = 0.4
+_DAILY = 0.75  # share of cyclic series whose period is a day or a week; the others have arbitrary periods
+_DAYS = 0.85  # share of those whose period is a day
+_WEEKS = 0.4  # share of cyclic series in which the seven cycles of a week differ
 
 
 class Span(NamedTuple):
-    """How long a series is.
+    """Length of a series.
 
     Parameters
     ----------
     length
         Rows.
     day
-        Rows a day: the period that the agent knows without looking for it.
+        Rows per day, a period that the agent knows from the sampling interval.
     """
 
     length: int
@@ -84,12 +82,12 @@ _SHAPES = (_harmonics, _harmonics, _plateaus, _beats, _ramps)
 
 
 def _cycles(rng: np.random.Generator, span: Span, *, wander: float) -> Float64Array:
-    """Repeat a random shape of unit deviation, with a week of seven cycles now and then.
+    """Repeat a random shape of unit deviation; in some series, the amplitude differs by day of the week.
 
     Parameters
     ----------
     wander
-        Relative change of the period from row to row; 0 keeps time exactly, as those that follow the day do.
+        Relative variation of the period; 0 keeps it exact. Daily and weekly cycles are always exact.
     """
     length = span.length
     table = _SHAPES[rng.integers(len(_SHAPES))](rng)
@@ -131,7 +129,7 @@ def _autoregressive(rng: np.random.Generator, span: Span) -> Float64Array:
 def _random_walk(rng: np.random.Generator, span: Span) -> Float64Array:
     length = span.length
     steps = white(rng, length)
-    if rng.random() < 0.3:  # rests now and then
+    if rng.random() < 0.3:  # pauses between steps
         steps *= rng.random(length) < rng.uniform(0.02, 0.5)
     drift = rng.normal(scale=0.1) if rng.random() < 0.4 else 0.0
     noise = log_uniform(rng, 0.01, 3.0) * white(rng, length) if rng.random() < 0.4 else 0.0
@@ -139,7 +137,7 @@ def _random_walk(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _counts(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Poisson counts, or negative binomial ones as a Poisson whose rate is gamma-distributed."""
+    """Poisson counts, or negative binomial counts as a gamma-Poisson mixture."""
     modulation = _cycles(rng, span, wander=0.0) if rng.random() < 0.6 else autoregressive(rng, span.length)
     rate = log_uniform(rng, 0.05, 300.0) * np.exp(np.clip(rng.uniform(0.0, 1.0) * modulation, -6.0, 6.0))
     if rng.random() < 0.5:
@@ -149,7 +147,7 @@ def _counts(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _impulses(rng: np.random.Generator, length: int, gap: float) -> Float64Array:
-    """Log-normal impulses, one every ``gap`` rows on average, zero between."""
+    """Log-normal impulses, one per ``gap`` rows on average, and zeros between them."""
     return (rng.random(length) < 1.0 / gap) * rng.lognormal(0.0, rng.uniform(0.1, 1.2), length)
 
 
@@ -160,7 +158,7 @@ def _bursts(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _jobs(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Scheduled jobs: every so many rows a run of nearly the same height and duration, some of them skipped."""
+    """Scheduled jobs: periodic runs of nearly equal height and duration; some are skipped."""
     length = span.length
     series = log_uniform(rng, 0.01, 0.5) * autoregressive(rng, length)
     for _ in range(rng.integers(1, 3)):
@@ -177,7 +175,7 @@ def _jobs(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _regimes(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Keep to a few levels, each with its own noise, held for random times."""
+    """A few levels with their own noise; each lasts for a random time."""
     n_levels = int(rng.integers(2, 5))
     levels = rng.normal(scale=rng.uniform(1.0, 6.0), size=n_levels)
     noises = np.exp(rng.normal(scale=0.8, size=n_levels)) * log_uniform(rng, 0.02, 1.0)
@@ -189,7 +187,7 @@ def _regimes(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _capped(rng: np.random.Generator, span: Span) -> Float64Array:
-    """At a ceiling most of the time, with dips: a link, a battery, an availability."""
+    """At a ceiling most of the time, with dips, like link speed, charge of a battery or availability."""
     dips = decaying(_impulses(rng, span.length, log_uniform(rng, 10.0, 300.0)), log_uniform(rng, 0.5, 30.0))
     return np.minimum(0.0, rng.uniform(0.0, 1.0) * 0.2 * white(rng, span.length) - 3.0 * dips)
 
@@ -201,7 +199,7 @@ def _smooth(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _flat(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Constant, or all but constant: a last digit that flips now and then."""
+    """Constant, or with a last digit that flips occasionally."""
     series = np.full(span.length, rng.normal())
     if rng.random() < 0.6:
         series += 0.01 * (rng.random(span.length) < log_uniform(rng, 0.005, 0.5))
@@ -209,7 +207,7 @@ def _flat(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _cpu(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Per cent of a processor at 1 Hz: mostly low, short bursts, saturated at 0 and 100."""
+    """Processor load in per cent at 1 Hz: mostly low, with short bursts, clipped to 0 and 100."""
     idle = log_uniform(rng, 0.2, 20.0)
     shape = log_uniform(rng, 0.5, 30.0)
     series = rng.gamma(shape, idle / shape, span.length)
@@ -223,7 +221,7 @@ def _cpu(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _memory(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Per cent of memory: drifts slowly, steps when something starts or ends, leaks and collections."""
+    """Memory use in per cent: slow drift, steps of processes that start or end, leaks with garbage collection."""
     length = span.length
     series = rng.uniform(10.0, 80.0) + np.cumsum(rng.normal(scale=log_uniform(rng, 0.001, 0.1), size=length))
     steps = (rng.random(length) < 1.0 / log_uniform(rng, 50.0, 1000.0)) * rng.normal(scale=2.0, size=length)
@@ -235,7 +233,7 @@ def _memory(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _rate(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Disk or network throughput on the logarithmic scale of the agent: exact zeros, a hum, flushes and bursts."""
+    """Disk or network throughput on the agent's logarithmic scale: zeros, a background rate, flushes and bursts."""
     length = span.length
     hum = log_uniform(rng, 1e-3, 3.0) * rng.lognormal(0.0, rng.uniform(0.1, 1.2), length)
     rate = hum * (rng.random(length) < rng.uniform(0.05, 1.5))
@@ -249,7 +247,7 @@ def _rate(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _latency(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Round-trip or service times on the agent's logarithmic scale: a floor, a skewed body, a long tail."""
+    """Round-trip or service times on the agent's logarithmic scale: a skewed distribution with a long tail."""
     length = span.length
     body = rng.lognormal(0.0, log_uniform(rng, 0.02, 0.6), length)
     tail = (rng.random(length) < log_uniform(rng, 0.001, 0.1)) * rng.pareto(1.5, length)
@@ -258,7 +256,7 @@ def _latency(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _switch(rng: np.random.Generator, span: Span) -> Float64Array:
-    """On or off, for random or for regular times."""
+    """On or off, for random or regular durations."""
     length = span.length
     stay = log_uniform(rng, 3.0, 200.0)
     if rng.random() < 0.4:
@@ -269,7 +267,7 @@ def _switch(rng: np.random.Generator, span: Span) -> Float64Array:
 
 
 def _thermostat(rng: np.random.Generator, span: Span) -> Float64Array:
-    """Control a temperature: it relaxes towards one bound, is driven back to the other."""
+    """Controlled temperature: it decays towards one bound and is heated back to the other."""
     length = span.length
     heating, cooling = log_uniform(rng, 3.0, 150.0), log_uniform(rng, 3.0, 300.0)
     period = heating + cooling
@@ -281,7 +279,7 @@ def _thermostat(rng: np.random.Generator, span: Span) -> Float64Array:
     return series + 0.3 * rng.random() * smooth(rng, length, 100.0) + log_uniform(rng, 0.002, 0.1) * white(rng, length)
 
 
-#: The families, each as likely as the other; those that real installations show most stand twice.
+#: Families, drawn with equal probability; the most common kinds of real channels are repeated.
 PROCESSES: tuple[Process, ...] = (
     _seasonal,
     _seasonal,

@@ -1,7 +1,7 @@
-"""Training series of every kind, from a seed: what the universal networks learn from.
+"""Simulated training series of the universal networks, from a seed.
 
-There is no recorded data in the universal bundle. Each series is a process or the sum of two, seen at one of several
-block lengths, disturbed now and then, brought to some unit, rounded and clipped as instruments do.
+The universal bundle uses no recorded data. Each series is one process or the sum of two, averaged over one of several
+block lengths. Some series are disturbed. Each gets a random unit and is rounded and clipped as by an instrument.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 
 __all__ = ["days", "digest", "simulate"]
 
-# The agent applies the same networks to block means; most series are seen row by row.
+# Rows averaged into one, drawn with equal probability: the agent applies the networks to single rows and block means.
+# Chosen by hand.
 _BLOCKS = (1, 1, 1, 1, 5, 12, 24)
-# Rows a day: from two-hour blocks to readings every five minutes.
+# Rows per day: from about two-hour blocks to readings every five minutes.
 _SHORTEST_DAY, _LONGEST_DAY = 10, 300
 
 
 def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -> Float64Array:
-    """Draw series.
+    """Draw training series.
 
     Parameters
     ----------
     seed
         The same seed gives the same series; series ``k`` does not depend on ``n_series``.
     n_series, length
-        Shape.
+        Number of series, and rows of each.
     disturbed
-        Whether shifts, spikes and silences occur in a third of the series; False draws normal behaviour only.
+        Whether about a third of the series are disturbed; False draws normal behaviour only.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -
     for row, day in enumerate(days(seed, n_series).tolist()):
         rng = np.random.default_rng([seed, row])
         values = _behaviour(rng, Span(length, day))
-        chosen = rng.random() < 0.35  # drawn either way, so that the other series stay the same
+        chosen = rng.random() < 0.35  # drawn in any case, to leave the random stream unchanged
         if disturbed and chosen:
             _disturb(rng, values)
         series[row] = _measured(rng, values)
@@ -62,9 +63,9 @@ def simulate(seed: int, n_series: int, length: int, *, disturbed: bool = True) -
 
 
 def days(seed: int, n_series: int) -> IntArray:
-    """Rows a day of each series that `simulate` draws from the same seed, int64[n_series].
+    """Rows per day of each series that `simulate` draws from the same seed, int64[n_series].
 
-    Most cycles keep to it, the others are there to teach that yesterday tells nothing of some channels.
+    Most cyclic series follow this period. The others teach that in some channels the day before has no information.
     """
     drawn = np.empty(n_series, np.int64)
     for row in range(n_series):
@@ -101,7 +102,7 @@ def _disturb(rng: np.random.Generator, values: Float64Array) -> None:
 
 
 def _measured(rng: np.random.Generator, values: Float64Array) -> Float64Array:
-    """Give the series a unit, a zero point and an instrument."""
+    """Apply a random resolution, range, unit and zero point of an instrument."""
     unit = typical_change(values)
     if rng.random() < 0.3:
         resolution = unit * log_uniform(rng, 0.01, 2.0)
