@@ -103,12 +103,12 @@ def test_a_channel_that_is_hardly_read_where_it_is_calibrated(refused: Any, data
 
 def test_nothing_but_missing_readings(refused: Any, data: Any) -> None:
     told = refused("--data", data([f"{BEGIN + k},nan,{k % 7}" for k in range(400)]))
-    assert "pump: no valid reading in the training part: flow – leave these channels out with --channels" in told
+    assert "pump: without a valid reading in the training part: flow – choose other channels with --channels" in told
 
 
 def test_nothing_but_text(refused: Any, data: Any) -> None:
     told = refused("--data", data([f"{BEGIN + k},on,off" for k in range(400)]))
-    assert "pump: no valid reading in the training part: flow, pressure" in told
+    assert "pump: without a valid reading in the training part: flow, pressure" in told
 
 
 def test_time_that_goes_backwards(refused: Any, data: Any) -> None:
@@ -126,12 +126,12 @@ def test_files_whose_channels_differ(refused: Any, data: Any) -> None:
 
 def test_files_whose_intervals_differ(refused: Any, data: Any) -> None:
     told = refused("--data", data(rows(400)), data(rows(400, step_s=60.0), "slow.csv"))
-    assert "slow: pump has a row every 1 s, slow every 60 s – bring them to one with --interval" in told
+    assert "slow: pump has a row every 1 s, slow every 60 s – resample all to the same interval with --interval" in told
 
 
 def test_readings_rarer_than_an_agent_takes_them(refused: Any, data: Any) -> None:
     told = refused("--data", data(rows(400, step_s=604_800.0)))
-    assert "pump: a row every 604800 s is rarer than an agent reads" in told
+    assert "pump: the interval of 604800 s is longer than one day" in told
 
 
 def test_labels_outside_of_the_data(refused: Any, data: Any, tmp_path: Path) -> None:

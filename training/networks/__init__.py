@@ -1,4 +1,1 @@
-"""Keras networks, the batches they learn from, and the loop that trains them.
-
-Networks leave here as Keras models; `training.export` makes TFLite of them.
-"""
+"""Keras networks, their batches, and the training loop. `training.export` converts the models to TFLite."""

@@ -1,4 +1,4 @@
-"""The two networks, as Keras models, and what they are trained to minimise."""
+"""Architectures and loss functions of the forecaster and the autoencoder, in Keras."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ __all__ = [
     "pinball_loss",
 ]
 
-#: ``quantile``: three quantiles. ``point``: the median alone, its band from errors. ``mixture``: a whole distribution.
+#: Output of the forecaster. ``quantile``: three quantiles. ``point``: the median; its band comes from held-back errors.
+#: ``mixture``: a mixture of logistic distributions.
 Head: TypeAlias = Literal["quantile", "point", "mixture"]
+#: Levels of the forecast quantiles: lower bound, median, upper bound.
 QUANTILES = (0.05, 0.5, 0.95)
-COMPONENTS = 3  # of a mixture
-# Of the universal pair.
+#: Components of the mixture head.
+COMPONENTS = 3
+#: LSTM units, latent size and window (rows) of the networks of the universal bundle; chosen by hand.
 UNITS = 32
 LATENT = 8
 WINDOW = 64
@@ -42,20 +45,20 @@ WINDOW = 64
 
 @dataclass(frozen=True)
 class ForecasterShape:
-    """Size and form of a forecaster; the universal one unless said otherwise.
+    """Architecture of a forecaster; the defaults are those of the universal bundle.
 
     Parameters
     ----------
     n_features
-        Numbers it sees a row: of its channels, then of the time.
+        Inputs per row: features of the channels, then of the time.
     n_channels
-        Channels it forecasts; their levels are the first of the features.
+        Number of forecast channels; the first features are their levels.
     units, layers
-        Of the LSTM.
+        Units per LSTM layer, and number of layers.
     dropout
-        Share of each layer's inputs left out in training.
+        Share of the inputs of each layer dropped in training.
     head
-        What it says of the next value.
+        Kind of forecast, see `Head`.
     """
 
     n_features: int = len(FEATURES) + len(SEASON_FEATURES)
@@ -67,29 +70,29 @@ class ForecasterShape:
 
     @property
     def outputs(self) -> int:
-        """Numbers the last layer gives."""
+        """Number of outputs per row."""
         return self.n_channels * {"quantile": len(QUANTILES), "point": 1, "mixture": 3 * COMPONENTS}[self.head]
 
 
 @dataclass(frozen=True)
 class AutoencoderShape:
-    """Size and form of an autoencoder; the universal one unless said otherwise.
+    """Architecture of an autoencoder; the defaults are those of the universal bundle, except ``placed``.
 
     Parameters
     ----------
     window
-        Points.
+        Points per window.
     n_channels
-        Channels a point.
+        Channels per point.
     units, layers
-        Of encoder and decoder.
+        Units per LSTM layer, and number of layers, of encoder and of decoder.
     latent
-        Length of the code; 0 hands over the encoder's last output as it is.
+        Length of the latent vector; 0 passes on the last output of the encoder unchanged.
     dropout
-        Share of each layer's inputs left out in training.
+        Share of the inputs of each layer dropped in training.
     placed
-        Whether the decoder is told where in the window it is, by a learned vector a point: it need not count, and
-        learns about twice as fast.
+        Whether a learned position embedding is added to the input of the decoder, one vector per point. The decoder
+        then does not have to count and learns about twice as fast.
     """
 
     window: int = WINDOW
@@ -102,18 +105,25 @@ class AutoencoderShape:
 
 
 _UNIVERSAL_FORECASTER = ForecasterShape()
-#: Shape of the autoencoder that ships.
+#: Architecture of the autoencoder in the universal bundle.
 UNIVERSAL_AUTOENCODER = AutoencoderShape(placed=True)
 
 
 def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER, seeds: Seeds | None = None) -> Any:
-    """Recurrent forecaster of the next values, its state passed in and out.
+    """Build an LSTM forecaster of the next values with explicit state.
 
-    Inputs ``features`` float32[batch, rows, n_features], ``state_h`` and ``state_c`` float32[batch, layers * units].
-    Outputs float32[batch, rows, outputs] and the two states after the last row. With n the number of channels, the
-    outputs are: n times the median's offset from the present level (``point``); and then n distances, ≥ 0, to the
-    lower quantile and n to the upper, which so cannot cross (``quantile``); or, as [n, 3, components], logits of the
-    weights, offsets of the centres and logarithms of the scales of a logistic mixture (``mixture``).
+    The model has the inputs ``features``, float32[batch, rows, n_features], and ``state_h`` and ``state_c``,
+    float32[batch, layers * units]. It returns the forecast, float32[batch, rows, outputs], and both states after the
+    last row. For n channels, the forecast depends on the head:
+
+    ``point``
+        n offsets of the median from the present level.
+    ``quantile``
+        The same; then n distances to the lower and n distances to the upper quantile. Distances are ≥ 0, so quantiles
+        cannot cross.
+    ``mixture``
+        [n, 3, components]: logits of the weights, offsets of the centres from the present level, and logarithms of the
+        scales of a logistic mixture.
     """
     seeds = seeds or Seeds()
     features = keras.Input((None, shape.n_features), name="features")
@@ -139,10 +149,11 @@ def forecaster(shape: ForecasterShape = _UNIVERSAL_FORECASTER, seeds: Seeds | No
 
 
 def autoencoder(shape: AutoencoderShape = UNIVERSAL_AUTOENCODER, seeds: Seeds | None = None) -> Any:
-    """LSTM encoder, narrow latent vector, LSTM decoder: float32[batch, window, n_channels] to its reconstruction.
+    """Build an LSTM autoencoder: float32[batch, window, n_channels] to a reconstruction of the same shape.
 
-    The latent vector is small enough that what training never showed cannot pass through it (EncDec-AD, Malhotra et
-    al. 2016; here reconstructed in forward order, all at once).
+    The short latent vector cannot encode patterns that are absent in training, so their reconstruction error is large
+    (EncDec-AD, Malhotra et al. 2016, arXiv:1607.00148). Unlike there, the decoder gets the latent vector at every point
+    instead of its own outputs, and reconstructs in forward order.
     """
     seeds = seeds or Seeds()
     window = keras.Input((shape.window, shape.n_channels), name="window")
@@ -166,29 +177,29 @@ def autoencoder(shape: AutoencoderShape = UNIVERSAL_AUTOENCODER, seeds: Seeds | 
 
 
 class _Places(keras.layers.Layer):  # type: ignore[misc] # Keras has no type information
-    """Adds a learned vector to every point of a window."""
+    """Learned position embedding: adds one vector per point of a window."""
 
     def __init__(self, seed: int | None, **options: Any) -> None:
         super().__init__(**options)
         self._seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make one vector a point."""
+        """Create one vector per point."""
         start = keras.initializers.RandomNormal(stddev=0.5, seed=self._seed)
         self.vectors = self.add_weight(shape=input_shape[1:], initializer=start, name="vectors")
 
     def call(self, inputs: Any) -> Any:
-        """Add them."""
+        """Add the vectors to the inputs, float32[batch, window, n]."""
         return inputs + self.vectors
 
 
 def forecaster_loss(head: Head, target: Any, forecast: Any) -> Any:
-    """What a forecaster with this head minimises, a number for every target.
+    """Loss of a forecaster, one number per target.
 
     Parameters
     ----------
     target
-        float32[..., n_channels], the value less the present level.
+        float32[..., n_channels], next value minus present level.
     forecast
         float32[..., outputs], see `forecaster`.
 
@@ -210,9 +221,9 @@ def pinball_loss(target: Any, forecast: Any) -> Any:
     Parameters
     ----------
     target
-        float32[..., n].
+        float32[..., n], next value minus present level.
     forecast
-        float32[..., 3, n], median offsets and distances.
+        float32[..., 3, n]: offset of the median, distances to the lower and the upper quantile.
 
     Returns
     -------
@@ -233,7 +244,7 @@ def mixture_loss(target: Any, forecast: Any) -> Any:
     Parameters
     ----------
     target
-        float32[..., n].
+        float32[..., n], next value minus present level.
     forecast
         float32[..., n * 3 * components], see `forecaster`.
 
@@ -248,9 +259,9 @@ def mixture_loss(target: Any, forecast: Any) -> Any:
 
 
 def mixture_parts(forecast: Any, n: int) -> tuple[Any, Any, Any]:
-    """Logits of the weights, centres and logarithms of the scales, float32[..., n, components] each."""
+    """Split a mixture forecast into logits of weights, centres and log scales, float32[..., n, components] each."""
     parts = ops.reshape(forecast, (*ops.shape(forecast)[:-1], n, 3, COMPONENTS))
-    # A scale that vanishes would make a value that never changes infinitely likely.
+    # Without a lower bound, the scale of a constant channel would go to 0 and its likelihood to infinity.
     return parts[..., 0, :], parts[..., 1, :], ops.clip(parts[..., 2, :], np.log(1e-3), 4.0)
 
 

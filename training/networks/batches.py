@@ -1,4 +1,4 @@
-"""Batches from which the two networks of a fitted bundle learn, cut from prepared recordings, and their losses."""
+"""Training batches and losses of the two networks of a fitted bundle."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ForecastTask", "ReconstructionTask"]
 
-_SERIES_A_BATCH = 32
-_WINDOWS_A_BATCH = 64
-_VALIDATED = 512  # sequences or windows at most
-_SETTLING_SHARE = 0.25  # of a sequence, whose errors do not count: the state is still filling
+# Chosen by hand.
+_SERIES_A_BATCH = 32  # sequences per batch of the forecaster
+_WINDOWS_A_BATCH = 64  # windows per batch of the autoencoder
+_VALIDATED = 512  # largest number of sequences or windows for validation
+_SETTLING_SHARE = 0.25  # initial share of a sequence without loss, in which the state settles from zero
 
 
 class ForecastTask:
-    """Forecast every row of a sequence from those before it, the state beginning at zero.
+    """Training task of the forecaster: forecast every row of a sequence from the rows before it.
 
-    A sequence is twice the look-back long; gradients flow through all of it.
+    A sequence has twice the length of the look-back and starts from zero state; gradients flow through all of it.
 
     Parameters
     ----------
     model, shape
-        `training.networks.architectures.forecaster` and what it was made with.
+        Model of `training.networks.architectures.forecaster`, and its architecture.
     prepared
-        The data.
+        Scaled and split recordings.
     joint
-        All channels in one sequence, or each in its own.
+        Whether a sequence holds all channels, or a single one.
     look_back, horizon
-        Rows.
+        In rows.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ForecastTask:
         self._length = 2 * look_back
         self._horizon = horizon
         self._ends = [part.ends(part.split.train, self._length + horizon) for part in prepared.parts]
-        #: Sequences there are to learn from.
+        #: Number of sequences in the training parts.
         self.available = sum(len(ends) for ends in self._ends)
 
     def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
@@ -71,7 +72,7 @@ class ForecastTask:
         ]
 
     def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
-        """See `training.networks.trainer.Task`; missing targets and the first rows do not count."""
+        """See `training.networks.trainer.Task`; missing targets and the settling rows have no weight."""
         features, target, weight = batch
         state = tf.zeros((tf.shape(features)[0], self.shape.layers * self.shape.units))
         forecast = self.model([features, state, state], training=training)[0]
@@ -79,14 +80,14 @@ class ForecastTask:
         return ops.sum(losses * weight) / ops.maximum(ops.sum(weight), 1.0), ()
 
     def carry(self, state: tuple[Any, ...]) -> None:
-        """Every sequence begins at zero."""
+        """Do nothing: every sequence starts from zero state."""
 
     @property
     def _prepared_channels(self) -> int:
         return len(self._prepared.channels)
 
     def _cut(self, which: IntArray, ends: IntArray, channels: IntArray) -> tuple[Float32Array, ...]:
-        """Features, targets (offsets from the present level) and their weights, float32[batch, length, …] each."""
+        """Features, targets (offsets from the present level) and weights of targets, float32[batch, length, n] each."""
         length, horizon = self._length, self._horizon
         rows = ends[:, None] - horizon + np.arange(1 - length, 1)
         parts = self._prepared.parts
@@ -107,20 +108,20 @@ class ForecastTask:
 
 
 class ReconstructionTask:
-    """Redraw windows.
+    """Training task of the autoencoder: reconstruct windows.
 
     Parameters
     ----------
     model, shape
-        `training.networks.architectures.autoencoder` and what it was made with.
+        Model of `training.networks.architectures.autoencoder`, and its architecture.
     prepared
-        The data.
+        Scaled and split recordings.
     joint
-        All channels in one window, or each in its own.
+        Whether a window holds all channels, or a single one.
     block
-        Rows a point.
+        Rows averaged into a point.
     centred
-        Whether each channel's window goes in less its own mean.
+        Whether the mean of a window is subtracted from each channel.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class ReconstructionTask:
         self._centred = centred
         self._rows = shape.window * block
         self._ends = [part.ends(part.split.train, self._rows) for part in prepared.parts]
-        #: Windows there are to learn from.
+        #: Number of windows in the training parts.
         self.available = sum(len(ends) for ends in self._ends)
 
     def batches(self, rng: np.random.Generator) -> Iterator[tuple[Float32Array, ...]]:
@@ -158,12 +159,19 @@ class ReconstructionTask:
         return ops.mean(ops.abs(window - self.model(window, training=training))), ()
 
     def carry(self, state: tuple[Any, ...]) -> None:
-        """Windows do not hang together."""
+        """Do nothing: windows are independent."""
 
     def windows(self, part: Part, ends: IntArray) -> Float32Array:
-        """Windows of one recording as the network sees them, float32[n, window, lanes].
+        """Inputs of the network from one recording, float32[n, window, lanes].
 
-        In the shared layout every channel has its own; those of one place follow each other.
+        In the shared layout, ``lanes`` is 1 and the windows of all channels with the same end are consecutive.
+
+        Parameters
+        ----------
+        part
+            Prepared recording.
+        ends
+            int64[n_ends], last row of each window.
         """
         points = part.points(ends, self._shape.window, self._block)
         if self._centred:
@@ -184,7 +192,7 @@ class ReconstructionTask:
 
 
 def _draw(rng: np.random.Generator, ends: list[IntArray], count: int) -> tuple[IntArray, IntArray]:
-    """Draw windows from all recordings alike: which recording, and the last row, int64[count] each."""
+    """Draw windows uniformly over all recordings: index of the recording and last row, int64[count] each."""
     starts = np.cumsum([0, *(len(e) for e in ends)])
     drawn = rng.integers(starts[-1], size=count)
     which = np.searchsorted(starts, drawn, side="right") - 1
@@ -192,7 +200,7 @@ def _draw(rng: np.random.Generator, ends: list[IntArray], count: int) -> tuple[I
 
 
 def _batches(ends: list[IntArray], size: int, most: int) -> list[tuple[IntArray, IntArray]]:
-    """All windows of all recordings, at most ``most`` evenly chosen, in batches."""
+    """Batches of all windows, or of ``most`` evenly chosen ones: index of the recording and last row."""
     which = np.concatenate([np.full(len(e), k) for k, e in enumerate(ends)])
     at = np.concatenate(ends)
     chosen = np.linspace(0, len(at) - 1, min(most, len(at))).round().astype(np.int64) if len(at) else at
@@ -200,5 +208,5 @@ def _batches(ends: list[IntArray], size: int, most: int) -> list[tuple[IntArray,
 
 
 def _look(part: Part, rows: IntArray, horizon: int, clock: tuple[str, ...]) -> tuple[Any, ...]:
-    """Levels now and later, whether the later ones are known, and features of the time."""
+    """Levels at rows and ``horizon`` rows later, whether the later readings are present, and features of the time."""
     return part.z[rows], part.z[rows + horizon], part.present[rows + horizon], part.clock(rows, clock)

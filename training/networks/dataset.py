@@ -1,6 +1,7 @@
-"""From recordings to what networks learn from: clean, scaled, split by time, cut without copying.
+"""Preparation of recordings for training: scaling, split in time, windows.
 
-Nothing crosses a boundary: the scale is that of the training part alone, and every window lies within one part.
+No information leaks between the parts: scaling comes from the training part alone, and every window lies within one
+part.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ __all__ = ["Part", "Prepared", "ScalingMethod", "Split", "dominant_period", "pre
 
 ScalingMethod: TypeAlias = Literal["robust", "standard", "minmax"]
 
-_BLOCK = 1 << 18  # rows that are worked on at a time
-_SAMPLE = 1 << 20  # rows from which quantiles are taken
-_READINGS = 1 << 20  # in windows that are averaged at a time
-# Shares of what may be learned from: training, validation, calibration; and, unless the data says, a test part.
+# All chosen by hand.
+_BLOCK = 1 << 18  # rows scaled at a time
+_SAMPLE = 1 << 20  # largest number of rows for the statistics of scaling
+_READINGS = 1 << 20  # readings averaged at a time
+# Shares of training, validation and calibration in the rows before the test part, and share of the test part in all
+# rows unless the data set defines the end of training.
 _SHARES = (0.70, 0.12, 0.18)
 _TEST_SHARE = 0.10
-# Of the readings in a window that is learned from, at most this share may be missing.
-_MOST_MISSING = 0.1
-_PERIOD_ROWS = 1 << 16  # rows in which a period is looked for
-_PERIODS = (8, 512)
-_NAMED = 3  # recordings, in messages
+_MOST_MISSING = 0.1  # largest share of missing readings in a training window
+_PERIOD_ROWS = 1 << 16  # rows searched for a period
+_PERIODS = (8, 512)  # shortest and longest period in rows
+_NAMED = 3  # recordings named in messages
 
 
 class Split(NamedTuple):
-    """Consecutive parts of a recording, as row numbers: each ends where the next begins."""
+    """Consecutive parts of a recording as slices of rows; each ends where the next begins."""
 
     train: slice
     validation: slice
@@ -51,37 +53,38 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """One recording as the networks see it.
+    """One recording, scaled and split.
 
     Parameters
     ----------
     recording
-        Where it came from.
+        The recording before scaling.
     z
-        float32[rows, n_channels]: compressed and scaled; where a reading is missing, the last one before it.
+        float32[rows, n_channels], scaled and compressed; a missing reading repeats the last one.
     present
-        bool[rows, n_channels]: where there was a reading.
+        bool[rows, n_channels], False where a reading is missing.
     split
-        What the rows are for.
+        Rows for training, validation, calibration and test.
     """
 
     recording: Recording
     z: Float32Array
     present: BoolArray
     split: Split
-    _unusable: IntArray  # running count of missing cells, labelled rows and breaks, by row
+    # int64[rows + 1], cumulative count of missing readings; a label or a break counts enough to exclude its windows.
+    _unusable: IntArray
 
     def ends(self, part: slice, length: int, step: int = 1) -> IntArray:
-        """Find windows to learn from: within one part, without a break or a label, with few readings missing.
+        """Find usable windows of one part: no labelled row, no break in time, at most 10 % of readings missing.
 
         Parameters
         ----------
         part
-            Of the split.
+            One of the slices of the split.
         length
-            Rows a window.
+            Rows per window.
         step
-            Rows between windows.
+            Rows from one window to the next.
 
         Returns
         -------
@@ -94,7 +97,7 @@ class Part:
         return found
 
     def points(self, ends: IntArray, window: int, block: int) -> Float32Array:
-        """Windows of block means, float32[n, window, n_channels], that end at the given rows."""
+        """Windows of block means, float32[n, window, n_channels], that end at rows ``ends``, int64[n]."""
         length, n_channels = window * block, self.z.shape[1]
         view, at = np.lib.stride_tricks.sliding_window_view(self.z, length, axis=0), ends - length + 1
         if block == 1:
@@ -103,34 +106,34 @@ class Part:
         many = max(1, _READINGS // (length * n_channels))
         for first in range(0, len(ends), many):
             some = slice(first, first + many)
-            # The mean of what the device averages: readings, not their compressed values.
+            # Average uncompressed values, as the device does.
             means = expand(view[at[some]]).reshape(-1, n_channels, window, block).mean(axis=3)
             points[some] = compress(means).transpose(0, 2, 1)
         return points
 
     def clock(self, rows: Any, names: Sequence[str]) -> Float32Array:
-        """Features of the time at the given rows, float32[..., n]."""
+        """Features of the time at the given rows, float32[..., len(names)]."""
         return time_features(self.recording.time[rows], names)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything the networks learn from and are measured on.
+    """Prepared recordings, for training and evaluation.
 
     Parameters
     ----------
     channels
-        With unit, scale and smallest effect.
+        Channels with unit, scale and smallest effect.
     interval_s
         Seconds between rows.
     scaling
-        For the manifest.
+        Centre and spread of each channel, for the manifest.
     clock
-        Features of the time that make sense here.
+        Names of the features of the time that the networks use.
     parts
-        One a recording.
+        One per recording.
     notes
-        What a person should know, a sentence each.
+        Remarks for the report, one sentence each.
     """
 
     channels: tuple[Channel, ...]
@@ -142,7 +145,7 @@ class Prepared:
 
     @property
     def place(self) -> str:
-        """Where it all comes from, for messages."""
+        """Names of the recordings, for messages."""
         names = [part.recording.name for part in self.parts]
         return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
@@ -155,17 +158,19 @@ def prepare(
     Parameters
     ----------
     recordings
-        With the same channels in the same order and the same interval.
+        Recordings with the same channels in the same order and the same interval.
     method
-        How to scale.
+        ``robust``: median and interquartile range. ``standard``: mean and standard deviation. ``minmax``: middle and
+        half of the range.
     clock
-        ``auto``: hour of the day if the data has real times, an interval of at most two hours and four days at least;
-        and the day of the week if it has three weeks. ``none``: neither.
+        ``auto``: use the hour of the day if the data has time stamps, an interval of at most two hours, and spans at
+        least four days; use the day of the week if it has time stamps and spans at least three weeks. ``none``: use
+        neither.
 
     Raises
     ------
     UserError
-        A channel has no reading to learn from, or the interval is not one and the same or longer than a day.
+        A channel has no reading in the training part, the intervals differ, or the interval is longer than a day.
     """
     first = recordings[0]
     _check_interval(recordings)
@@ -188,11 +193,16 @@ def prepare(
 
 
 def dominant_period(parts: Sequence[Part]) -> int | None:
-    """Find the period, in rows, of a rhythm that the channels share; None when there is none of 8 to 512 rows.
+    """Find the common period of the channels by autocorrelation.
 
-    Candidates are the local maxima of the mean autocorrelation that are at least 0.4 and stand 0.2 above the lowest
-    value before them. The first that reaches nine tenths of the highest is taken, for its multiples are as high; and as
-    noise may have put it on the flank of a hump, the top of that.
+    Candidates are local maxima of the mean autocorrelation over channels that are at least 0.4 and exceed the lowest
+    value before them by 0.2. The first candidate with at least 90 % of the highest one wins, because multiples of the
+    period are as high as the period. Noise may split a peak; the highest candidate below 1.5 times that lag is the
+    result. The numbers are chosen by hand.
+
+    Returns
+    -------
+    Period in rows, 8 to 512; None if there is no such period.
     """
     longest = max(parts, key=lambda part: part.split.train.stop - part.split.train.start)
     z = longest.z[longest.split.train][:_PERIOD_ROWS].astype(np.float64)
@@ -225,14 +235,14 @@ def _split(recording: Recording) -> Split:
 
 
 def _usable(recording: Recording, rows: slice) -> BoolArray:
-    """Which rows nobody calls anomalous, bool[rows]."""
+    """Mask of rows that are not labelled anomalous, bool[rows]."""
     if recording.labels is None:
         return np.ones(len(range(*rows.indices(recording.rows))), bool)
     return ~recording.labels[rows]
 
 
 def _sample(recording: Recording, split: Split, scale: Scale, shares: int) -> Float64Array:
-    """Normal rows of the training part on their scale, evenly drawn; NaN where a reading is missing."""
+    """Evenly spaced normal rows of the training part on the channel scales; NaN where a reading is missing."""
     step = max(1, (split.train.stop - split.train.start) * shares // _SAMPLE)
     rows = slice(split.train.start, split.train.stop, step)
     scaled, valid = scale.apply(np.asarray(recording.values[rows]))
@@ -248,13 +258,13 @@ def _check_interval(recordings: Sequence[Recording]) -> None:
                 f"{first.name} has a row every {first.interval_s:g} s, {recording.name} every "
                 f"{recording.interval_s:g} s",
                 location=recording.name,
-                remedy="bring them to one with --interval",
+                remedy="resample all to the same interval with --interval",
             )
     if first.interval_s > MAX_INTERVAL_S:
         raise UserError(
-            f"a row every {first.interval_s:g} s is rarer than an agent reads, once a day",
+            f"the interval of {first.interval_s:g} s is longer than one day, the longest of an agent",
             location=first.name,
-            remedy="give data that is more frequent, or a shorter --interval",
+            remedy="use data with more frequent rows, or a shorter --interval",
         )
 
 
@@ -263,30 +273,31 @@ def _check_readings(sample: Float64Array, first: Recording) -> None:
     empty = [channel.name for channel, count in zip(first.channels, counts, strict=True) if not count]
     if empty:
         raise UserError(
-            f"no valid reading in the training part: {', '.join(empty)}",
+            f"channels without a valid reading in the training part: {', '.join(empty)}",
             location=first.name,
-            remedy="leave these channels out with --channels, or give data in which they are recorded",
+            remedy="choose other channels with --channels, or use data in which these are recorded",
         )
 
 
 def _statistics(
     sample: Float64Array, method: ScalingMethod, scale: Scale, channels: Sequence[Channel]
 ) -> tuple[Float64Array, Float64Array, list[str]]:
-    """Centre and spread of each channel, float64[n_channels] each; and what is odd about them."""
+    """Centre and spread of each channel, float64[n_channels] each, and notes on constant channels."""
     low, middle, high = np.nanquantile(sample, [0.25, 0.5, 0.75], axis=0)
     smallest, largest = np.nanmin(sample, axis=0), np.nanmax(sample, axis=0)
     centre, spread = np.nanmean(sample, axis=0), np.nanstd(sample, axis=0)
     if method == "robust":
-        # A channel that rests most of the time has no interquartile range; a part of its deviation stands in.
+        # The interquartile range of a normal distribution is 1.349 standard deviations. It is 0 for a mostly constant
+        # channel; part of the standard deviation replaces it.
         centre, spread = middle, np.maximum((high - low) / 1.349, 0.2 * spread)
     elif method == "minmax":
         centre, spread = (smallest + largest) / 2.0, (largest - smallest) / 2.0
     constant = largest == smallest
     floor = np.maximum(np.maximum(scale.effect / 10.0, np.abs(centre) * 1e-6), 1e-9)
-    # A channel that never changed: its first change should be seen, but not as an infinity.
+    # Constant channel: the first change must be conspicuous, but not infinitely large.
     spread = np.where(constant, np.maximum(floor, 0.01 * np.abs(centre)), np.maximum(spread, floor))
     notes = [
-        f"{c.name} is constant ({value:g}) in the training part: any change of it will stand out"
+        f"{c.name} is constant ({value:g}) in the training part: any change counts as a large deviation"
         for c, still, value in zip(channels, constant, centre, strict=True)
         if still
     ]
@@ -308,19 +319,19 @@ def _part(recording: Recording, split: Split, scale: Scale, centre: Float64Array
     unusable = n_channels - present.sum(axis=1, dtype=np.int64)
     unusable[~_usable(recording, slice(0, rows))] += rows * n_channels
     breaks = 1 + np.flatnonzero(np.diff(recording.time) > 1.5 * recording.interval_s)
-    # A window may begin at the row behind a break; the row before it, with many empty ones, is poor anyway.
+    # Marks the row before a break: no window spans it, and a window may begin right after it.
     unusable[breaks - 1] += rows * n_channels
     return Part(recording, z, present, split, np.concatenate(([0], np.cumsum(unusable))))
 
 
 def _hold(z: Float32Array, valid: BoolArray, last: Float32Array) -> None:
-    """Put the last reading before it in place of a missing one, as the device does."""
+    """Replace a missing reading by the last one before it, as the device does."""
     if valid.all():
         return
     rows = np.where(valid, np.arange(len(z))[:, None], -1)
     np.maximum.accumulate(rows, axis=0, out=rows)
-    held = np.take_along_axis(z, np.maximum(rows, 0), axis=0)
-    z[:] = np.where(rows < 0, last, held)
+    repeated = np.take_along_axis(z, np.maximum(rows, 0), axis=0)
+    z[:] = np.where(rows < 0, last, repeated)
 
 
 def _clock(recordings: Sequence[Recording], interval_s: float) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Gradient descent in epochs: early stopping, best weights kept, and a checkpoint from which it resumes exactly.
+"""Training loop with early stopping, best weights and checkpoints from which training resumes exactly.
 
-One loop trains all networks. Those of a fitted bundle run over many short epochs with held-back data; those of the
-universal bundle over a single epoch, without.
+Networks of a fitted bundle train for many short epochs with validation data. Networks of the universal bundle train for
+a single epoch without validation data.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Curves", "Task", "TrainingPlan", "train"]
 
-_WARM_UP_SHARE = 0.04  # of the steps, in which the rate rises from a tenth
-_IMPROVEMENT = 1e-4  # relative; less is standing still
-_DIGEST_BYTES = hashlib.sha256().digest_size  # at the beginning of a checkpoint
+_WARM_UP_SHARE = 0.04  # share of steps in which the learning rate rises from a tenth to its maximum; chosen by hand
+_IMPROVEMENT = 1e-4  # smallest relative decrease of the validation loss that counts as progress; chosen by hand
+_DIGEST_BYTES = hashlib.sha256().digest_size  # length of the checksum at the start of a checkpoint
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast.
+    """Length and learning rate of a training.
 
     Parameters
     ----------
     epochs, steps
-        Epochs at most, and optimiser steps in each.
+        Largest number of epochs, and optimiser steps per epoch.
     patience
-        Epochs without a better validation loss after which it ends.
+        Epochs without progress of the validation loss before early stopping.
     rate
-        Highest learning rate of Adam; it falls as a cosine to 0 at the last step of the last epoch.
+        Highest learning rate of Adam, see `train`.
     compiled
-        Whether XLA compiles a step as a whole: it then takes a third of the time, but the first one takes seconds, and
+        Whether XLA compiles the step. A compiled step takes a third of the time, but compilation takes seconds, and
         sums are rounded differently.
     """
 
@@ -58,33 +58,34 @@ class TrainingPlan:
 
 
 class Task(Protocol):
-    """Batches to learn from, and the loss to minimise."""
+    """A model with its training batches and loss."""
 
     model: Any
 
     def batches(self, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
-        """Batches of an epoch, without end; the same for the same generator."""
+        """Endless batches of an epoch; the same for the same random generator."""
 
     def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
-        """Mean loss of the model on a batch, a scalar tensor, and tensors for `carry`."""
+        """Mean loss of the model on a batch, a scalar tensor, and the tensors to pass to `carry`."""
 
     def carry(self, state: tuple[Any, ...]) -> None:
-        """Take what a training step left for the next batch."""
+        """Receive the tensors of a training step for the next batch, such as the recurrent state."""
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
-        """Batches of data that is never learned from; empty if there is none."""
+        """Batches of validation data; may be empty."""
 
 
 @dataclass
 class Curves:
-    """How a training went, a number an epoch.
+    """Learning curves, one number per epoch.
 
     Parameters
     ----------
     training, validation
-        Mean loss over the epoch's steps, and on held-back data after it (the training loss, if there is none).
+        Mean loss over the steps of the epoch; loss on the validation data after it (the training loss if
+        there are none).
     best
-        The epoch whose weights were kept, from 0.
+        Index of the epoch with the best weights, from 0.
     """
 
     training: list[float] = field(default_factory=list)
@@ -100,28 +101,34 @@ def train(
     report: Callable[[int, float, float], None],
     checkpoint: Path | None = None,
 ) -> Curves:
-    """Train a task's model, or resume from a checkpoint; it ends with the best weights.
+    """Train the model of a task, or resume from a checkpoint, and set the best weights.
 
-    Everything random depends on the seed and the number of the epoch alone, so that an interrupted training ends with
-    the same weights as one that was not.
+    The optimiser is Adam with gradients clipped to norm 1. The learning rate rises linearly over the first 4 % of steps
+    and then falls to 0 as a cosine. Batches depend only on the seed and the number of the epoch, so that a resumed
+    training gives the same weights as an uninterrupted one.
 
     Parameters
     ----------
     task
-        What to learn; its model is changed in place.
+        Model, batches and loss; the model is changed in place.
     plan
-        How long.
+        Length and learning rate.
     seed
-        Of the batches.
+        Seed of the batches.
     report
-        Called after each step with the number of steps done, of all epochs, and the epoch's loss and validation loss.
+        Called after each step with the total number of steps done, the mean loss of the epoch so far, and the last
+        validation loss (NaN in the first epoch).
     checkpoint
-        File that holds the state after the last whole epoch; None keeps none.
+        File for the state after the last complete epoch; None: no checkpoints.
+
+    Returns
+    -------
+    Learning curves.
 
     Raises
     ------
     EdgewatchError
-        The loss is no longer finite.
+        The loss is not finite.
     EnvironmentFault
         The checkpoint cannot be written.
     """
@@ -134,10 +141,10 @@ def train(
         optimiser.apply(tape.gradient(loss, variables), variables)
         return loss, state
 
-    # Nothing here needs Python rewritten into graphs, which takes longer than tracing.
+    # Autograph is not needed here, and takes longer than tracing.
     learn = tf.function(step, autograph=False, jit_compile=plan.compiled)
     measure = tf.function(lambda *batch: task.loss(batch, training=False)[0], autograph=False)
-    held_back = [tuple(map(tf.constant, batch)) for batch in task.validation()]
+    validation_data = [tuple(map(tf.constant, batch)) for batch in task.validation()]
     variables = [*task.model.variables, *optimiser.variables]
     best = [np.asarray(v) for v in task.model.variables]
     curves = _resume(checkpoint, variables, best) if checkpoint else Curves()
@@ -154,13 +161,12 @@ def train(
             report(epoch * plan.steps + done + 1, total / (done + 1), past)
         if not np.isfinite(total):
             raise EdgewatchError(
-                f"the training loss of the {task.model.name} is no number any more (epoch {epoch + 1})",
-                remedy="look at the data with `python -m training inspect`; nothing was written",
+                f"the training loss of the {task.model.name} is not finite in epoch {epoch + 1}; nothing was written",
+                remedy="check the data with `python -m training inspect`",
             )
         curves.training.append(total / plan.steps)
-        validation = (
-            float(np.mean([float(measure(*batch)) for batch in held_back])) if held_back else total / plan.steps
-        )
+        losses = [float(measure(*batch)) for batch in validation_data]
+        validation = float(np.mean(losses)) if losses else total / plan.steps
         curves.validation.append(validation)
         former = curves.validation[curves.best]
         if epoch == 0 or validation < former - _IMPROVEMENT * abs(former):
@@ -174,7 +180,7 @@ def train(
 
 
 def _optimiser(model: Any, plan: TrainingPlan) -> Any:
-    """Adam with clipped gradients, its rate rising to the highest and then falling as a cosine to 0."""
+    """Adam with clipped gradients, warm-up and cosine decay."""
     steps = plan.epochs * plan.steps
     rising = max(1, round(_WARM_UP_SHARE * steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -202,7 +208,7 @@ def _save(path: Path, variables: list[Any], best: list[Any], curves: Curves) -> 
 
 
 def _resume(path: Path, variables: list[Any], best: list[Any]) -> Curves:
-    """Restore a checkpoint; a missing or damaged one, or one of another network, is a fresh start."""
+    """Restore a checkpoint; start anew if it is missing, damaged, or of another architecture."""
     try:
         raw = path.read_bytes()
     except OSError:

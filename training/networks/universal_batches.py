@@ -1,4 +1,4 @@
-"""Batches from which the two universal networks learn, and their losses."""
+"""Training batches and losses of the two networks of the universal bundle."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 __all__ = ["UniversalForecastTask", "UniversalReconstructionTask"]
 
-_TRUNCATION = 256  # rows through which gradients flow back; the state is carried on
-_SERIES_A_STEP = 64
-_WINDOWS_A_STEP = 128
+# Chosen by hand.
+_TRUNCATION = 256  # rows of back-propagation; the state continues beyond them
+_SERIES_A_STEP = 64  # series per batch of the forecaster
+_WINDOWS_A_STEP = 128  # windows per batch of the autoencoder
 
 
 class UniversalForecastTask:
-    """Minimise the pinball loss by truncated back-propagation through time.
+    """Training task of the forecaster: pinball loss, truncated back-propagation through time.
 
-    Series run from start to end in random batches, the state carried from piece to piece, as on the device.
+    Each batch of series runs from start to end in pieces of 256 rows; the state continues, as on the device.
 
     Parameters
     ----------
     model
-        `training.networks.architectures.forecaster`.
+        Model of `training.networks.architectures.forecaster`.
     data
-        Features and targets; rows beyond a multiple of 256 are left out (all, if there are fewer, are one piece).
+        Features and targets. Rows after the last complete piece are not used; shorter series are a single piece.
     """
 
     def __init__(self, model: Any, data: Trace) -> None:
@@ -58,7 +59,7 @@ class UniversalForecastTask:
                     yield data.features[chosen, span], data.target[chosen, span], *self._state
 
     def loss(self, batch: tuple[Any, ...], *, training: bool) -> tuple[Any, tuple[Any, ...]]:
-        """See `training.networks.trainer.Task`; the state behind the piece is carried."""
+        """See `training.networks.trainer.Task`; the state after the piece is passed to `carry`."""
         features, target, state_h, state_c = batch
         forecast, *state = self.model([features, state_h, state_c], training=training)
         return tf.reduce_mean(forecaster_loss("quantile", target[..., None], forecast)), tuple(state)
@@ -68,22 +69,22 @@ class UniversalForecastTask:
         self._state = state
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
-        """See `training.networks.trainer.Task`; there is enough data to see most of it once."""
+        """No validation data: each series is seen about once, so early stopping is not needed."""
         return []
 
 
 class UniversalReconstructionTask:
-    """Minimise the mean absolute reconstruction error of windows drawn anywhere in the series.
+    """Training task of the autoencoder: mean absolute reconstruction error of random windows.
 
-    All points weigh the same, though the agent judges the newest: a network trained to get those right copies them, and
-    what is anomalous with them.
+    All points have the same weight although the agent judges only the newest. With more weight on these, the network
+    would copy them, including anomalies.
 
     Parameters
     ----------
     model
-        `training.networks.architectures.autoencoder`.
+        Model of `training.networks.architectures.autoencoder`.
     series, data
-        The series and what the normaliser made of them.
+        float64[n_series, length], and `training.networks.universal_dataset.trace` of them.
     """
 
     def __init__(self, model: Any, series: Float64Array, data: Trace) -> None:
@@ -104,8 +105,8 @@ class UniversalReconstructionTask:
         return tf.reduce_mean(tf.abs(window - self.model(window, training=training))), ()
 
     def carry(self, state: tuple[Any, ...]) -> None:
-        """Windows do not hang together."""
+        """Do nothing: windows are independent."""
 
     def validation(self) -> list[tuple[Float32Array, ...]]:
-        """See `training.networks.trainer.Task`; there is enough data to see most of it once."""
+        """No validation data: each series is seen about once, so early stopping is not needed."""
         return []

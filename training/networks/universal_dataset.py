@@ -1,4 +1,4 @@
-"""From series to what the networks see and shall answer, by the agent's own arithmetic."""
+"""Inputs and targets of the universal networks from simulated series, computed by the agent's own normaliser."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["WARM_UP", "Trace", "draw_floors", "trace", "windows"]
 
-# Rows after which the running statistics are worth learning from; the agent is silent for far longer.
+#: Rows before the running statistics are good enough for training; chosen by hand, and far shorter than the learning
+#: time of the agent.
 WARM_UP = 64
 
 
 class Trace(NamedTuple):
-    """What the normaliser made of series; every array starts behind the warm-up.
+    """Inputs, targets and running statistics of series; all arrays start after the warm-up.
 
     Parameters
     ----------
     features
-        float32[n_series, rows, 8], the forecaster's input.
+        float32[n_series, rows, 8], inputs of the forecaster.
     target
-        float32[n_series, rows], the next value on the squashed normalised scale less the present level.
+        float32[n_series, rows], next value minus present level, both normalised and squashed.
     centre, spread
-        float64[n_series, rows], the running statistics at each row.
+        float64[n_series, rows], running centre and spread at each row.
     """
 
     features: Float32Array
@@ -40,10 +41,11 @@ class Trace(NamedTuple):
 
 
 def draw_floors(seed: int, series: Float64Array) -> Float64Array:
-    """Draw smallest deviations, float64[n_series]: none for most, for the rest as the agent sets them by an effect.
+    """Draw lower limits of the spread, float64[n_series], for the normaliser.
 
-    A channel whose smallest effect worth an alert exceeds its noise has features near zero; the networks have to
-    know such channels too.
+    70 % are 0; the others are 0.1 to 20 times the deviation of the series. The agent sets such a limit for a channel
+    with a smallest effect. If the effect exceeds the noise, the features are near zero, and the networks must have
+    seen such channels.
     """
     rng = np.random.default_rng(seed)
     deviation = np.mean(np.abs(series - np.median(series, axis=1, keepdims=True)), axis=1)
@@ -52,20 +54,20 @@ def draw_floors(seed: int, series: Float64Array) -> Float64Array:
 
 
 def trace(series: Float64Array, floors: Float64Array, day: IntArray) -> Trace:
-    """Run the agent's normaliser over series, one update a row, all series side by side.
+    """Run the agent's normaliser over all series in parallel, row by row.
 
     Parameters
     ----------
     series
-        float64[n_series, length] on their scale, ``length`` > `WARM_UP` + 1.
+        float64[n_series, length], with ``length`` > `WARM_UP` + 1.
     floors
-        float64[n_series], smallest deviations.
+        float64[n_series], lower limits of the spread.
     day
-        int64[n_series], rows a day; 0 where it is not known.
+        int64[n_series], rows per day; 0 if unknown.
 
     Returns
     -------
-    `Trace` of ``length - WARM_UP - 1`` rows: the last row of a series is a target only.
+    `Trace` of ``length - WARM_UP - 1`` rows; the last row of a series is only a target.
     """
     n_series, length = series.shape
     rows = length - WARM_UP - 1
@@ -92,7 +94,7 @@ def trace(series: Float64Array, floors: Float64Array, day: IntArray) -> Trace:
 
 
 def windows(series: Float64Array, traced: Trace, which: IntArray, ends: IntArray, width: int) -> Float32Array:
-    """Cut windows and normalise each by its closing statistics.
+    """Cut windows and normalise each by the running statistics at its newest row.
 
     Parameters
     ----------
@@ -101,9 +103,9 @@ def windows(series: Float64Array, traced: Trace, which: IntArray, ends: IntArray
     traced
         `trace` of the same series.
     which, ends
-        int64[n_windows]: the series of each window, and its newest row counted from the end of the warm-up.
+        int64[n_windows], index of the series, and newest row counted from the end of the warm-up.
     width
-        Rows a window, at most `WARM_UP`.
+        Rows per window, at most `WARM_UP`.
 
     Returns
     -------

@@ -96,7 +96,7 @@ class TestScale:
         values = noise(1000, 3)
         values[:, 1] = np.nan
         values[:700, 2] = np.inf  # the last readings are behind the training part
-        with pytest.raises(UserError, match="no valid reading in the training part: c1, c2") as refused:
+        with pytest.raises(UserError, match="without a valid reading in the training part: c1, c2") as refused:
             prepared(values)
         assert refused.value.location == "pump"
         assert "--channels" in refused.value.remedy
@@ -134,7 +134,7 @@ class TestParts:
         assert "--interval" in refused.value.remedy
 
     def test_an_interval_that_no_agent_samples_at_is_refused(self) -> None:
-        with pytest.raises(UserError, match="a row every 604800 s") as refused:
+        with pytest.raises(UserError, match="the interval of 604800 s is longer than one day") as refused:
             prepared(noise(500), interval_s=604_800.0)
         assert "--interval" in refused.value.remedy
 
