@@ -154,7 +154,7 @@ def test_a_recording_that_is_too_short_is_refused_and_nothing_is_written(
     evaluate: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(recording(rows=120, train_rows=None)) == 2
-    assert "pump: no row is left to evaluate: it has 120 rows" in capsys.readouterr().err
+    assert "pump: no rows are left to evaluate: it has 120 rows" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_recording_that_is_too_short_among_others_is_left_out_and_said(
 ) -> None:
     assert evaluate(recording("short", rows=120, train_rows=None), recording()) == 0
     assert list(figures(tmp_path).skipped) == ["short"]
-    assert "left out: short: no row is left" in capsys.readouterr().out
+    assert "left out: short: no rows are left" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,1 @@
-"""The agent's own step over labelled recordings, baselines beside it, and the results.
-
-It measures detection; it neither trains nor draws.
-"""
+"""Evaluation of detection: the agent's own step and baselines over labelled recordings, and the results."""

@@ -1,6 +1,6 @@
-"""What detection has to be better than: each network alone, and rules that need none.
+"""Baselines of detection: each network alone, and rules without a network.
 
-All are causal: a row is scored by what came before it.
+All scores are causal: a row is scored by the rows before it.
 """
 
 from __future__ import annotations
@@ -29,25 +29,23 @@ __all__ = [
     "step_novelty",
 ]
 
-# One huge error must not make the next ones look small: it counts as this many usual ones in the running mean.
-_CLIPPED = 5.0
-# A channel that stood still while it was learned is this far out as soon as it moves.
-_FARTHEST = 100.0
-# Of the largest error so far: a channel that hardly ever moves is not judged by its stillness alone.
-_SMALLEST_SHARE = 0.002
-_TINY = 1e-12
-# Of `range_novelty`: the second scale in rows, readings and blocks to learn a range from, how much of an excess widens
-# it, the excess over range that counts as one, and as how many of these an excess counts at most.
-_BLOCK_ROWS = 24
-_RANGE_READINGS = 100
-_RANGE_BLOCKS = 8
-_WIDENED = 0.5
-_NOVEL = 0.14
-_NOVEL_AT_MOST = 4.0
-# Of `linear_residual`.
-_LAGS = 64
-_RIDGE = 1e-3
-#: Score of `frozen_heads` from which a row is flagged: as far beyond all before as the agent's own range threshold.
+# All constants are chosen by hand.
+_CLIPPED = 5.0  # largest weight of one error in the running mean, in usual errors: one outlier must not hide the next
+_FARTHEST = 100.0  # largest z score; reached when a channel moves that was constant while learning
+_SMALLEST_SHARE = 0.002  # lower limit of the usual error, as share of the largest error so far, for quiet channels
+_TINY = 1e-12  # avoids divisions by zero
+# Parameters of `range_novelty`.
+_BLOCK_ROWS = 24  # rows per block of the second scale
+_RANGE_READINGS = 100  # readings before the range of readings counts
+_RANGE_BLOCKS = 8  # blocks before the range of block means counts
+_WIDENED = 0.5  # share of an excess by which the range grows
+_NOVEL = 0.14  # excess over range that scores 1
+_NOVEL_AT_MOST = 4.0  # largest score on one scale
+# Parameters of `linear_residual`.
+_LAGS = 64  # rows of the look-back
+_RIDGE = 1e-3  # ridge penalty, in variances of the series
+#: Score of `frozen_heads` from which a row is flagged: 14 % above the largest value before, as in the agent's `range`
+#: threshold.
 FROZEN_LIMIT = 1.14
 
 
@@ -59,10 +57,10 @@ def baselines(outcome: Outcome) -> dict[str, Float64Array]:
     float64[rows] each, ≥ 0:
 
     ``forecaster``, ``autoencoder``
-        `relative_size` of either head's error, the largest over channels; the autoencoder's stays until it looks at the
-        channel again.
+        `relative_size` of the error of the network, maximum over channels. The error of the autoencoder stays until its
+        next window.
     ``z_frozen``
-        `frozen_z` by the rows before the first that counts, mean over channels.
+        `frozen_z` by the learning rows, mean over channels.
     ``z_running``
         `running_z`, mean over channels.
     """
@@ -70,30 +68,30 @@ def baselines(outcome: Outcome) -> dict[str, Float64Array]:
     forecast, reconstruction = (relative_size(errors) for errors in outcome.errors)
     return {
         "forecaster": np.nan_to_num(forecast).max(axis=1),
-        "autoencoder": np.nan_to_num(_held(reconstruction)).max(axis=1),
+        "autoencoder": np.nan_to_num(_last_known(reconstruction)).max(axis=1),
         "z_frozen": _mean(frozen_z(values, outcome.first)),
         "z_running": _mean(running_z(values)),
     }
 
 
 def frozen_heads(outcome: Outcome, start: Start) -> dict[str, Float64Array]:
-    """Score every row by each network of a trained bundle, beside the largest error of its training; nothing adapts.
+    """Score every row by the error of each network over its maximum in training; nothing adapts.
 
     Parameters
     ----------
     outcome
-        With channels in the bundle's order.
+        Outcome of a recording with the channels of the bundle in the same order.
     start
-        Of the bundle.
+        Quantiles of errors from the manifest of the bundle.
 
     Returns
     -------
-    float64[rows] each: error over that largest one, the largest over channels.
+    float64[rows] each: error over maximum in training, maximum over channels.
     """
     names = ("forecaster_frozen", "autoencoder_frozen")
     quantiles = (start.forecast_error, start.reconstruction_error)
     return {
-        name: np.nan_to_num(_held(np.abs(errors.astype(np.float64)) / _largest(table))).max(axis=1)
+        name: np.nan_to_num(_last_known(np.abs(errors.astype(np.float64)) / _largest(table))).max(axis=1)
         for name, errors, table in zip(names, outcome.errors, quantiles, strict=True)
     }
 
@@ -106,21 +104,21 @@ def _largest(quantiles: list[list[float]]) -> Float64Array:
 
 
 def relative_size(errors: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64Array:
-    """Size of errors over their usual size until then.
+    """Divide errors by their usual size so far.
 
-    The usual size is an exponentially weighted mean, rate ``max(1/n, 1/memory)``, in which no error counts more than
-    five times the usual. At least 0.002 of the largest error so far, the present one included, is taken as usual.
+    The usual size is an exponentially weighted mean with rate ``max(1/n, 1/memory)``, in which errors are clipped to
+    five times the mean. Its lower limit is 0.002 of the largest error so far, including the present one.
 
     Parameters
     ----------
     errors
-        float32[rows, n_channels], NaN where there is none.
+        float32[rows, n_channels], NaN where undefined.
     memory
-        Rows.
+        Memory of the mean in rows.
 
     Returns
     -------
-    float64[rows, n_channels], 0 to 500; NaN where there is no error, 0 where there was none before it.
+    float64[rows, n_channels], 0 to 500; NaN where the error is, 0 for the first error of a channel.
     """
     size = np.abs(errors.astype(np.float64))
     present = np.isfinite(size)
@@ -139,18 +137,18 @@ def relative_size(errors: Float32Array, memory: int = NORMALISATION_ROWS) -> Flo
 
 
 def frozen_z(values: Float32Array, first: int) -> Float64Array:
-    """Distance from the mean of the first rows, over their standard deviation.
+    """Absolute z score by mean and standard deviation of the first rows.
 
     Parameters
     ----------
     values
         float32[rows, n_channels], NaN where missing.
     first
-        How many rows to learn from.
+        Number of rows for mean and deviation.
 
     Returns
     -------
-    float64[rows, n_channels] ≥ 0, NaN where missing; 100 at most, as for a channel that stood still until then.
+    float64[rows, n_channels], 0 to 100, NaN where missing.
     """
     learned = values[:first].astype(np.float64)
     present = np.isfinite(learned)
@@ -161,18 +159,18 @@ def frozen_z(values: Float32Array, first: int) -> Float64Array:
 
 
 def running_z(values: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64Array:
-    """Distance from the exponentially weighted mean of the rows before, over their standard deviation.
+    """Absolute z score by exponentially weighted mean and standard deviation of the rows before.
 
     Parameters
     ----------
     values
         float32[rows, n_channels], NaN where missing.
     memory
-        Rows; the rate is ``max(1/n, 1/memory)`` (West 1979 for the variance).
+        Memory in rows; the rate is ``max(1/n, 1/memory)`` (West 1979 for the variance).
 
     Returns
     -------
-    As `frozen_z`; 0 where there was no reading before.
+    As `frozen_z`; 0 for the first reading of a channel.
     """
     exact = values.astype(np.float64)
     present = np.isfinite(exact)
@@ -190,7 +188,10 @@ def running_z(values: Float32Array, memory: int = NORMALISATION_ROWS) -> Float64
 
 
 def range_novelty(values: Float64Array) -> Float64Array:
-    """How far a value lies beyond all before it, over their range; root of squares with the same of 24-row means.
+    """Excess of a value over the range of all before it, relative to that range, on two time scales.
+
+    The excess of readings and the excess of means over 24 rows are divided by 0.14, clipped to 4, and combined as the
+    root of the sum of squares.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def range_novelty(values: Float64Array) -> Float64Array:
 
     Returns
     -------
-    float64[rows] ≥ 0; 0 where missing and for the first 100 readings. A block's mean counts in its last row.
+    float64[rows] ≥ 0; 0 where missing and for the first 100 readings. The mean of a block counts in its last row.
     """
     blocks = len(values) // _BLOCK_ROWS
     table = values[: blocks * _BLOCK_ROWS].reshape(blocks, _BLOCK_ROWS)
@@ -214,7 +215,7 @@ def range_novelty(values: Float64Array) -> Float64Array:
 
 
 def step_novelty(values: Float64Array) -> Float64Array:
-    """How far a step from the value before lies beyond all steps before it, over their range.
+    """Excess of the difference of consecutive values over the range of all before it, relative to that range.
 
     Parameters
     ----------
@@ -234,16 +235,16 @@ def step_novelty(values: Float64Array) -> Float64Array:
 
 
 def linear_residual(values: Float64Array, first: int) -> Float64Array:
-    """Mean square error of a linear forecast from 64 rows, over as many rows.
+    """Mean square error of a linear forecast from the last 64 rows, averaged over the last 64 rows.
 
-    Its weights are the ridge regression over the first rows, standardised.
+    The weights come from a ridge regression over the first rows of the standardised series.
 
     Parameters
     ----------
     values
         float64[rows] of one channel, none missing.
     first
-        How many rows to learn from, more than 64.
+        Number of rows for the regression, more than 64.
 
     Returns
     -------
@@ -262,7 +263,7 @@ def linear_residual(values: Float64Array, first: int) -> Float64Array:
 
 
 def _beyond(values: Float64Array, learned: int) -> Float64Array:
-    """Excess over the range of the values before it, once so many were seen; half of an excess widens it."""
+    """Relative excess over the range of earlier values, after ``learned`` of them; half of it widens the range."""
     beyond = np.zeros(len(values))
     seen = 0
     lowest = highest = 0.0
@@ -284,29 +285,34 @@ def _beyond(values: Float64Array, learned: int) -> Float64Array:
 
 
 def highest_before(score: Float64Array, first: int) -> float:
-    """Threshold for a score that has none: its largest value in the second half of the rows before ``first``.
+    """Threshold of a baseline: its largest score in the second half of the learning rows.
 
-    Infinite when there are no such rows.
+    Parameters
+    ----------
+    score
+        float64[rows].
+    first
+        Number of learning rows; with 0 the threshold is infinite.
     """
     return float(np.max(score[first // 2 : first])) if first else np.inf
 
 
 def _distance(values: Float32Array, mean: Float64Array, spread: Float64Array) -> Float64Array:
-    resolution = np.maximum(1e-6 * np.abs(mean), _TINY)  # of a float32
+    resolution = np.maximum(1e-6 * np.abs(mean), _TINY)  # about the resolution of float32
     distance: Float64Array = np.abs(values - mean) / np.maximum(spread, resolution)
     return np.minimum(distance, _FARTHEST)
 
 
 def _mean(distance: Float64Array) -> Float64Array:
-    """Mean over the channels that have a reading; 0 where none has."""
+    """Mean over the channels with a reading, float64[rows]; 0 in rows without readings."""
     present: BoolArray = np.isfinite(distance)
     mean: Float64Array = np.where(present, distance, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
     return mean
 
 
-def _held(sparse: Float64Array) -> Float64Array:
-    """Repeat each channel's last number until the next one."""
+def _last_known(sparse: Float64Array) -> Float64Array:
+    """Repeat the last number of each channel until the next one, float64[rows, n_channels]."""
     rows = np.arange(len(sparse))[:, None]
     newest = np.maximum.accumulate(np.where(np.isfinite(sparse), rows, -1), axis=0)
-    held: Float64Array = np.where(newest >= 0, np.take_along_axis(sparse, np.maximum(newest, 0), axis=0), np.nan)
-    return held
+    repeated: Float64Array = np.where(newest >= 0, np.take_along_axis(sparse, np.maximum(newest, 0), axis=0), np.nan)
+    return repeated

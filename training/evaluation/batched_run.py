@@ -1,6 +1,7 @@
-"""Judges recordings of one channel each as channels of one node: a step costs little more for many than for one.
+"""Runs the agent's step over many single-channel recordings at once, as channels of one node.
 
-A universal bundle judges each channel by itself, so that each recording gets what it would have got alone.
+A step takes little longer for many channels than for one. A universal bundle judges each channel independently, so that
+each recording gets the same result as alone.
 """
 
 from __future__ import annotations
@@ -25,24 +26,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Judged", "judge_together", "side_by_side"]
 
-# Of the longest: a recording that ends earlier leaves a channel that costs time and says nothing.
+# Shortest recording of a group, as share of the longest, because an ended channel costs time; chosen by hand.
 _SHORTEST_SHARE = 1 / 3
-# Rows between two reports of progress.
-_STRIDE = 256
+_STRIDE = 256  # rows between two reports of progress
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the step said of a recording; see `training.evaluation.outcome.Outcome`, of which it is a part.
+    """Scores and verdicts of a recording, a part of `training.evaluation.outcome.Outcome`.
 
     Parameters
     ----------
     recording
-        What was judged.
+        The recording.
     score, state_score
-        float64[rows], 0..1, of the alert head and of the state head.
+        float64[rows], 0 to 1: alert score and state score of the agent.
     flagged
-        bool[rows].
+        bool[rows], whether the channel is anomalous.
     """
 
     recording: Recording
@@ -51,26 +51,26 @@ class Judged:
     flagged: BoolArray
 
     def onsets(self) -> BoolArray:
-        """Rows in which it begins to be flagged, bool[rows]."""
+        """First row of each run of flagged rows, bool[rows]."""
         onsets: BoolArray = np.diff(self.flagged, prepend=False) & self.flagged
         return onsets
 
 
 def side_by_side(recordings: Sequence[Recording], most: int) -> list[list[int]]:
-    """Which recordings to judge together: of the same interval and of similar length.
+    """Group recordings with the same interval and similar lengths for `judge_together`.
 
-    One with several channels, or with a break in time, stands alone.
+    A recording with several channels or a break in time is a group of its own.
 
     Parameters
     ----------
     recordings
-        Of any interval and length.
+        Recordings of any interval and length.
     most
-        How many at once.
+        Largest size of a group.
 
     Returns
     -------
-    Indices, each once.
+    Groups of indices; each index occurs once.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(recordings)), key=lambda i: -recordings[i].rows):
@@ -104,18 +104,22 @@ def judge_together(
     *,
     advance: Callable[[int], object] = lambda _: None,
 ) -> list[Judged]:
-    """Judge every row of each recording by what was learned from its own rows before it.
+    """Run the agent's step over recordings in parallel.
 
     Parameters
     ----------
     recordings
-        Of one channel and the same interval, without breaks; all begin at once.
+        Recordings of one channel with the same interval and without breaks; all start at the same time.
     bundle
-        A universal one. The wall clock of the first recording is shown to all; such a bundle does not look at it.
+        A universal bundle. All recordings get the wall clock of the first, which such a bundle does not use.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     advance
-        Told how many more rows are done, of all recordings together, now and then.
+        Called repeatedly with the number of rows done since the last call, over all recordings.
+
+    Returns
+    -------
+    Scores and verdicts by recording, in order.
     """
     rows, n = max(recording.rows for recording in recordings), len(recordings)
     lengths = np.array([recording.rows for recording in recordings])
@@ -124,7 +128,7 @@ def judge_together(
         values[: recording.rows, column] = recording.values[:, 0]
     interval_s = recordings[0].interval_s
     channels = [recording.channels[0] for recording in recordings]
-    detection = msgspec.structs.replace(detection, relations=False)  # they have nothing to do with each other
+    detection = msgspec.structs.replace(detection, relations=False)  # the recordings are independent
     monitor = Ensemble(channels, bundle, detection, alerts, interval_s)
     score, state = np.zeros((rows, n)), np.zeros((rows, n))
     flagged = np.zeros((rows, n), bool)

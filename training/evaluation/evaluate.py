@@ -1,4 +1,4 @@
-"""Evaluates the agent on recordings: every detector beside every other, beside random and beside all-positive."""
+"""Evaluation of the agent, combinations and baselines on recordings, compared with random and all-positive."""
 
 from __future__ import annotations
 
@@ -31,37 +31,38 @@ if TYPE_CHECKING:
     from training.data.recording import Recording
     from training.evaluation.outcome import Outcome
 
-    #: Called with a run's name and its rows; gives what to call as they are done.
+    #: Called with the name and number of rows of a run; returns a function to call with the rows done.
     Stage: TypeAlias = Callable[[str, int], Callable[[int], object]]
 
 
 __all__ = ["EvaluationPlan", "Examined", "evaluate", "examine", "summarise"]
 
 _DAY_S = 86400.0
-# Residuals at five times their usual size.
+# State score of deviations of 14 times their usual size, see `agent.detection.relative_error`.
 _STATE_LIMIT = 0.5
+# Levels of the reported score quantiles.
 _SCORE_LEVELS = (0.5, 0.9, 0.99, 0.999, 1.0)
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What to evaluate.
+    """Options of an evaluation.
 
     Parameters
     ----------
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     thresholds
-        Rolling thresholds to run the step with, at least one; the first is the main one.
+        Rolling thresholds to compare, at least one; the first is the main detector.
     rules
-        Which combinations of them to add, see `training.evaluation.threshold_voting.RULES`.
+        Combinations of the thresholds to add, see `training.evaluation.threshold_voting.RULES`.
     train_share
-        Share of each recording that is there to learn from only; None: as the data set says, or as long as the agent
-        is silent.
+        Share of each recording for learning, which is not measured; None: as the data set defines, else the learning
+        time of the agent.
     label_window
-        Rows a window, to measure per window too.
+        Rows per window, to measure per window too; None: per row only.
     vus_buffer
-        See `training.evaluation.metrics.volume`.
+        Largest buffer of VUS in rows, see `training.evaluation.metrics.volume`.
     """
 
     detection: DetectionConfig
@@ -74,11 +75,11 @@ class EvaluationPlan:
 
     @property
     def main(self) -> str:
-        """Name of the detector that the agent would be."""
+        """Name of the main detector."""
         return _method(self.thresholds[0])
 
     def settings(self) -> dict[str, Any]:
-        """Give what was asked for, as ``metrics.json`` tells it."""
+        """Options as they are written to ``metrics.json``."""
         return {
             "thresholds": [msgspec.to_builtins(threshold) for threshold in self.thresholds],
             "combine": list(self.rules),
@@ -94,14 +95,14 @@ class EvaluationPlan:
 
 @dataclass(frozen=True)
 class Examined:
-    """A recording's result and what it came from.
+    """Result of a recording, with the scores behind it.
 
     Parameters
     ----------
     result
-        For `Evaluation`.
+        Figures for `Evaluation`.
     points, windows
-        Rows and windows by detector; empty without labels.
+        Labels and scores by detector, per row and per window; empty without labels.
     """
 
     result: Result
@@ -111,7 +112,7 @@ class Examined:
 
 @dataclass(frozen=True)
 class _Detector:
-    """Score and flags of all rows of a recording, and the score from which a row is flagged."""
+    """Score, float64[rows], and flags, bool[rows], of a recording; and the score from which a row is flagged."""
 
     score: Float64Array
     flags: BoolArray
@@ -130,20 +131,24 @@ def evaluate(
     Parameters
     ----------
     recordings
-        Read lazily: only one is held in full at a time.
+        Read lazily, so that only one is in memory at a time.
+    bundle
+        Models of the agent.
+    plan
+        Options.
     stage
-        See `examine`.
+        Start of a stage of progress, see `examine`.
     seen
-        Called with the outcome of each recording, before it is dropped.
+        Called with the outcome of each recording before it is released.
 
     Returns
     -------
-    All figures, and what they came from.
+    All figures, and the scores behind them.
 
     Raises
     ------
     UserError
-        No recording can be evaluated; one among others that cannot is left out.
+        No recording can be evaluated. If some can, the others are listed as skipped.
     """
     examined: list[Examined] = []
     skipped: dict[str, UserError] = {}
@@ -157,7 +162,7 @@ def evaluate(
         seen(outcome)
     if not examined:
         raise next(
-            iter(skipped.values()), UserError("there is no recording", remedy="name files or folders with --data")
+            iter(skipped.values()), UserError("there are no recordings", remedy="name files or folders with --data")
         )
     evaluation = Evaluation(
         format=FORMAT,
@@ -177,16 +182,16 @@ def examine(recording: Recording, bundle: Bundle, plan: EvaluationPlan, stage: S
     Parameters
     ----------
     stage
-        Called with the name and the number of rows of each run; gives what to call as rows are done.
+        Called with the name and the number of rows of each run; returns a function to call with the rows done.
 
     Returns
     -------
-    What was measured, and the main detector's outcome.
+    The result, and the outcome of the main detector.
 
     Raises
     ------
     UserError
-        The recording is too short, or not what the bundle was made for.
+        The recording is too short, or does not fit the bundle.
     """
     recording = fitted(recording, bundle)
     outcomes = []
@@ -246,7 +251,7 @@ def summarise(examined: Sequence[Examined], plan: EvaluationPlan) -> Summary | N
 
 
 def _detectors(outcomes: Sequence[Outcome], plan: EvaluationPlan, bundle: Bundle) -> dict[str, _Detector]:
-    """All detectors: the step with each threshold, their combinations, the state score, the baselines."""
+    """All detectors: the agent with each threshold, combinations, the state score, baselines."""
     detectors = {
         _method(threshold): _Detector(outcome.score, outcome.flagged, SCORE_THRESHOLD)
         for threshold, outcome in zip(plan.thresholds, outcomes, strict=True)
@@ -283,7 +288,7 @@ def _alarms(detector: _Detector, first: int, interval_s: float, plan: Evaluation
 
 
 def _view(recordings: Sequence[dict[str, Scored]], plan: EvaluationPlan, *, vus: bool) -> View:
-    """Figures of every detector over one recording, or over several as if they were one."""
+    """Metrics of every detector over one recording, or over several as if they were one."""
     merge_s, buffer = plan.alerts.merge_s, plan.vus_buffer
     detectors = {
         name: measure([parts[name] for parts in recordings], merge_s, vus=vus, vus_buffer=buffer)

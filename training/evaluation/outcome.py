@@ -1,4 +1,4 @@
-"""What the agent's step said of every row of a recording."""
+"""Outcome of the agent's step for every row of a recording."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Outcome:
     Parameters
     ----------
     recording
-        What was judged.
+        The recording.
     first
-        The first row that counts; what lies before was there to learn from.
+        First row that is measured; the rows before it are for learning.
     score
-        float64[rows], 0..1, of the alert head: the largest over channels.
+        float64[rows], 0 to 1, alert score: the maximum over channels.
     state_score
-        float64[rows], 0..1, of the node as a whole.
+        float64[rows], 0 to 1, state score of the node.
     flagged
-        bool[rows], whether any channel was anomalous.
+        bool[rows], whether any channel is anomalous.
     bounds
         float32[3, rows, n_channels]: expectation, lower and upper end of the normal range, in the channels' units.
     channel_score
-        float32[rows, n_channels], 0..1.
+        float32[rows, n_channels], 0 to 1.
     errors
-        float32[2, rows, n_channels]: of forecast (signed) and reconstruction (≥ 0), on the channels' scales; NaN where
-        there is none. A reconstruction error stands at the row at which it was worked out.
+        float32[2, rows, n_channels]: errors of forecast (signed) and reconstruction (≥ 0) on the channel scales; NaN
+        where undefined. A reconstruction error stands in the row in which it is computed.
     """
 
     recording: Recording

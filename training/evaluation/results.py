@@ -1,4 +1,4 @@
-"""Results of an evaluation, as ``metrics.json`` has them."""
+"""Results of an evaluation, the content of ``metrics.json``."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from training.evaluation.metrics.sweep import SweepPoint  # noqa: TC001 - msgspe
 
 __all__ = ["FORMAT", "Alarms", "Evaluation", "Result", "Summary", "View"]
 
-#: Of ``metrics.json``.
+#: Version of the format of ``metrics.json``.
 FORMAT = 1
 
 
 class Alarms(msgspec.Struct, frozen=True):
-    """What one detector raised, whether or not somebody knows the truth.
+    """Alarms of one detector on one recording; needs no labels.
 
     Parameters
     ----------
     flagged
-        Rows.
+        Number of flagged rows.
     alarms
-        Runs of flagged rows, near ones merged.
+        Number of runs of flagged rows; runs closer than ``alerts.merge_s`` count as one.
     alarms_a_day
         Alarms per day of recording.
     threshold
-        Score at which a row is flagged; None for a combination. A baseline must exceed its largest score in the second
-        half of what was there to learn from.
+        Score from which a row is flagged; None for a combination. Scores of baselines must exceed it: it is their
+        maximum over the second half of the learning rows.
     score_quantiles
-        Score by level: 0.5 is the median, 1.0 the largest.
+        Quantiles of the score by level: 0.5 is the median, 1.0 the maximum.
     """
 
     flagged: int
@@ -42,7 +42,7 @@ class Alarms(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """Figures by detector; and of random scores, with as many flagged rows as the main one, and of flagging all."""
+    """Metrics by detector, of random scores that flag as many rows as the main detector, and of flagging all rows."""
 
     detectors: dict[str, DetectionMetrics]
     random: DetectionMetrics
@@ -50,24 +50,25 @@ class View(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One recording.
+    """Result of one recording.
 
     Parameters
     ----------
     name, interval_s, channels, notes
-        As the reader gave them.
+        From the recording; ``interval_s`` in seconds.
     rows, first
-        How many there are, and the first that counts.
+        Number of rows, and the first row that is measured.
     alarms
-        By detector.
+        Alarms by detector.
     anomalous_rows, true_intervals
-        Rows and intervals labelled, among those that count; None, as all that follows, when nobody said what is wrong.
+        Number of labelled rows and intervals among the measured rows. Without labels, this and all following fields
+        are None or empty.
     by_point, by_window
-        Figures per row, and per window where that was asked for.
+        Metrics per row, and per window if requested.
     classes
         Classification report of the main detector.
     sweep
-        What other thresholds of the main detector's score would have given.
+        Metrics of the main detector for other thresholds.
     """
 
     name: str
@@ -86,16 +87,16 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """All labelled recordings together.
+    """Result of all labelled recordings.
 
     Parameters
     ----------
     recordings
-        How many are labelled.
+        Number of labelled recordings.
     pooled, pooled_windows
-        Figures over all rows (windows) as if of one recording.
+        Metrics over all rows (windows), as if they were one recording.
     mean, mean_windows
-        Mean over recordings of each figure, where it is defined.
+        Mean of each metric over the recordings in which it is defined.
     classes, sweep
         As in `Result`, pooled.
     """
@@ -115,19 +116,19 @@ class Evaluation(msgspec.Struct, frozen=True):
     Parameters
     ----------
     format
-        Of this file.
+        Version of the format of this file.
     bundle
-        Name and version.
+        Name and version of the models.
     main
-        Name of the detector that the agent would be with this config.
+        Name of the main detector: the agent with the given configuration.
     settings
-        What was asked for.
+        Options of the evaluation.
     results
-        One a recording, in order.
+        One per recording, in order.
     skipped
-        Recordings that could not be evaluated, and why.
+        Error texts of recordings that could not be evaluated, by name.
     summary
-        None when no recording is labelled.
+        None if no recording is labelled.
     """
 
     format: int

@@ -1,4 +1,4 @@
-"""Runs the agent's own step over a recording, row by row, as it would have run live."""
+"""Runs the agent's own step over a recording, row by row, as on a device."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["first_counted", "fitted", "judge"]
 
-# Rows between two reports of progress.
-_STRIDE = 256
+_STRIDE = 256  # rows between two reports of progress
 
 
 def judge(
@@ -35,25 +34,25 @@ def judge(
     first: int | None = None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Outcome:
-    """Judge every row of a recording by what was learned from the rows before it.
+    """Run the agent's step over a recording; each row is judged by the rows before it.
 
     Parameters
     ----------
     recording
-        With the channels that the bundle was made for, see `fitted`.
+        Recording with the channels of the bundle, see `fitted`.
     bundle
-        The verified models.
+        Verified models.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     first
-        The first row that counts; None counts from where the agent has learned enough to speak.
+        First row that is measured; None: the first after the learning time of the agent.
     advance
-        Told how many more rows are done, now and then.
+        Called repeatedly with the number of rows done since the last call.
 
     Raises
     ------
     UserError
-        No row is left that counts.
+        No rows are left to measure.
     """
     values = np.asarray(recording.values)  # rows of a memory map are slower to take
     rows, n = values.shape
@@ -83,34 +82,34 @@ def judge(
     advance(rows % _STRIDE)
     first = learned if first is None else first
     if first >= rows:
-        spent = "the agent needs all of them to learn" if learned == rows else f"{first:,} of them are for training"
+        used = "the agent needs all of them to learn" if learned == rows else f"{first:,} of them are for training"
         raise UserError(
-            f"no row is left to evaluate: it has {rows:,} rows, and {spent}",
+            f"no rows are left to evaluate: it has {rows:,} rows, and {used}",
             location=recording.name,
-            remedy="use a longer recording, a smaller --train-share, or a config with a smaller alerts.learning_s",
+            remedy="use a longer recording, a smaller --train-share, or a smaller alerts.learning_s in --config",
         )
     return Outcome(recording, first, score, state_score, flagged, bounds, channel_score, errors)
 
 
 def first_counted(recording: Recording, train_share: float | None) -> int | None:
-    """Give the first row that counts: by the share asked for, else as the data set says; None when nobody says."""
+    """First row to measure: by the requested share, else as the data set defines; None if neither is given."""
     return recording.train_rows if train_share is None else int(train_share * recording.rows)
 
 
 def fitted(recording: Recording, bundle: Bundle) -> Recording:
-    """Give the recording with the channels that a bundle was made for, in its order.
+    """Select the channels of a bundle from a recording, in the order of the bundle.
 
     Raises
     ------
     UserError
-        A channel of the bundle is missing, or the sampling interval is another.
+        A channel of the bundle is missing, or the sampling interval differs by more than 1 %.
     """
     manifest = bundle.manifest
     if manifest.interval_s != "any" and not np.isclose(manifest.interval_s, recording.interval_s, rtol=0.01):
         raise UserError(
-            f"a row every {recording.interval_s:g} s, and {bundle.label} was made for {manifest.interval_s:g} s",
+            f"its interval is {recording.interval_s:g} s; {bundle.label} was made for {manifest.interval_s:g} s",
             location=recording.name,
-            remedy=f"read it with --interval {manifest.interval_s:g}, or use the bundle that ships",
+            remedy=f"resample with --interval {manifest.interval_s:g}, or use the builtin bundle",
         )
     if manifest.channels == "any":
         return recording
@@ -118,13 +117,13 @@ def fitted(recording: Recording, bundle: Bundle) -> Recording:
     missing = [name for name in manifest.channels if name not in names]
     if missing:
         raise UserError(
-            f"no channel {missing[0]!r}, for which {bundle.label} was made; there are {', '.join(names)}",
+            f"it lacks the channel {missing[0]!r} of {bundle.label}; its channels are {', '.join(names)}",
             location=recording.name,
-            remedy="name the columns as in the data that the bundle was trained on, or use the bundle that ships",
+            remedy="rename the columns as in the training data of the bundle, or use the builtin bundle",
         )
     columns = [names.index(name) for name in manifest.channels]
     others = [name for name in names if name not in manifest.channels]
-    notes = (f"left out, as the bundle does not know them: {', '.join(others)}",) if others else ()
+    notes = (f"channels left out because the bundle does not have them: {', '.join(others)}",) if others else ()
     return replace(
         recording,
         channels=tuple(recording.channels[column] for column in columns),

@@ -1,4 +1,4 @@
-"""Several detectors' verdicts made one."""
+"""Combination of the verdicts of several detectors by voting."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "combine"]
 
-#: How many of n detectors have to agree.
+#: Number of detectors that must agree, out of n, by rule.
 RULES: dict[str, Callable[[int], int]] = {"any": lambda _: 1, "all": lambda n: n, "majority": lambda n: n // 2 + 1}
 
 
 def combine(rule: str, scores: Sequence[Float64Array], flags: Sequence[BoolArray]) -> tuple[Float64Array, BoolArray]:
     """Combine detectors whose scores share one scale.
 
-    Where m of them have to agree, the score is the m-th largest of theirs: it passes a threshold when m of them do.
+    If m detectors must agree, the score is the m-th largest score: it exceeds a threshold if m scores do.
 
     Parameters
     ----------
@@ -28,6 +28,10 @@ def combine(rule: str, scores: Sequence[Float64Array], flags: Sequence[BoolArray
         One of `RULES`.
     scores, flags
         float64[rows] and bool[rows] of each detector.
+
+    Returns
+    -------
+    Combined score, float64[rows], and flags, bool[rows].
 
     Examples
     --------

@@ -97,14 +97,14 @@ def test_a_bundles_channels_are_taken_by_name_in_its_order(trained: Bundle) -> N
     taken = fitted(given, trained)
     assert [channel.name for channel in taken.channels] == ["a", "b"]
     assert np.array_equal(taken.values, given.values[:, [2, 0]])
-    assert taken.notes == ("left out, as the bundle does not know them: x",)
+    assert taken.notes == ("channels left out because the bundle does not have them: x",)
 
 
 def test_a_bundle_made_for_other_channels_is_refused_by_name(trained: Bundle) -> None:
-    with pytest.raises(UserError, match=r"no channel 'b', for which default@1.0.0 was made; there are a, c"):
+    with pytest.raises(UserError, match=r"lacks the channel 'b' of default@1.0.0; its channels are a, c"):
         fitted(recording(names="ac"), trained)
 
 
 def test_a_bundle_made_for_another_interval_is_refused(trained: Bundle) -> None:
-    with pytest.raises(UserError, match=r"a row every 60 s, and default@1.0.0 was made for 1 s.*--interval 1"):
+    with pytest.raises(UserError, match=r"its interval is 60 s; default@1.0.0 was made for 1 s.*--interval 1"):
         fitted(replace(recording(), interval_s=60.0), trained)

@@ -147,7 +147,7 @@ def test_a_volume_that_would_take_minutes_is_left_out_and_said() -> None:
     labels[500] = True
     metrics = measure([scored(labels, np.arange(labels.size) / labels.size)], 1.0)
     assert metrics.ranking.vus_pr is None
-    assert metrics.undefined["ranking.vus_pr"] == "more than 250,000 rows"
+    assert metrics.undefined["ranking.vus_pr"] == "there are more than 250,000 rows"
 
 
 @pytest.mark.parametrize(

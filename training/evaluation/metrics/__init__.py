@@ -1,4 +1,1 @@
-"""Measures of detection: points, events, rankings, NAB's score; one file a family.
-
-They take scores and labels as arrays, and know neither models nor files.
-"""
+"""Metrics of detection by family: points, events, rankings, NAB. Their inputs are arrays of scores and labels."""

@@ -1,4 +1,4 @@
-"""Event by event: which true intervals were found, how late, and how many alarms were false."""
+"""Event-based metrics: true intervals found, delay, and false detections."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _DAY_S = 86400.0
 
 
 class Events(msgspec.Struct, frozen=True):
-    """Detections held against true intervals; None where undefined.
+    """Metrics of detections compared with true intervals; None where undefined.
 
     Parameters
     ----------
     true, found, missed
-        True intervals; those with a flagged row in them; the others.
+        Number of true intervals, of those with a flagged row, and of the others.
     detections, false
-        Runs of flagged rows, near ones merged; those without a row in which something is wrong.
+        Number of runs of flagged rows, close ones merged; number of those without an anomalous row.
     precision
-        Share of the detections that are not false.
+        Share of detections that are not false.
     recall
-        Share of the true intervals that are found.
+        Share of true intervals that are found.
     f1
-        Harmonic mean of both.
+        Harmonic mean of precision and recall.
     delay_median_s, delay_max_s
-        Seconds from an interval's first row to its first flagged row, over the intervals found.
+        Seconds from the first row of an interval to its first flagged row, over the found intervals.
     false_a_day
         False detections per day of recording.
     """
@@ -54,16 +54,16 @@ class Events(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts from which `Events` follow; those of several recordings add up.
+    """Counts behind `Events`, which can be added over recordings.
 
     Parameters
     ----------
     delays_s
-        Of every interval found, in seconds.
+        Delay of each found interval in seconds.
     true, detections, false
         See `Events`.
     days
-        Length of what was judged.
+        Length of the evaluated rows in days.
     """
 
     delays_s: tuple[float, ...] = ()
@@ -82,7 +82,7 @@ class Tally:
         )
 
     def events(self) -> Events:
-        """Give the counts and what follows from them."""
+        """Metrics from the counts."""
         found = len(self.delays_s)
         precision, recall = ratio(self.detections - self.false, self.detections), ratio(found, self.true)
         return Events(
@@ -101,22 +101,22 @@ class Tally:
 
 
 def tally(labels: BoolArray, flags: BoolArray, interval_s: float, merge_rows: int) -> Tally:
-    """Hold the detections of one recording against its true intervals.
+    """Compare the detections of one recording with its true intervals.
 
     Parameters
     ----------
     labels, flags
-        bool[rows].
+        bool[rows], anomalous and flagged rows.
     interval_s
         Seconds between rows.
     merge_rows
-        See `merged`.
+        Distance in rows below which runs are merged, see `merged`.
     """
     true = intervals(labels)
     detections = merged(intervals(flags), merge_rows)
     right = flags & labels
     hits = np.flatnonzero(right)
-    # The first flagged row at or behind each interval's begin; it counts when it lies within.
+    # The first correctly flagged row at or after the begin of each interval; it counts if it lies within.
     after = np.searchsorted(hits, true[:, 0])
     first = np.append(hits, labels.size)[after]
     found = first < true[:, 1]
@@ -127,11 +127,11 @@ def tally(labels: BoolArray, flags: BoolArray, interval_s: float, merge_rows: in
 
 
 def intervals(mask: BoolArray) -> IntArray:
-    """Runs of True.
+    """Runs of True in a mask, bool[rows].
 
     Returns
     -------
-    int64[n, 2], begin and end (exclusive) of each.
+    int64[n, 2], begin and end (exclusive) of each run.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def intervals(mask: BoolArray) -> IntArray:
 
 
 def merged(runs: IntArray, merge_rows: int) -> IntArray:
-    """Merge runs with fewer than ``merge_rows`` rows between them; int64[n, 2].
+    """Merge runs, int64[n, 2], with fewer than ``merge_rows`` rows between them.
 
     Examples
     --------

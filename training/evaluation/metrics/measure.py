@@ -1,4 +1,4 @@
-"""How good detection was: row by row, event by event, and as a ranking; beside what random scores get."""
+"""All metrics of a detector, and those of random scores and of flagging every row."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["DetectionMetrics", "Scored", "all_positive", "mean", "measure", "numbers", "random"]
 
-_SEEDS = 5
+_SEEDS = 5  # random draws that are averaged; chosen by hand
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 class DetectionMetrics(msgspec.Struct, frozen=True):
-    """All figures of one detector.
+    """All metrics of one detector.
 
     Parameters
     ----------
     points, events, ranking
-        By rows, by intervals, and over all thresholds.
+        Metrics per row, per event, and over all thresholds.
     undefined
-        Why a figure is None, by its name, such as ``points.recall``.
+        Reason why a metric is None, by name, such as ``points.recall``.
     """
 
     points: Points
@@ -49,13 +49,13 @@ def measure(
     Parameters
     ----------
     parts
-        The recordings, at least one.
+        Labels and scores by recording, at least one.
     merge_s
-        Detections closer than this are one.
+        Distance in seconds below which detections are merged.
     vus
-        Whether to work out volumes under the surface, which takes longest; over one recording only.
+        Whether to compute VUS, which takes longest; only for a single recording.
     vus_buffer
-        See `volume`.
+        Largest buffer in rows, see `volume`.
     """
     labels, flags = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "flags"))
     score = np.concatenate([part.score for part in parts])
@@ -77,7 +77,7 @@ def measure(
 def random(
     parts: Sequence[Scored], merge_s: float, *, vus: bool = True, vus_buffer: int | None = None
 ) -> DetectionMetrics:
-    """Measure scores drawn at random, with as many flagged rows as the given detector has; mean over five seeds."""
+    """Measure random scores that flag as many rows as the given detector; mean over five seeds."""
     draws = []
     for seed in range(_SEEDS):
         rng = np.random.default_rng(seed)
@@ -87,13 +87,13 @@ def random(
 
 
 def all_positive(parts: Sequence[Scored], merge_s: float) -> DetectionMetrics:
-    """Measure what calls every row anomalous."""
+    """Measure a detector that flags every row."""
     always = [Scored(p.labels, np.ones(p.score.size), np.ones(p.score.size, bool), p.interval_s) for p in parts]
     return measure(always, merge_s, vus=False)
 
 
 def mean(metrics: Sequence[DetectionMetrics]) -> DetectionMetrics:
-    """Mean of every figure, over those where it is defined."""
+    """Mean of every metric over the elements in which it is defined."""
     undefined = {name: why for each in metrics for name, why in each.undefined.items()}
     groups = [_mean([getattr(each, group) for each in metrics]) for group in ("points", "events", "ranking")]
     averaged = DetectionMetrics(*groups)
@@ -103,7 +103,7 @@ def mean(metrics: Sequence[DetectionMetrics]) -> DetectionMetrics:
 
 
 def numbers(metrics: DetectionMetrics) -> dict[str, float | None]:
-    """Every figure by its name: ``points.f1``, ``events.false_a_day``, ``ranking.vus_pr``."""
+    """Every metric by name: ``points.f1``, ``events.false_a_day``, ``ranking.vus_pr``."""
     groups = (("points", metrics.points), ("events", metrics.events), ("ranking", metrics.ranking))
     return {f"{name}.{key}": number for name, group in groups for key, number in msgspec.structs.asdict(group).items()}
 
@@ -115,14 +115,14 @@ def _mean(structs: Sequence[_Struct]) -> _Struct:
 
 
 def _with_score(part: Scored, score: Float64Array) -> Scored:
-    """The same rows with another score, the highest of which are flagged."""
+    """Same labels with another score; as many rows as before are flagged, those with the highest scores."""
     flags = np.zeros(score.size, bool)
     flags[np.argsort(-score)[: np.count_nonzero(part.flags)]] = True
     return Scored(part.labels, score, flags, part.interval_s)
 
 
 def _reason(name: str, parts: Sequence[Scored], vus: bool) -> str:
-    """Say why a figure is None: the first of these that holds."""
+    """Reason why a metric is None: the first that applies."""
     labels, flags = (np.concatenate([getattr(part, field) for part in parts]) for field in ("labels", "flags"))
     single, of_vus = len(parts) == 1, name.startswith("ranking.vus")
     constant = all(part.score.min() == part.score.max() for part in parts)
@@ -133,9 +133,9 @@ def _reason(name: str, parts: Sequence[Scored], vus: bool) -> str:
             (name == "ranking.highest_inside", "there is not exactly one anomaly in one recording"),
             (labels.all(), "every row is labelled anomalous"),
             (of_vus and constant, "the score is the same everywhere"),
-            (of_vus and not single, "is averaged over recordings, not pooled"),
-            (of_vus and not vus, "was not asked for"),
-            (of_vus, f"more than {MAX_ROWS:,} rows"),
+            (of_vus and not single, "it is averaged over recordings, not pooled"),
+            (of_vus and not vus, "it was not requested"),
+            (of_vus, f"there are more than {MAX_ROWS:,} rows"),
             (not flags.any(), "nothing was flagged"),
             (True, "nothing was found"),
         )

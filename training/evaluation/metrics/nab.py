@@ -1,9 +1,9 @@
 """Score of the Numenta Anomaly Benchmark (Lavin and Ahmad 2015, arXiv:1510.03336, section II).
 
-A window around each anomaly is worth 1 when a row at its begin is detected, next to nothing at its end, and costs the
-profile's weight when none is. Only the earliest detection in a window counts. A detection outside costs up to the
-profile's weight: little right behind a window, all of it from three windows' lengths on and before the first. One
-threshold holds for all series: the one that is best for the profile. 0 is what no detection gets, 100 the perfect one.
+A labelled window surrounds each anomaly. The earliest detection in a window counts 1 at its begin and nearly 0 at its
+end; a missed window costs the weight ``missed`` of the profile. A detection outside costs up to the weight ``false``:
+little just after a window, all of it from three window lengths on and before the first window. One threshold applies to
+all series, the best one for the profile. A detector without detections scores 0, a perfect one 100.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ __all__ = [
     "split_halves",
 ]
 
-_PROBATION_SHARE = 0.15
-_PROBATION_OF = 5000
-_STEEPNESS = 5.0
-# Further behind a window than so many of its lengths a false detection costs all of its weight.
-_FAR = 3.0
+# From the implementation of the benchmark, https://github.com/numenta/NAB.
+_PROBATION_SHARE = 0.15  # share of a series in the probationary period
+_PROBATION_OF = 5000  # largest number of rows of which that share is taken
+_STEEPNESS = 5.0  # of the scoring sigmoid
+_FAR = 3.0  # window lengths after a window from which a false detection costs its full weight
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What counts how much.
+    """Weights of an application profile.
 
     Parameters
     ----------
     name
-        As in the benchmark's ``profiles.json``.
+        Name in ``profiles.json`` of the benchmark.
     found, missed, false
-        Weight of a window found, of one missed, and of a false detection.
+        Weights of a found window, a missed window and a false detection.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Profile:
     false: float
 
 
-#: The benchmark's own three.
+#: The three profiles of the benchmark.
 PROFILES = (
     Profile("standard", 1.0, 1.0, 0.11),
     Profile("reward_low_FP_rate", 1.0, 1.0, 0.22),
@@ -65,18 +65,19 @@ PROFILES = (
 
 @dataclass(frozen=True)
 class NabSeries:
-    """A detector's scores of one series, and its windows.
+    """Scores of a detector on one series, and its labelled windows.
 
     Parameters
     ----------
     name
-        Of the series.
+        Name of the series.
     score
-        float64[rows], larger is stranger; what is detected at a threshold is that score and above, NaN never is.
+        float64[rows], higher means more anomalous. A row is detected if its score reaches the threshold; NaN
+        never does.
     windows
-        int64[n, 2], begin and end (exclusive) of each, in rows, in order and apart from each other.
+        int64[n, 2], begin and end (exclusive) in rows, in order and without overlap.
     probation
-        Rows from the start that do not count.
+        Number of rows at the start that are not scored.
     """
 
     name: str
@@ -87,14 +88,14 @@ class NabSeries:
 
 @dataclass(frozen=True)
 class NabScore:
-    """The best score, 100 at most, and the threshold that gives it; infinite where nothing should be detected."""
+    """Best score, at most 100, and its threshold; infinite if detecting nothing is best."""
 
     threshold: float
     score: float
 
 
 def probation_rows(rows: int) -> int:
-    """Rows of a series that do not count: the first 15 %, at most 750.
+    """Length of the probationary period: 15 % of the rows, at most 750.
 
     Examples
     --------
@@ -105,7 +106,7 @@ def probation_rows(rows: int) -> int:
 
 
 def score(series: Sequence[NabSeries], profile: Profile) -> NabScore:
-    """Best score over all thresholds, the same for all series."""
+    """Best score over all thresholds; one threshold applies to all series."""
     return NabSweep(series).best(profile)
 
 
@@ -115,11 +116,11 @@ def score_at(series: Sequence[NabSeries], profile: Profile, threshold: float) ->
 
 
 def split_halves(sweep: NabSweep, profile: Profile, splits: int = 20) -> list[float]:
-    """Choose the threshold on one half of the series, score the other, both ways; of random halves.
+    """Two-fold cross-validation of the threshold over random halves of the series.
 
     Returns
     -------
-    Two scores a split; split number n is drawn with seed n, so that detectors are compared on the same ones.
+    Two scores per split. Split n is drawn with seed n, so that all detectors are compared on the same splits.
     """
     scores = []
     for seed in range(splits):
@@ -130,12 +131,12 @@ def split_halves(sweep: NabSweep, profile: Profile, splits: int = 20) -> list[fl
 
 
 class NabSweep:
-    """All thresholds of a detector at once: rows are sorted once, then each profile and choice of series is one sum.
+    """Scores of a detector at all thresholds: sorts all rows once, then each profile needs a single cumulative sum.
 
     Parameters
     ----------
     series
-        At least one.
+        Scored series, at least one.
     """
 
     def __init__(self, series: Sequence[NabSeries]) -> None:
@@ -150,11 +151,11 @@ class NabSweep:
         )
         member = np.repeat(np.arange(len(series)), [len(rows) for rows, _ in worth])
         scores = np.where(np.isnan(scores), -np.inf, scores)
-        # Of equal scores the one worth most goes first, so that the others of its window add nothing.
+        # Among equal scores the largest reward comes first, so that later rows of the same window add nothing.
         order = np.lexsort((-reward, -scores))
         ranked, reward, window = scores[order], reward[order], window[order]
         self._member = member[order]
-        # What each row adds to the rewards of windows, to the windows found, and to the cost of false detections.
+        # Contribution of each row to the rewards of windows, the found windows, and the cost of false detections.
         self._gain, self._found = np.zeros(len(ranked)), np.zeros(len(ranked))
         self._cost = np.where(window < 0, reward, 0.0)
         for number in range(int(self._n_windows.sum())):
@@ -171,9 +172,9 @@ class NabSweep:
         Parameters
         ----------
         profile
-            What counts how much.
+            Weights.
         which
-            bool[n_series], the series that count; None takes all. None and perfect are those of the same series.
+            bool[n_series], the series to score; None: all. The scale from 0 to 100 is that of the same series.
         """
         scores = self._scores(profile, which)
         if not scores.size or scores.max() <= 0.0:
@@ -201,12 +202,12 @@ def _windows_that_count(series: NabSeries) -> int:
 
 
 def _worth(series: NabSeries) -> tuple[Float64Array, IntArray]:
-    """What a detection is worth, and in which window.
+    """Reward of a detection in each row, and its window.
 
     Returns
     -------
-    float64[rows], in a window 0..1, outside -1..0; and int64[rows], number of the window or -1; both of the rows behind
-    the probation, counting the windows that reach beyond it.
+    Rewards, float64[rows], 0 to 1 inside a window and -1 to 0 outside; and window numbers, int64[rows], -1 outside.
+    Both start after the probationary period; windows that end within it are not counted.
     """
     rows = np.arange(len(series.score))
     reward, window = np.full(len(rows), -1.0), np.full(len(rows), -1)
@@ -216,7 +217,7 @@ def _worth(series: NabSeries) -> tuple[Float64Array, IntArray]:
         inside = slice(begin, end)
         reward[inside] = _sigmoid(-(end - rows[inside]) / length) / _sigmoid(-1.0)
         window[inside] = number - skipped
-        # A window of one row has no length behind which to forgive.
+        # A window of a single row has length 0 here.
         behind = (rows[end:] - (end - 1)) / max(length - 1, 1e-9)
         reward[end:] = np.where(behind > _FAR, -1.0, _sigmoid(behind))
         window[end:] = -1
@@ -224,6 +225,6 @@ def _worth(series: NabSeries) -> tuple[Float64Array, IntArray]:
 
 
 def _sigmoid(position: Float64Array | float) -> Float64Array:
-    """From 0.99 at -1 through 0 at 0 to -0.99 at 1."""
+    """Scoring sigmoid: 0.99 at -1, 0 at 0, -0.99 at 1."""
     value: Float64Array = 2.0 / (1.0 + np.exp(_STEEPNESS * np.minimum(position, _FAR))) - 1.0
     return value

@@ -1,4 +1,4 @@
-"""Row by row: is a row flagged, and is something truly wrong in it."""
+"""Row-based metrics: confusion matrix, precision, recall."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ClassReport", "Points", "count_points", "window_labels"]
 
 
 class ClassReport(msgspec.Struct, frozen=True):
-    """How well one class of rows was told; ``support`` is its true number of rows."""
+    """Precision, recall and F1 of one class; ``support`` is its true number of rows."""
 
     precision: float | None
     recall: float | None
@@ -25,18 +25,18 @@ class ClassReport(msgspec.Struct, frozen=True):
 
 
 class Points(msgspec.Struct, frozen=True):
-    """Confusion matrix over rows and what follows from it; None where undefined.
+    """Confusion matrix over rows and its metrics; None where undefined.
 
     Parameters
     ----------
     true_positive, false_positive, true_negative, false_negative
-        Rows. As means, as for random scores, they need not be whole.
+        Numbers of rows; means over random draws may be fractional.
     accuracy
-        Share of rows told rightly.
+        Share of rows classified correctly.
     precision
-        Share of the flagged rows in which something is wrong.
+        Share of the flagged rows that are anomalous.
     recall
-        Share of the wrong rows that are flagged.
+        Share of the anomalous rows that are flagged.
     specificity
         Share of the normal rows that are not flagged.
     f1
@@ -54,7 +54,7 @@ class Points(msgspec.Struct, frozen=True):
     f1: float | None
 
     def classes(self) -> dict[str, ClassReport]:
-        """Classification report: precision, recall, F1 and rows of either class."""
+        """Classification report: precision, recall, F1 and number of rows of each class."""
         right, missed = self.true_negative, self.false_negative
         normal = ratio(right, right + missed), ratio(right, right + self.false_positive)
         return {
@@ -64,12 +64,12 @@ class Points(msgspec.Struct, frozen=True):
 
 
 def count_points(labels: BoolArray, flags: BoolArray) -> Points:
-    """Hold flags against labels.
+    """Compare flags with labels.
 
     Parameters
     ----------
     labels, flags
-        bool[rows].
+        bool[rows], anomalous and flagged rows.
     """
     tp, fp = int(np.count_nonzero(labels & flags)), int(np.count_nonzero(~labels & flags))
     fn, tn = int(np.count_nonzero(labels & ~flags)), int(np.count_nonzero(~labels & ~flags))
@@ -88,14 +88,14 @@ def count_points(labels: BoolArray, flags: BoolArray) -> Points:
 
 
 def window_labels(labels: BoolArray, width: int) -> BoolArray:
-    """Label windows by their newest row: True when the window of ``width`` rows that ends there touches an anomaly.
+    """Labels per window: True in a row if any of the ``width`` rows that end there is anomalous.
 
     Parameters
     ----------
     labels
         bool[rows].
     width
-        Rows a window. The first windows are shorter.
+        Rows per window; the first windows are shorter.
 
     Examples
     --------

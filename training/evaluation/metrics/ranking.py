@@ -1,4 +1,4 @@
-"""How well a score ranks what is wrong before what is normal, at all thresholds at once."""
+"""Ranking metrics: how well a score separates anomalous from normal rows, over all thresholds."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranking", "best_f1", "highest_inside", "rank"]
 
-_TOLERANCE_ROWS = 100
+_TOLERANCE_ROWS = 100  # accepted distance from the anomaly (Wu and Keogh 2021)
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """Measures of a score that need no threshold, or choose it in hindsight; None where undefined.
+    """Metrics of a score without a given threshold; None where undefined.
 
     Parameters
     ----------
     roc_auc
-        Area under the ROC curve: how often a wrong row scores above a normal one.
+        Area under the ROC curve: probability that an anomalous row scores above a normal one.
     pr_auc
-        Area under the precision-recall curve, as average precision: the sum of precisions weighted by gain in recall.
+        Average precision: the sum of precisions weighted by the increase of recall.
     best_f1, best_f1_threshold
-        Largest F1 over all thresholds and where it is. Hindsight: no one knows that threshold beforehand.
+        Largest F1 over all thresholds, and its threshold; in operation, this threshold is unknown.
     vus_roc, vus_pr
         Volume under the surface, see `training.evaluation.metrics.volume`.
     vus_buffer
-        Rows that anomalies were widened by at most.
+        Largest buffer around anomalies in rows.
     highest_inside
-        1 when the highest score lies in the only anomaly, give or take its length and at least 100 rows, otherwise 0
-        (accuracy of the UCR Anomaly Archive; Wu & Keogh 2021).
+        1 if the highest score lies within the only anomaly, plus or minus the larger of its length and 100 rows; else
+        0 (accuracy of the UCR Anomaly Archive; Wu and Keogh 2021).
     """
 
     roc_auc: float | None
@@ -55,25 +55,25 @@ def rank(
     volume: tuple[float, float, int] | None = None,
     inside: bool | None = None,
 ) -> Ranking:
-    """Measure a score against labels.
+    """Compute all ranking metrics.
 
     Parameters
     ----------
     labels
         bool[rows].
     score
-        float64[rows], finite, larger is stranger.
+        float64[rows], finite, higher means more anomalous.
     volume
-        ``vus_roc``, ``vus_pr`` and ``vus_buffer``, where they were worked out.
+        ``vus_roc``, ``vus_pr`` and ``vus_buffer``, if computed.
     inside
-        See `highest_inside`.
+        Result of `highest_inside`, if computed.
     """
-    told = bool(labels.any()) and not labels.all()
+    both_classes = bool(labels.any()) and not labels.all()
     best, threshold = best_f1(labels, score) if labels.any() else (None, None)
     vus_roc, vus_pr, buffer = volume or (None, None, None)
     return Ranking(
-        roc_auc=float(roc_auc_score(labels, score)) if told else None,
-        pr_auc=float(average_precision_score(labels, score)) if told else None,
+        roc_auc=float(roc_auc_score(labels, score)) if both_classes else None,
+        pr_auc=float(average_precision_score(labels, score)) if both_classes else None,
         best_f1=best,
         best_f1_threshold=threshold,
         vus_roc=vus_roc,
@@ -84,7 +84,7 @@ def rank(
 
 
 def best_f1(labels: BoolArray, score: Float64Array) -> tuple[float, float]:
-    """Largest F1 over all thresholds, and the threshold: rows of that score and above count as flagged.
+    """Largest F1 over all thresholds, and its threshold; a row is flagged if its score reaches it.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def best_f1(labels: BoolArray, score: Float64Array) -> tuple[float, float]:
 
 
 def highest_inside(labels: BoolArray, score: Float64Array) -> bool | None:
-    """Whether the highest score lies in or near the only anomaly; None when there is not exactly one."""
+    """Whether the highest score lies in or near the only anomaly; None unless there is exactly one."""
     true = intervals(labels)
     if len(true) != 1:
         return None

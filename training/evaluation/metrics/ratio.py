@@ -1,4 +1,4 @@
-"""Shares that may be undefined."""
+"""Ratios that may be undefined."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ __all__ = ["f1", "ratio"]
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """Part of a whole; None when there is no whole."""
+    """Ratio of two counts; None if ``whole`` is 0."""
     return part / whole if whole else None
 
 
 def f1(precision: float | None, recall: float | None) -> float | None:
-    """Harmonic mean of precision and recall; 0 when nothing was flagged although there was something to find.
+    """Harmonic mean of precision and recall; 0 if nothing was flagged, None if there was nothing to find.
 
     Examples
     --------

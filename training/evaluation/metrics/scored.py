@@ -1,4 +1,4 @@
-"""What one detector said of one recording, beside the truth: all that metrics need."""
+"""Labels and scores of one detector on one recording, the input of the metrics."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["Scored"]
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of a recording that count.
+    """Measured rows of a recording.
 
     Parameters
     ----------
     labels
-        bool[rows], True where something is truly wrong.
+        bool[rows], True where labelled anomalous.
     score
-        float64[rows], finite, larger is stranger.
+        float64[rows], finite, higher means more anomalous.
     flags
-        bool[rows], the detector's own verdict.
+        bool[rows], True where the detector flags the row.
     interval_s
         Seconds between rows.
     """
@@ -33,5 +33,5 @@ class Scored:
     interval_s: float
 
     def merge_rows(self, merge_s: float) -> int:
-        """Rows in ``merge_s`` seconds, at least 1."""
+        """Number of rows in ``merge_s`` seconds, at least 1."""
         return max(1, round(merge_s / self.interval_s))

@@ -1,4 +1,4 @@
-"""What each threshold of a score would have given."""
+"""Metrics of a detector as a function of its threshold."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SweepPoint", "sweep"]
 
-_THRESHOLDS = 50
+_THRESHOLDS = 50  # before duplicates are removed; chosen by hand
 
 
 class SweepPoint(msgspec.Struct, frozen=True):
-    """Figures when rows of this score and above count as flagged; see `Points` and `Events`."""
+    """Metrics if rows that reach ``threshold`` are flagged; see `Points` and `Events`."""
 
     threshold: float
     precision: float | None
@@ -32,14 +32,14 @@ class SweepPoint(msgspec.Struct, frozen=True):
 
 
 def sweep(parts: Sequence[Scored], merge_s: float) -> list[SweepPoint]:
-    """Try about fifty thresholds, denser towards high scores, rising.
+    """Measure at about fifty increasing thresholds, denser towards high scores.
 
     Parameters
     ----------
     parts
-        The recordings, all scored by the same detector.
+        Labels and scores of the same detector by recording.
     merge_s
-        Detections closer than this are one.
+        Distance in seconds below which detections are merged.
     """
     labels = np.concatenate([part.labels for part in parts])
     score = np.concatenate([part.score for part in parts])

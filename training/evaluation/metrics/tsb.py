@@ -1,8 +1,8 @@
-"""VUS-PR as the TSB-AD benchmark works it out (Liu and Paparrizos 2024), to stand beside its published figures.
+"""VUS-PR as computed by the TSB-AD benchmark (Liu and Paparrizos 2024), for comparison with its published figures.
 
-It differs from `training.evaluation.metrics.volume` where the paper leaves room: the area under a precision-recall
-curve is a sum of steps, anomalies are widened by every width up to the series' period, and what lies in the widened
-part counts as anomalous only as far as it was flagged.
+It differs from `training.evaluation.metrics.volume` in details that the definition leaves open: the area under a
+precision-recall curve is a sum of steps, anomalies are widened by every width up to the period of the series, and rows
+in the widened part count as anomalous only as far as they are flagged.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
 __all__ = ["period", "vus_pr"]
 
+# From the implementation of the benchmark, https://github.com/TheDatumOrg/TSB-AD.
 _THRESHOLDS = 250
-_LAGS = 400
-_SHORTEST, _LONGEST = 6, 303
-_NO_PERIOD = 125
-_PERIOD_ROWS = 20_000
+_LAGS = 400  # largest lag of the autocorrelation in rows
+_SHORTEST, _LONGEST = 6, 303  # accepted periods in rows
+_NO_PERIOD = 125  # result without an accepted period, in rows
+_PERIOD_ROWS = 20_000  # rows of the autocorrelation
 
 
 def period(values: Float64Array) -> int:
-    """Lag of the highest peak of the autocorrelation.
+    """Period of a series: the lag of the highest peak of its autocorrelation.
 
     Parameters
     ----------
     values
-        float64[rows], the first channel; of its first 20,000 rows.
+        float64[rows], the first channel; only the first 20,000 rows are used.
 
     Returns
     -------
-    6 to 303 rows; 125 where there is no peak in these.
+    6 to 303 rows; 125 if the peak lies outside or is missing.
     """
     centred = values[:_PERIOD_ROWS] - values[:_PERIOD_ROWS].mean()
     rows = len(centred)
@@ -50,21 +51,21 @@ def period(values: Float64Array) -> int:
 
 
 def vus_pr(labels: BoolArray, score: Float64Array, widest: int) -> float:
-    """Volume under the surface of precision, recall and width.
+    """Volume under the precision-recall surface: mean area over buffer widths from 0 to ``widest``.
 
     Parameters
     ----------
     labels
-        bool[rows], with some anomaly.
+        bool[rows], with at least one anomaly.
     score
-        float64[rows], finite, larger is stranger.
+        float64[rows], finite, higher means more anomalous.
     widest
-        Rows by which an anomaly is widened at most, half of them on either side.
+        Largest width in rows; half of it is added on either side of an anomaly.
     """
     ranked = -np.sort(-score)
     thresholds = ranked[np.linspace(0, len(score) - 1, _THRESHOLDS).astype(int)]
     flagged = np.searchsorted(-ranked, -thresholds, "right")
-    # For each row the first threshold, from the highest on, at which it is flagged.
+    # Index of the highest threshold that flags each row; thresholds decrease.
     first = np.searchsorted(-thresholds, -score, "left")
     true = intervals(labels)
     inside = np.cumsum(np.bincount(first[labels], minlength=_THRESHOLDS))
@@ -88,7 +89,7 @@ def _area(labels: BoolArray, true: IntArray, first: IntArray, inside: IntArray, 
 
 
 def _slopes(labels: BoolArray, true: IntArray, width: int) -> Float64Array:
-    """How far a row beside an anomaly belongs to it; float64[rows] in 0..1, 0 inside."""
+    """Weight of rows beside an anomaly, float64[rows], 0 to 1; 0 inside and far away."""
     weight = np.zeros(len(labels))
     distance = np.arange(1, width // 2 + 1)
     slope = np.sqrt(1.0 - distance / max(width, 1))
@@ -102,7 +103,7 @@ def _slopes(labels: BoolArray, true: IntArray, width: int) -> Float64Array:
 
 
 def _widened(true: IntArray, by: int, rows: int) -> list[tuple[int, int]]:
-    """Intervals, begin and end (exclusive), widened on both sides; those that touch are one."""
+    """Intervals, begin and end (exclusive), widened by ``by`` rows on both sides; touching ones are merged."""
     widened: list[tuple[int, int]] = []
     for begin, end in true.tolist():
         if widened and begin - by <= widened[-1][1] - 1:

@@ -1,6 +1,6 @@
-"""Volume under the surface (VUS): areas under ROC and PR curves whose labels have soft edges, over widths of the edge.
+"""Volume under the surface (VUS): mean area under ROC and PR curves over widths of a soft edge around anomalies.
 
-Paparrizos et al. 2022, PVLDB 15(11); worked out by aeon.
+Paparrizos et al. 2022, PVLDB 15(11), in the implementation of aeon.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_ROWS", "volume"]
 
-#: Beyond this a volume takes minutes and is left out.
+#: Largest number of rows; above it, VUS takes minutes and is omitted.
 MAX_ROWS = 250_000
-# Of a width in 0..buffer; neighbours differ so little that more changes the third decimal at most.
+# Number of widths from 0 to the buffer; using all widths changes at most the third decimal.
 _WIDTHS = 11
 
 
 def volume(labels: BoolArray, score: Float64Array, buffer: int | None = None) -> tuple[float, float, int] | None:
-    """Work out VUS-ROC and VUS-PR.
+    """Compute VUS-ROC and VUS-PR.
 
     Parameters
     ----------
     labels
-        bool[rows].
+        bool[rows], True where labelled anomalous.
     score
-        float64[rows], finite.
+        float64[rows], finite, higher means more anomalous.
     buffer
-        Largest width in rows; None takes the median length of the anomalies.
+        Largest width in rows; None: the median length of the anomalies.
 
     Returns
     -------
-    VUS-ROC, VUS-PR and the largest width; None where undefined (nothing or everything labelled, a constant score) and
-    for more than `MAX_ROWS` rows. The mean runs over eleven widths, evenly spaced from 0.
+    VUS-ROC, VUS-PR and the largest width, averaged over eleven evenly spaced widths. None if undefined (no or all rows
+    labelled, constant score) or for more than `MAX_ROWS` rows.
     """
     if labels.all() or not labels.any() or score.min() == score.max() or labels.size > MAX_ROWS:
         return None
