@@ -1,7 +1,7 @@
-"""Brings a TFLite file into one order, so that the same networks give the same bytes.
+"""Canonical order of the operators in a TFLite file, so that the same networks give the same bytes.
 
-TensorFlow's quantiser emits the operations that widen constant weights in the order of a hash table over addresses,
-which changes from run to run, and the converter adds a hash over that order.
+TensorFlow's quantiser emits the DEQUANTIZE operators of constant weights in the order of a hash table over memory
+addresses, which differs from run to run. The converter also stores a hash over that order.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ _HASHED = b"CONVERSION_METADATA"
 
 
 class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc] # it has no type information
-    """Aligns byte vectors, which hold the weights, to 16 as TFLite's schema asks; Python's generated code does not."""
+    """Aligns byte vectors (the weights) to 16 bytes as TFLite's schema requires; the generated Python code does not."""
 
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - their names
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803 - names of the base class
         return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
 
 def canonical(content: bytes) -> bytes:
-    """Put operations that widen constants first, in the order of their inputs, and leave out the converter's hash.
+    """Move DEQUANTIZE operators of constants to the front, sorted by input, and remove the converter's hash.
 
     Parameters
     ----------
     content
-        A TFLite file with one subgraph. What it computes stays the same.
+        TFLite file with one subgraph.
+
+    Returns
+    -------
+    TFLite file that computes the same.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
     graph = model.subgraphs[0]
@@ -40,13 +44,13 @@ def canonical(content: bytes) -> bytes:
     graph.operators = widened + others
 
     outputs = [int(operation.outputs[0]) for operation in widened]
-    places = dict(zip(outputs, sorted(outputs), strict=True))
+    positions = dict(zip(outputs, sorted(outputs), strict=True))
     tensors = list(graph.tensors)
-    for former, place in places.items():
-        graph.tensors[place] = tensors[former]
+    for former, position in positions.items():
+        graph.tensors[position] = tensors[former]
     for operation in graph.operators:
-        operation.inputs = [places.get(int(i), int(i)) for i in operation.inputs]
-        operation.outputs = [places.get(int(i), int(i)) for i in operation.outputs]
+        operation.inputs = [positions.get(int(i), int(i)) for i in operation.inputs]
+        operation.outputs = [positions.get(int(i), int(i)) for i in operation.outputs]
 
     for entry in model.metadata:
         if entry.name == _HASHED:
@@ -58,7 +62,7 @@ def canonical(content: bytes) -> bytes:
 
 
 def _widens_constant(model: Any, graph: Any, operation: Any) -> bool:
-    """Whether it can come first: what widens a result, as at the end of an integer network, has to wait for it."""
+    """Whether an operator dequantises a constant, not a result as at the end of an integer network."""
     code = model.operatorCodes[operation.opcodeIndex].builtinCode
     return bool(
         code == schema.BuiltinOperator.DEQUANTIZE

@@ -1,7 +1,7 @@
-"""Runs exported networks over many rows as the device does: the agent's loader, the runtime, one step at a time.
+"""Runs exported networks as the device does: with the agent's loader and runtime, one step at a time.
 
-``python -m training.export.device_run BUNDLE INPUTS ANSWERS`` does it in a process of its own, with whatever TFLite
-runtime that Python has; it needs nothing but what the agent needs.
+``python -m training.export.device_run BUNDLE INPUTS ANSWERS`` runs them in a separate process with the TFLite runtime
+of that Python. It needs only the dependencies of the agent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["answers_of", "forecast", "reconstruct"]
 
 
 def forecast(bundle: Bundle, features: Float32Array) -> Float32Array:
-    """Forecast every row in turn from zero state, which is then carried.
+    """Forecast all rows in sequence from zero state, with the state carried along.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def forecast(bundle: Bundle, features: Float32Array) -> Float32Array:
 
     Returns
     -------
-    float32[n_series, rows, 3 * lanes], median offsets and distances.
+    float32[n_series, rows, 3 * lanes]: offsets of the median, distances to the lower and upper quantiles.
     """
     n_series, rows, _ = features.shape
     network = bundle.forecaster(n_series)
@@ -48,7 +48,7 @@ def forecast(bundle: Bundle, features: Float32Array) -> Float32Array:
 
 
 def reconstruct(bundle: Bundle, windows: Float32Array) -> Float32Array:
-    """Reconstruct windows one after the other through one network, so that a state left over shows.
+    """Reconstruct windows in sequence with one network, which reveals state left over from the window before.
 
     Parameters
     ----------
@@ -66,16 +66,25 @@ def reconstruct(bundle: Bundle, windows: Float32Array) -> Float32Array:
 def answers_of(
     python: Path, directory: Path, features: Float32Array, windows: Float32Array
 ) -> tuple[str, Float32Array, Float32Array]:
-    """Let another Python, with another TFLite runtime, answer the same inputs.
+    """Run `forecast` and `reconstruct` in another Python with another TFLite runtime.
+
+    Parameters
+    ----------
+    python
+        Interpreter.
+    directory
+        Folder of the bundle.
+    features, windows
+        Inputs of `forecast` and `reconstruct`.
 
     Returns
     -------
-    The runtime's name, and what `forecast` and `reconstruct` give there.
+    Name of the runtime, and the results of both functions.
 
     Raises
     ------
     EnvironmentFault
-        That Python cannot do it; says what it said.
+        The other Python fails; the error has the last line of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         inputs, answers = Path(folder, "inputs.npz"), Path(folder, "answers.npz")
@@ -89,9 +98,9 @@ def answers_of(
         )
         if done.returncode:
             raise EnvironmentFault(
-                f"it cannot run the bundle: {done.stderr.strip().splitlines()[-1:]}",
+                f"this Python cannot run the bundle: {done.stderr.strip().splitlines()[-1:]}",
                 location=str(python),
-                remedy="it needs tflite-runtime, numpy below 2 and msgspec; or leave the second runtime out",
+                remedy="install tflite-runtime, numpy below 2 and msgspec in it, or omit --second-runtime",
             )
         with np.load(answers, allow_pickle=False) as given:
             return str(given["runtime"]), given["forecast"], given["reconstruction"]

@@ -1,8 +1,8 @@
-"""Rounds recurrent weights to int8 so that their errors cancel on what the network sees, and not each to the nearest.
+"""Rounding of recurrent weights to int8 such that rounding errors cancel on typical states of the network.
 
-A rounding error in one weight is made good by those of the same row that are still to be rounded, as far as their
-inputs go together (optimal brain quantisation, in the order of GPTQ: Frantar et al. 2023). The states of an LSTM go
-together closely, so this removes most of the error, at no cost in size or time.
+The rounding error of a weight is compensated by the weights that are still unrounded, as far as their inputs are
+correlated (optimal brain quantisation in the order of GPTQ, Frantar et al. 2023, arXiv:2210.17323). The states of an
+LSTM are strongly correlated, so this removes most of the error without a cost in size or time.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
 
 __all__ = ["settle"]
 
-_LEVELS = 127
-_DAMPING = 0.01  # of the mean square of an input, so that inputs that never vary can be inverted
+_LEVELS = 127  # largest int8 weight
+_DAMPING = 0.01  # share of the mean square of the inputs added to the diagonal for inversion, as in GPTQ
 
 
 def settle(weights: Float32Array, inputs: Float32Array, gates: int = 4) -> Float32Array:
-    """Bring the weights of each gate onto the grid that the converter will find for it.
+    """Round the weights of each gate to the int8 grid that the converter will choose.
 
     Parameters
     ----------
     weights
-        float32[n_inputs, gates * units], a recurrent kernel in Keras' order.
+        float32[n_inputs, gates * units], recurrent kernel in the order of Keras.
     inputs
-        float32[n, n_inputs], states that it is multiplied with.
+        float32[n, n_inputs], typical states that the kernel is multiplied with.
     gates
-        Blocks of columns, each of which the converter quantises by itself, with its largest weight as 127.
+        Number of blocks of columns that the converter quantises separately, with the largest weight as 127.
 
     Returns
     -------
-    float32[n_inputs, gates * units], whole multiples of each block's largest weight over 127.
+    float32[n_inputs, gates * units]; in each block, integer multiples of the largest weight over 127.
     """
     exact = inputs.astype(np.float64)
-    together = exact.T @ exact / len(exact)
-    together += max(_DAMPING * float(np.mean(np.diag(together))), 1e-12) * np.eye(len(together))
+    covariance = exact.T @ exact / len(exact)
+    covariance += max(_DAMPING * float(np.mean(np.diag(covariance))), 1e-12) * np.eye(len(covariance))
     blocks = np.split(weights.astype(np.float64), gates, axis=1)
-    return np.concatenate([_settle_block(block, together) for block in blocks], axis=1).astype(np.float32)
+    return np.concatenate([_settle_block(block, covariance) for block in blocks], axis=1).astype(np.float32)
 
 
-def _settle_block(block: Float64Array, together: Float64Array) -> Float64Array:
+def _settle_block(block: Float64Array, covariance: Float64Array) -> Float64Array:
     largest = np.unravel_index(int(np.argmax(np.abs(block))), block.shape)
     step = float(np.abs(block[largest])) / _LEVELS
     if step == 0.0:
         return np.zeros_like(block)
-    # The input of the largest weight first, which so stays what it is and keeps the grid; then by what moves most.
-    order = np.argsort(-np.diag(together), kind="stable")
+    # The input of the largest weight comes first and stays exact, which fixes the grid; then by decreasing variance.
+    order = np.argsort(-np.diag(covariance), kind="stable")
     order = np.concatenate(([largest[0]], order[order != largest[0]]))
     left = block[order].copy()
-    inverse = np.linalg.cholesky(np.linalg.inv(together[np.ix_(order, order)])).T
+    inverse = np.linalg.cholesky(np.linalg.inv(covariance[np.ix_(order, order)])).T
     rounded = np.empty_like(left)
     for k in range(len(order)):
         rounded[k] = np.clip(np.round(left[k] / step), -_LEVELS, _LEVELS) * step

@@ -1,7 +1,7 @@
-"""Times TFLite files side by side, in a process of its own: beside TensorFlow an inference takes several times as long.
+"""Inference times of TFLite files, measured in a separate process: beside TensorFlow, inference takes much longer.
 
-``python -m training.export.inference_time FOLDER`` prints a JSON object: microseconds an inference of every ``.tflite``
-file in it.
+``python -m training.export.inference_time FOLDER`` prints a JSON object with the microseconds per inference of every
+``.tflite`` file in the folder.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 
 __all__ = ["microseconds"]
 
-_ROUNDS = 60
-_INVOKES = 10
+_ROUNDS = 60  # measurements per file; chosen by hand
+_INVOKES = 10  # inferences per measurement; chosen by hand
 
 
 def microseconds(files: Mapping[str, bytes]) -> dict[str, float]:
-    """Time an inference of each file, for a batch of one.
+    """Measure the time of an inference for each file, with a batch size of 1.
 
     Parameters
     ----------
     files
-        Content by name.
+        TFLite files by name.
 
     Returns
     -------
-    The median over rounds, in which all take turns, so that a machine whose speed drifts favours none.
+    Median time in microseconds by name. All files take turns in each round, so that drifting speed affects all alike.
 
     Raises
     ------
     EdgewatchError
-        The process failed; says what it said.
+        The process failed; the error has the last line of its output.
     """
     names = list(files)
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(names):
             Path(folder, f"{number}.tflite").write_bytes(files[name])
-        done = subprocess.run(  # noqa: S603 - this very interpreter
+        done = subprocess.run(  # noqa: S603 - the running interpreter
             [sys.executable, "-m", "training.export.inference_time", folder],
             cwd=Path(__file__).parents[2],
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},

@@ -1,4 +1,4 @@
-"""Holds the exported networks, as the agent runs them, against the Keras models they came from."""
+"""Verification of exported networks, as the agent runs them, against the Keras models."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
     "verify",
 ]
 
-# On the networks' scale, where a channel's usual deviation is about 1. Int8 weights cost 0.013 on average and 0.4 to
-# 0.7 at the worst of 65,000 points of many kinds, 1.0 on the steep flanks of heartbeats; a fused state
-# that is not cleared costs 0.53 and 5.8.
+# On the scale of the networks, in which a channel's usual deviation is about 1. Measured deviations: int8 weights 0.013
+# on average and 0.4 to 0.7 at most over 65,000 points of many kinds, up to 1.0 on the steep flanks of heartbeats; state
+# of a fused LSTM that is not cleared 0.53 on average and 5.8 at most.
 MEAN_TOLERANCE = 0.02
 MAX_TOLERANCE = 2.0
 
@@ -46,7 +46,7 @@ def verify(
     band: Float32Array | None = None,
     other_python: Path | None = None,
 ) -> dict[str, Any]:
-    """Compare answers and refuse a bundle that deviates too far.
+    """Compare outputs with Keras and refuse a bundle that deviates too much.
 
     Parameters
     ----------
@@ -59,18 +59,18 @@ def verify(
     windows
         float32[n_windows, window * lanes]: all run in sequence through one network.
     shape, band
-        What the forecaster was made and exported with.
+        Architecture and band with which the forecaster was exported.
     other_python
-        A Python with another TFLite runtime, which is held against Keras too; the bundle must lie in its folder.
+        Python with another TFLite runtime, which is compared with Keras too; the bundle must be written to its folder.
 
     Returns
     -------
-    The manifest's entry: for either network how much was compared, and the mean and largest deviation.
+    Entry for the manifest: for each network the number of inputs and the mean and largest deviation.
 
     Raises
     ------
     EdgewatchError
-        A mean above `MEAN_TOLERANCE` or a maximum above `MAX_TOLERANCE`.
+        The mean deviation exceeds `MEAN_TOLERANCE` or the largest exceeds `MAX_TOLERANCE`.
     EnvironmentFault
         The other Python cannot run the bundle.
     """
@@ -100,9 +100,9 @@ def verify(
 
 
 def keras_outputs(model: Any, features: Float32Array, shape: ForecasterShape) -> Float32Array:
-    """What a forecaster's head gives for all rows from zero state, float32[n_series, rows, outputs]."""
+    """Outputs of a forecaster for all rows from zero state, float32[n_series, rows, outputs]."""
     state = np.zeros((len(features), shape.layers * shape.units), np.float32)
-    # Row by row, eager execution takes several times as long.
+    # Eager execution takes several times as long.
     run = tf.function(lambda *inputs: model(inputs, training=False)[0], autograph=False)
     return np.asarray(run(features, state, state))
 
@@ -110,7 +110,7 @@ def keras_outputs(model: Any, features: Float32Array, shape: ForecasterShape) ->
 def keras_forecast(
     model: Any, features: Float32Array, shape: ForecasterShape, band: Float32Array | None = None
 ) -> Float32Array:
-    """Forecasts of all rows from zero state, float32[n_series, rows, 3 * n_channels], in the exported file's form."""
+    """Forecasts of all rows from zero state as in the exported file, float32[n_series, rows, 3 * n_channels]."""
     n_series, rows, _ = features.shape
     raw = keras_outputs(model, features, shape)
     flat = np.asarray(quantiles(shape, raw.reshape(n_series * rows, -1), band))
@@ -118,7 +118,7 @@ def keras_forecast(
 
 
 def keras_reconstruction(model: Any, windows: Float32Array) -> Float32Array:
-    """Redraw flat windows, float32[n_windows, window * lanes]."""
+    """Reconstruct flattened windows, float32[n_windows, window * lanes]."""
     shape = model.input_shape[1:]
     redraw = tf.function(lambda part: model(part, training=False), autograph=False, reduce_retracing=True)
     redrawn = np.concatenate(
@@ -129,7 +129,7 @@ def keras_reconstruction(model: Any, windows: Float32Array) -> Float32Array:
 
 
 def deviation(found: Float32Array, expected: Float32Array) -> dict[str, float]:
-    """Mean and largest absolute difference."""
+    """Mean and largest absolute difference, for the manifest."""
     difference = np.abs(found - expected)
     return {
         "mean_deviation": round(float(difference.mean()), 6),
@@ -144,6 +144,6 @@ def _accepted(name: str, found: Float32Array, expected: Float32Array) -> dict[st
         raise EdgewatchError(
             f"the exported {name} deviates from Keras by {mean:.3g} on average and {largest:.3g} at most "
             f"(tolerance {MEAN_TOLERANCE} and {MAX_TOLERANCE})",
-            remedy="nothing was written; try --form float16, or the TensorFlow version that docs/training.md names",
+            remedy="nothing was written; use --form float16, or the TensorFlow version named in docs/training.md",
         )
     return deviates

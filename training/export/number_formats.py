@@ -1,4 +1,4 @@
-"""The same networks in every number format, side by side: size, deviation from Keras, time an inference takes."""
+"""Comparison of number formats: size, deviation from Keras, and inference time of the same networks."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportedNetworks", "compare"]
 
-_EXAMPLES = 128  # representative inputs for full-integer quantisation
-_COMPARED = 256  # rows and windows; the chosen form is verified on more
+# Chosen by hand.
+_EXAMPLES = 128  # size of the representative data set for full-integer quantisation
+_COMPARED = 256  # rows and windows compared with Keras; the chosen form is verified on more
 
 
 class ExportedNetworks:
-    """The trained pair and everything that is needed to export it.
+    """The trained networks with all inputs of their export.
 
     Parameters
     ----------
     forecaster, autoencoder
         Keras models.
     forecaster_shape, autoencoder_shape
-        What they were made with.
+        Architectures.
     band
-        For a ``point`` head, see `training.export.tflite.export_forecaster`.
+        Band of a ``point`` head, see `training.export.tflite.export_forecaster`.
     seed
-        Names the fused functions.
+        Seed for the names of the fused functions.
     features
-        float32[n_series, rows, n_features], held-back rows in sequence.
+        float32[n_series, rows, n_features], consecutive rows not used for training.
     windows
-        float32[n_windows, window * lanes], held-back.
+        float32[n_windows, window * lanes], windows not used for training.
     typical
-        float32[n, rows, n_features] and float32[n, window, lanes], learned from: for quantisation.
+        float32[n, rows, n_features] and float32[n, window, lanes], training data as representative data set.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class ExportedNetworks:
         self.typical = typical
 
     def export(self, form: Form) -> tuple[bytes, bytes]:
-        """Forecaster and autoencoder as TFLite files."""
+        """Export forecaster and autoencoder as TFLite files."""
         shape = self.autoencoder_shape
         sequences, windows = self.typical
         full = form == "full-int8"
@@ -108,7 +109,7 @@ class ExportedNetworks:
         return WindowNetwork(content, 1, (shape.window, shape.n_channels), variables, "autoencoder")
 
     def _steps(self) -> dict[str, Float32Array]:
-        """Representative inputs of the step form: features and the states that come with them."""
+        """Representative inputs of the step network: features and the states that precede them."""
         shape = self.forecaster_shape
         features = self.typical[0][0, :_EXAMPLES]
         network = self.step_network(export_forecaster(self.forecaster, shape, form="float32", band=self.band))
@@ -123,21 +124,21 @@ class ExportedNetworks:
 def compare(
     networks: ExportedNetworks, forecast: Float32Array, reconstruction: Float32Array, advance: Callable[[int], None]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[Form, tuple[bytes, bytes]]]:
-    """Export every form and hold it against Keras.
+    """Export all number formats and compare them with Keras.
 
     Parameters
     ----------
     networks
-        What to export.
+        Networks to export.
     forecast, reconstruction
-        Keras' answers to the networks' held-back inputs.
+        Outputs of Keras for ``networks.features`` and ``networks.windows``.
     advance
-        Told after each form.
+        Called with 1 after each format.
 
     Returns
     -------
-    For the manifest: size and deviation by network and form, or why a form cannot be had. Then microseconds an
-    inference, by network and form. Then the files.
+    Two entries for the manifest and the files by format. The first entry has the size and deviation by network and
+    format, or the reason why a format is unavailable. The second has the microseconds per inference.
     """
     files: dict[Form, tuple[bytes, bytes]] = {}
     table: dict[str, Any] = {"forecaster": {}, "autoencoder": {}}

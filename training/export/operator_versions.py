@@ -1,6 +1,6 @@
-"""Holds a TFLite file's operators against what the oldest runtime loads.
+"""Check that the oldest supported runtime can load the operators of a TFLite file.
 
-32-bit ARM has nothing newer than tflite-runtime 2.14; it refuses a file with one operator of a later version.
+tflite-runtime 2.14 is the newest for 32-bit ARM. It refuses a file with an operator of a later version.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from agent.core.errors import EdgewatchError
 
 __all__ = ["NEWEST", "operators", "refuse_newer_operators"]
 
-#: Newest version that tflite-runtime 2.14 registers (tensorflow/lite/core/kernels/register.cc of that release), of
-#: the operators that our networks may be made of.
+#: Newest version of each allowed operator in tflite-runtime 2.14, from tensorflow/lite/core/kernels/register.cc of that
+#: release.
 NEWEST = {
     "ABS": 5,
     "ADD": 5,
@@ -59,7 +59,7 @@ _NAMES = {
 
 
 def operators(content: bytes) -> dict[str, int]:
-    """Name and version of every operator in a TFLite file."""
+    """Highest version of each operator in a TFLite file, by name."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(content), 0))
     found: dict[str, int] = {}
     for code in model.operatorCodes:
@@ -71,12 +71,12 @@ def operators(content: bytes) -> dict[str, int]:
 
 
 def refuse_newer_operators(content: bytes) -> None:
-    """Raise when a file would not load on the oldest runtime.
+    """Refuse a file that the oldest runtime cannot load.
 
     Raises
     ------
     EdgewatchError
-        It has an operator that is newer than `NEWEST`, or that is not in it.
+        An operator is newer than in `NEWEST`, or is not listed there.
     """
     newer = [
         f"{name} version {version}" for name, version in operators(content).items() if version > NEWEST.get(name, 0)
@@ -84,5 +84,5 @@ def refuse_newer_operators(content: bytes) -> None:
     if newer:
         raise EdgewatchError(
             f"the converter used {', '.join(sorted(newer))}, which tflite-runtime 2.14 does not load",
-            remedy="train with the TensorFlow version that docs/training.md names",
+            remedy="train with the TensorFlow version named in docs/training.md",
         )

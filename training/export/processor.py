@@ -1,4 +1,4 @@
-"""What machine this is, as figures that depend on it state."""
+"""Name of the processor, stated next to measured times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["processor"]
 
 
 def processor() -> str:
-    """Name of the processor, as far as the system tells."""
+    """Name of the processor, or the machine type if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

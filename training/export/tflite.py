@@ -1,8 +1,8 @@
-"""From Keras to TFLite, in the two shapes that `agent.models.tflite` runs and in several number formats.
+"""Export of both networks from Keras to TFLite for `agent.models.tflite`, in several number formats.
 
-The converter is steered with two switches, found by measurement with TensorFlow 2.21: its new dynamic-range quantiser
-leaves LSTM weights in float, and per-channel scales in dense layers raise FULLY_CONNECTED to version 12, which
-tflite-runtime 2.14 (all that 32-bit ARM has) refuses to load.
+Two settings of the converter are needed with TensorFlow 2.21. Its new dynamic-range quantiser is off because it leaves
+LSTM weights in float. Per-channel scales in dense layers are off because they need FULLY_CONNECTED version 12, which
+tflite-runtime 2.14, the newest for 32-bit ARM, does not load.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMS", "QUANTISATION", "Form", "export_autoencoder", "export_forecaster", "quantiles", "state_tensors"]
 
-#: How weights and sums are kept. ``int8``: weights int8, sums by activations quantised on the way (dynamic range).
-#: ``full-int8``: activations int8 too, by ranges from representative data; inputs and outputs stay float.
+#: Number format. ``int8``: dynamic-range quantisation, int8 weights with activations quantised at run time.
+#: ``full-int8``: int8 activations too, with ranges from a representative data set; inputs and outputs stay float.
 Form: TypeAlias = Literal["int8", "float16", "float32", "full-int8"]
 FORMS: tuple[Form, ...] = ("int8", "float16", "float32", "full-int8")
-#: Of each form, its name in a manifest.
+#: Name of each number format in the manifest.
 QUANTISATION: Mapping[Form, str] = {
     "int8": "dynamic-range int8",
     "float16": "float16",
@@ -43,11 +43,13 @@ QUANTISATION: Mapping[Form, str] = {
     "full-int8": "full-integer int8",
 }
 _FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
-_VARIABLES = slice(18, 20)  # where that op takes its output state and its cell state
-_BATCH_TOLERANCE = 1e-4  # summation order
-_BATCH_TOLERANCE_INTEGER = 0.1  # activations are rounded
-_LEAST_QUANTISED = 1024  # weights; the converter leaves smaller tensors as they are
-_BISECTIONS = 24  # halve a bracket of some hundred units to far below what a reading resolves
+_VARIABLES = slice(18, 20)  # inputs of that op that are its output state and cell state
+# Largest deviation of a batch of 4 from single windows: for other summation order, and for rounded activations. Both
+# chosen by hand.
+_BATCH_TOLERANCE = 1e-4
+_BATCH_TOLERANCE_INTEGER = 0.1
+_LEAST_QUANTISED = 1024  # number of weights below which the converter leaves a tensor in float
+_BISECTIONS = 24  # reduce a bracket of some hundred units to about 1e-5, below the resolution of readings
 
 
 def export_forecaster(
@@ -59,36 +61,36 @@ def export_forecaster(
     typical: Float32Array | None = None,
     examples: Mapping[str, Float32Array] | None = None,
 ) -> bytes:
-    """Export one step of the forecaster with its state as explicit tensors; the batch size stays free.
+    """Export one step of the forecaster, with explicit state and free batch size.
 
-    Whatever its head, the file gives the median's offsets and the distances to the quantiles. Features and state are
-    multiplied apart: int8 activations share one scale a row, and a feature of 12 beside a state within ±1 would leave
-    the state three bits.
+    For every head, the output is the offsets of the median and the distances to the quantiles. Features and state have
+    separate matrix products: int8 activations share one scale per row, and a feature of 12 beside a state within ±1
+    would leave about three bits for the state.
 
     Parameters
     ----------
     model
-        `training.networks.architectures.forecaster`.
+        Model of `training.networks.architectures.forecaster`.
     shape
-        What it was made with.
+        Architecture of the model.
     form
         Number format.
     band
         float32[2, n_channels], for the ``point`` head: distances from the median to the two quantiles.
     typical
-        float32[n, rows, n_features], for ``int8``: sequences on which rounding errors shall cancel; None rounds to the
-        nearest.
+        float32[n, rows, n_features], for ``int8``: typical sequences, on which rounding errors cancel, see
+        `training.export.gptq_rounding`; None: round to nearest.
     examples
-        For ``full-int8``: inputs by name, float32[rows, width] each.
+        For ``full-int8``: representative data set, float32[rows, width] by input name.
 
     Raises
     ------
     EdgewatchError
-        The converter used operators that tflite-runtime 2.14 does not know.
+        The converter used operators that tflite-runtime 2.14 does not support.
     """
     shape = shape or ForecasterShape()
     names = ["recurrent", *(f"recurrent_{layer + 1}" for layer in range(1, shape.layers))]
-    # The recurrent weights of all gates are one tensor here.
+    # Here the recurrent weights of all gates are a single tensor.
     kernels = _recurrent_kernels(model, names, typical if form == "int8" else None, gates=1)
     cells = [_cell_weights(model.get_layer(name).cell, kernel) for name, kernel in zip(names, kernels, strict=True)]
     head, head_bias = (tf.constant(_array(v)) for v in model.get_layer("head").weights)
@@ -126,35 +128,35 @@ def export_autoencoder(
     typical: Float32Array | None = None,
     examples: Mapping[str, Float32Array] | None = None,
 ) -> bytes:
-    """Export the autoencoder on fused LSTM ops.
+    """Export the autoencoder with fused LSTM ops.
 
-    The signature has a batch of one, for the fused op takes no other; nothing in the graph holds the batch size, so
-    that `WindowNetwork` can resize it.
+    The signature has a batch size of 1, the only one that the fused op accepts. The graph does not depend on the batch
+    size, so that `WindowNetwork` can resize it.
 
     Parameters
     ----------
     model
-        `training.networks.architectures.autoencoder`.
+        Model of `training.networks.architectures.autoencoder`.
     seed
-        Names the fused functions, so that the same training gives the same file.
+        Seed for the names of the fused functions, so that the same training gives the same file.
     shape, form
         As for `export_forecaster`.
     typical
-        float32[n, window, n_channels], for ``int8``: windows on which rounding errors shall cancel.
+        float32[n, window, n_channels], for ``int8``: typical windows, on which rounding errors cancel.
     examples
-        For ``full-int8``: ``window``, float32[n, window, n_channels].
+        For ``full-int8``: representative data set, float32[n, window, n_channels] under the key ``window``.
 
     Raises
     ------
     EdgewatchError
-        The converter did not fuse all LSTMs, used operators that tflite-runtime 2.14 does not know, or a larger batch
-        gives other answers.
+        The converter did not fuse all LSTMs or used operators that tflite-runtime 2.14 does not support, or a larger
+        batch gives other results.
     """
     shape = shape or AutoencoderShape()
     suffixes = ["", *(f"_{layer + 1}" for layer in range(1, shape.layers))]
     ids = iter(range(2 * seed * shape.layers, 2 * (seed + 1) * shape.layers))
     names = [f"{part}{suffix}" for part in ("encoder", "decoder") for suffix in suffixes]
-    # The fused op keeps the weights of each gate apart.
+    # The fused op has separate weights for each gate.
     kernels = _recurrent_kernels(model, names, typical if form == "int8" else None, gates=4)
     recurrent = [
         _fused(model.get_layer(name).cell, kernel, shape.units, uuid.UUID(int=next(ids)))
@@ -186,23 +188,23 @@ def export_autoencoder(
 
 
 def state_tensors(content: bytes, layers: int = 1) -> tuple[int, ...]:
-    """Give the indices of the fused ops' variable tensors, for the manifest.
+    """Indices of the state tensors of the fused ops, for the manifest.
 
     Raises
     ------
     EdgewatchError
-        There are not two fused LSTM ops a layer.
+        The number of fused LSTM ops is not two per layer.
     """
-    # Without delegates, which would hide the ops they take over.
+    # Without delegates, which hide the ops that they execute.
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
-    operations = interpreter._get_ops_details()  # noqa: SLF001 - no public way to an op's inputs
+    operations = interpreter._get_ops_details()  # noqa: SLF001 - no public access to inputs of an op
     fused = [operation for operation in operations if operation["op_name"] == _FUSED]
     if len(fused) != 2 * layers:
         raise EdgewatchError(
-            f"the converter made {len(fused)} fused LSTM ops of the autoencoder, expected {2 * layers}",
-            remedy="train with the TensorFlow version that docs/training.md names",
+            f"the converted autoencoder has {len(fused)} fused LSTM ops, expected {2 * layers}",
+            remedy="train with the TensorFlow version named in docs/training.md",
         )
     return tuple(int(index) for operation in fused for index in operation["inputs"][_VARIABLES])
 
@@ -220,7 +222,7 @@ def _cell_weights(cell: Any, recurrent: Float32Array) -> tuple[Any, Any, Any]:
 
 
 def _recurrent_kernels(model: Any, names: list[str], typical: Float32Array | None, gates: int) -> list[Float32Array]:
-    """Recurrent kernels of LSTM layers, settled on what they see while the model looks at typical inputs."""
+    """Recurrent kernels of LSTM layers, rounded to cancel errors on typical inputs if these are given."""
     kernels = [_array(model.get_layer(name).cell.recurrent_kernel) for name in names]
     if typical is None or kernels[0].size // gates < _LEAST_QUANTISED:
         return kernels
@@ -235,13 +237,13 @@ def _recurrent_kernels(model: Any, names: list[str], typical: Float32Array | Non
 
 
 def _sequence_input(layer: Any) -> Any:
-    """What a layer of the model is given, without states."""
+    """Symbolic input of a layer, without states."""
     given = layer.input
     return given[0] if isinstance(given, (list, tuple)) else given
 
 
 def _states_before(layer: Any, sequence: Float32Array) -> Float32Array:
-    """States that the recurrent kernel is multiplied with, float32[n, units]: the output of each row before."""
+    """Inputs of the recurrent kernel, float32[n, units]: the output of the layer at each previous row."""
     twin = keras.layers.LSTM(layer.units, return_sequences=True)
     twin.build(sequence.shape)
     twin.set_weights(layer.get_weights())
@@ -256,7 +258,7 @@ def _cell(gates: Any, state_c: Any) -> tuple[Any, Any]:
 
 
 def quantiles(shape: ForecasterShape, forecast: Any, band: Float32Array | None) -> Any:
-    """Median and distances to the quantiles, float32[batch, 3 * n_channels], from what the Keras model gives.
+    """Median and distances to the quantiles, float32[batch, 3 * n_channels], from the output of the Keras model.
 
     Parameters
     ----------
@@ -269,15 +271,15 @@ def quantiles(shape: ForecasterShape, forecast: Any, band: Float32Array | None) 
         return forecast
     if shape.head == "point":
         if band is None:
-            raise ValueError("a point forecast needs a band")
-        # Multiplied by nothing and added, the constant takes the batch's size.
+            raise ValueError("a `point` head needs `band`")
+        # Adding 0 times the forecast broadcasts the constant to the batch size.
         return tf.concat([forecast, *(tf.constant(distance[None]) + 0.0 * forecast for distance in band)], axis=1)
     low, middle, high = tf.unstack(_mixture_quantiles(forecast, shape.n_channels), axis=1)
     return tf.concat([middle, tf.maximum(middle - low, 0.0), tf.maximum(high - middle, 0.0)], axis=1)
 
 
 def _mixture_quantiles(raw: Any, n: int) -> Any:
-    """Quantiles of a logistic mixture, float32[batch, 3, n], by bisection of all of them at once."""
+    """Quantiles of a logistic mixture, float32[batch, 3, n], by parallel bisection."""
     weights, centres, log_scales = (part[:, None] for part in mixture_parts(raw, n))
     weights, precision = tf.nn.softmax(weights), tf.exp(-log_scales)
     reach = 12.0 * tf.exp(log_scales)
@@ -292,10 +294,10 @@ def _mixture_quantiles(raw: Any, n: int) -> Any:
 
 
 def _fused(cell: Any, recurrent: Float32Array, units: int, name: uuid.UUID) -> Callable[[Any], Any]:
-    """Give a Keras LSTM as a function from [1, rows, n] to [1, rows, units] that the converter fuses into one op.
+    """Build an LSTM layer, [1, rows, n] to [1, rows, units], that the converter fuses into one op.
 
-    The converter recognises a function by its attributes and by the order of its arguments and results, which are
-    those of Keras' own LSTM, and replaces it whole; the body says what it computes.
+    The converter recognises a function by its attributes and by the order of its arguments and results, which must be
+    those of Keras' own LSTM. The fused op then replaces its body.
     """
     weights = _cell_weights(cell, recurrent)
 
@@ -322,7 +324,7 @@ def _fused(cell: Any, recurrent: Float32Array, units: int, name: uuid.UUID) -> C
 def _convert(
     serve: Callable[..., dict[str, Any]], form: Form, examples: Mapping[str, Float32Array] | None, *signature: Any
 ) -> bytes:
-    """Convert by way of a SavedModel: from a concrete function, the converter inlines what it should fuse."""
+    """Convert through a SavedModel; from a concrete function, the converter inlines the LSTM instead of fusing it."""
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=signature, autograph=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -334,12 +336,12 @@ def _convert(
             converter.target_spec.supported_types = [tf.float16]
         if form == "full-int8":
             if examples is None:
-                raise ValueError("full-integer quantisation needs representative data")
+                raise ValueError("full-integer quantisation needs a representative data set in `examples`")
             converter.representative_dataset = lambda: _one_by_one(examples)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.experimental_new_dynamic_range_quantizer = False
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public one
-        # Calibration for full integers warns of its own deprecated parts, and says more on the file descriptor itself.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001 - no public setting
+        # Calibration for full integers warns of deprecations and prints to the file descriptor.
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = canonical(converter.convert())
@@ -353,7 +355,7 @@ def _one_by_one(examples: Mapping[str, Float32Array]) -> Iterator[dict[str, Floa
 
 
 def _check_batch(content: bytes, shape: AutoencoderShape, tolerance: float) -> None:
-    """Refuse a graph that answers otherwise for a larger batch."""
+    """Refuse a graph whose result depends on the batch size."""
     variables, size = state_tensors(content, shape.layers), (shape.window, shape.n_channels)
     windows = np.random.default_rng(0).normal(size=(4, shape.window * shape.n_channels)).astype(np.float32)
     together = WindowNetwork(content, 4, size, variables, "autoencoder").reconstruct(windows)
@@ -362,8 +364,8 @@ def _check_batch(content: bytes, shape: AutoencoderShape, tolerance: float) -> N
         deviation = float(np.max(np.abs(single.reconstruct(window[None])[0] - answer)))
         if not deviation <= tolerance:  # NaN must fail too
             raise EdgewatchError(
-                f"the converted autoencoder answers a batch of 4 otherwise than single windows, by {deviation:.3g}",
-                remedy="train with the TensorFlow version that docs/training.md names",
+                f"the converted autoencoder deviates by {deviation:.3g} between a batch of 4 and single windows",
+                remedy="train with the TensorFlow version named in docs/training.md",
             )
 
 
