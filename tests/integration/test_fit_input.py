@@ -82,22 +82,22 @@ def test_a_header_alone(refused: Any, data: Any) -> None:
 @pytest.mark.parametrize("count", [1, 2, 15, 40])
 def test_too_few_rows_for_one_window(refused: Any, data: Any, count: int) -> None:
     told = refused("--data", data(rows(count)))
-    assert f"pump: {count} rows are too few: not one whole stretch of 33 good rows" in told
-    assert "at least 206 rows are needed" in told
+    assert f"pump: {count} rows are too few: the training part has no 33 consecutive usable rows" in told
+    assert "record at least 206 rows" in told
     assert "--window" in told
 
 
 def test_too_few_rows_to_calibrate_on(refused: Any, data: Any) -> None:
     told = refused("--data", data(rows(260)), "--window", "160")
-    assert re.search(r"pump: too little data to calibrate on: \d looks at a window of 160 rows, 12 are needed", told)
-    assert re.search(r"about \d{4} rows are needed in all", told)
+    assert re.search(r"pump: too little data for calibration: \d windows of 160 rows, at least 12 are needed", told)
+    assert re.search(r"record about \d{4} rows in total", told)
 
 
 def test_a_channel_that_is_hardly_read_where_it_is_calibrated(refused: Any, data: Any) -> None:
     lines = rows(600)
     lines[300:] = [line.rpartition(",")[0] + "," for line in lines[300:]]
     told = refused("--data", data(lines))
-    assert "pump: too little data of pressure to calibrate on" in told
+    assert "pump: too little data of pressure for calibration" in told
     assert "leave out channels" in told
 
 

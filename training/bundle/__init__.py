@@ -1,4 +1,1 @@
-"""Bundles as the agent reads them: the writer, start values for thresholds, figures of the universal pair.
-
-It does not export networks; it packs and calibrates exported ones.
-"""
+"""Model bundles: the writer, calibration of thresholds, and quality of the universal networks."""

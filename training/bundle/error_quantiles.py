@@ -1,4 +1,4 @@
-"""What a trained bundle tells a fresh device of its errors, found by the agent's own step on data it never learned."""
+"""Calibration of a fitted bundle: quantiles of its errors, and alerts on the test part, from the agent's own step."""
 
 from __future__ import annotations
 
@@ -26,36 +26,40 @@ if TYPE_CHECKING:
 
 __all__ = ["Quiet", "errors_of", "frames", "quiet", "refuse_too_little", "start_of"]
 
-# Alerts are counted before any budget.
+# Settings that count all alerts, without the limit of the alert budget.
 _UNBOUNDED = AlertsConfig(budget_per_day=1e9)
-_MOST_ROWS = 30_000
-# Dense at both ends, where limits are made.
+_MOST_ROWS = 30_000  # largest number of rows per part, to bound the time; chosen by hand
+# Levels of the quantiles, dense at both ends, which determine the limits.
 _TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
 _LEVELS = np.unique(np.round(np.concatenate((_TAIL, np.linspace(0.05, 0.95, 19), 1.0 - np.array(_TAIL))), 6))
-_FEWEST = 12  # looks of the autoencoder
-_SETTLING_ROWS = 256  # of the forecaster's state, at least
-_BUDGETS = (1, 3, 10)  # alerts a day
+_FEWEST = 12  # smallest number of autoencoder windows for calibration; chosen by hand
+_SETTLING_ROWS = 256  # smallest number of rows for the forecaster's state to settle; chosen by hand
+_BUDGETS = (1, 3, 10)  # alerts per day for which the summary gives a strength
 
 
 def frames(recording: Recording, rows: range) -> Iterator[Frame]:
-    """Give rows of a recording as the sampler gives them."""
+    """Yield rows of a recording as frames of the sampler."""
     step_ns = round(recording.interval_s * 1e9)
     for row in rows:
         yield Frame(row, row * step_ns, float(recording.time[row]), recording.values[row])
 
 
 def errors_of(bundle: Bundle, prepared: Prepared, *, learned: bool) -> Float32Array:
-    """Errors on what was held back for calibration, or on what was learned from, by the agent's own step.
+    """Errors of the networks on the calibration parts, or on the training data, from the agent's own step.
 
     Parameters
     ----------
+    bundle
+        Exported networks.
+    prepared
+        Scaled and split recordings.
     learned
-        Whether the training and validation parts are run, instead of the calibration parts.
+        Whether to run the training and validation parts instead of the calibration parts.
 
     Returns
     -------
-    float32[2, rows, n_channels]: of forecast and reconstruction, NaN where none. States run through all rows, as on
-    the device; rows on and shortly after a label do not count.
+    float32[2, rows, n_channels]: errors of forecast and reconstruction, NaN where undefined. State is carried through
+    all rows, as on the device. Errors at labelled rows and shortly after them are NaN.
     """
     found = []
     for part in prepared.parts:
@@ -66,15 +70,22 @@ def errors_of(bundle: Bundle, prepared: Prepared, *, learned: bool) -> Float32Ar
 
 
 def start_of(bundle: Bundle, prepared: Prepared, held_back: Float32Array, learned: Float32Array) -> Start:
-    """Sum up errors for the manifest.
+    """Quantiles of the errors by channel, for the manifest.
 
-    Quantiles are of held-back data, for a network knows too well what it learned; but the rarest of what is normal may
-    have come only there, so the outermost are of all data.
+    The quantiles come from the calibration data, because errors on training data are too small. Minimum and maximum
+    come from all data, because rare normal patterns may occur only in the training data.
+
+    Parameters
+    ----------
+    bundle, prepared
+        As for `errors_of`.
+    held_back, learned
+        `errors_of` the calibration parts and of the training data.
 
     Raises
     ------
     UserError
-        There are too few.
+        A channel has too few errors.
     """
     spec = bundle.manifest.autoencoder
     _refuse_few(np.isfinite(held_back[1]).sum(axis=0), prepared, spec.rows, spec.stride)
@@ -89,17 +100,19 @@ def start_of(bundle: Bundle, prepared: Prepared, held_back: Float32Array, learne
 
 
 def refuse_too_little(prepared: Prepared, rows: int, stride: int) -> None:
-    """Refuse data in which too few errors will be found to start from, before anything is trained.
+    """Refuse data with too few windows for calibration, before training.
 
     Parameters
     ----------
+    prepared
+        Scaled and split recordings.
     rows, stride
-        Rows of a window, and from one look of the autoencoder to the next.
+        Rows per window of the autoencoder, and rows from one window to the next.
 
     Raises
     ------
     UserError
-        See above; names the channels, if it is not all of them.
+        A channel has fewer than 12 windows; the error names the channels unless it is all of them.
     """
     looks = np.zeros(len(prepared.channels), np.int64)
     for part in prepared.parts:
@@ -113,18 +126,18 @@ def refuse_too_little(prepared: Prepared, rows: int, stride: int) -> None:
 
 
 class Quiet:
-    """What the finished bundle makes of the test part, row by row.
+    """Result of the finished bundle on the test parts.
 
     Parameters
     ----------
-    rows, days
-        How much there was to judge.
     score
-        float64[rows], the alert score.
+        float64[rows], largest error over its limit in each row.
+    days
+        Length of the test parts in days.
     incidents
-        That were opened.
+        Number of opened incidents.
     strength
-        Strongest error over limit of each stretch that came near its limit, falling.
+        Maximum of ``score`` in each run of rows above half of the limit, in decreasing order.
     """
 
     def __init__(self, score: Float64Array, days: float, incidents: int, strength: list[float]) -> None:
@@ -135,7 +148,7 @@ class Quiet:
         self.strength = strength
 
     def summary(self) -> dict[str, Any]:
-        """For the manifest: alerts a day, and how strong one must be for a budget of N a day to hold."""
+        """Entry for the manifest: alerts per day, and the strength above which N alerts per day remain."""
         budgets = {}
         for budget in _BUDGETS:
             rank = math.floor(budget * self.days)
@@ -150,7 +163,7 @@ class Quiet:
 
 
 def quiet(bundle: Bundle, prepared: Prepared) -> Quiet:
-    """Run the agent over the test parts, with default settings, begun at the calibration part."""
+    """Run the agent with default settings over the test parts; the calibration parts first fill windows and state."""
     scores, peaks, opened, rows = [np.zeros(0)], [], 0, 0
     for part in prepared.parts:
         first, last = part.split.test.start, part.split.test.stop
@@ -180,15 +193,15 @@ def _refuse_few(looks: IntArray, prepared: Prepared, rows: int, stride: int) -> 
         return
     named = f" of {', '.join(few)}" if len(few) < looks.size else ""
     raise UserError(
-        f"too little data{named} to calibrate on: {looks.min()} looks at a window of {rows} rows, {_FEWEST} are needed",
+        f"too little data{named} for calibration: {looks.min()} windows of {rows} rows, at least {_FEWEST} are needed",
         location=prepared.place,
-        remedy=f"about {math.ceil((_FEWEST * stride + rows) / 0.16)} rows are needed in all; record for longer, choose "
-        "a smaller --window, or leave out channels that are rarely read",
+        remedy=f"record about {math.ceil((_FEWEST * stride + rows) / 0.16)} rows in total, choose a smaller --window, "
+        "or leave out channels with few readings",
     )
 
 
 def _touched(part: Part, rows: IntArray, lead: int) -> BoolArray:
-    """Whether there is a label on a row or among those before it, which a window remembers, bool[n]."""
+    """Mask of rows with a label on them or in the ``lead`` rows before, which a window may contain, bool[n]."""
     labels = part.recording.labels
     if labels is None:
         return np.zeros(rows.size, bool)
@@ -198,7 +211,7 @@ def _touched(part: Part, rows: IntArray, lead: int) -> BoolArray:
 
 
 def _lead(rows: int) -> int:
-    """Rows in which states and a window of so many rows fill."""
+    """Rows until a window of ``rows`` rows is full and the states have settled."""
     return max(rows, _SETTLING_ROWS)
 
 
@@ -221,12 +234,12 @@ def _quantiles(held_back: Float32Array, everything: Float32Array) -> list[list[f
     table = np.nanquantile(held_back.astype(np.float64), _LEVELS, axis=0).T
     table[:, 0] = np.nanmin(everything, axis=0)
     table[:, -1] = np.nanmax(everything, axis=0)
-    # Six significant digits: more would be noise, and every digit is shipped.
+    # Six significant digits keep the manifest small; more are noise.
     return [[float(f"{value:.6g}") for value in row] for row in table.tolist()]
 
 
 def _peaks(strength: Float64Array) -> list[float]:
-    """Strongest value of every stretch above half of the limit."""
+    """Maximum of each run of rows above half of the limit."""
     near = np.flatnonzero(strength > 0.5)
     stretches = np.split(near, np.flatnonzero(np.diff(near) > 1) + 1)
     return [round(float(strength[stretch].max()), 3) for stretch in stretches if stretch.size]

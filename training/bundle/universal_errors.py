@@ -1,4 +1,4 @@
-"""How large the errors of the exported networks are where nothing is wrong."""
+"""Calibration of the universal bundle: quantiles of errors on normal series."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 _LEVELS = (0.5, 0.9, 0.99, 0.999)
-_SETTLING = 128  # rows in which the forecaster's state fills
+_SETTLING = 128  # rows until the forecaster's state has settled; chosen by hand
 
 
 def calibrate(bundle: Bundle, series: Float64Array, traced: Trace, seed: int) -> dict[str, Any]:
-    """Quantiles of the absolute errors, each divided by the channel's running deviation.
+    """Quantiles of absolute errors, in running deviations of the channel.
 
     Parameters
     ----------
     bundle
-        The exported networks.
+        Exported networks.
     series
-        float64[n_series, length], normal behaviour that training has not seen.
+        float64[n_series, length], undisturbed series not used for training.
     traced
-        What the normaliser made of it.
+        `training.networks.universal_dataset.trace` of the series.
     seed
-        For the choice of windows.
+        Seed for the choice of windows.
 
     Returns
     -------
-    The manifest's entry. A forecast error is reading less median; a reconstruction error is the largest of a window's
-    newest ``judged`` points, as the agent scores it.
+    Entry for the manifest. A forecast error is reading minus median. A reconstruction error is the maximum over the
+    newest ``judged`` points of a window, as in the agent.
     """
     forecast = device_run.forecast(bundle, traced.features)[:, _SETTLING:, 0]
     level = traced.features[:, _SETTLING:, 0]

@@ -1,4 +1,4 @@
-"""How good the exported networks are on series they have not seen, beside rules that need no network."""
+"""Quality of the universal networks on unseen series, compared with rules without a network."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_SETTLING = 128  # rows in which the forecaster's state fills
-_SPAN = 10  # rows in which a planted anomaly is looked for
-_RIVALS = 32  # undisturbed spans that a planted anomaly has to stand out from
-_SIZE = 8.0  # of a planted anomaly, in running deviations
+# Chosen by hand.
+_SETTLING = 128  # rows until the forecaster's state has settled
+_SPAN = 10  # rows in which a planted anomaly must be found
+_RIVALS = 32  # undisturbed spans per series that a planted anomaly is compared with
+_SIZE = 8.0  # size of a planted anomaly in running deviations
 _PLANTED = (spike, level_shift, new_variance, stuck)
 
 
 def measure(bundle: Bundle, series: Float64Array, traced: Trace, day: IntArray, seed: int) -> dict[str, Any]:
-    """Measure forecasts, reconstructions, and what of planted anomalies is found.
+    """Measure forecasts, reconstructions, and the detection of planted anomalies.
 
     Parameters
     ----------
     bundle
-        The exported networks.
+        Exported networks.
     series
-        float64[n_series, length], normal behaviour that training has not seen.
+        float64[n_series, length], undisturbed series not used for training.
     traced, day
-        What the normaliser made of it, and rows a day of each.
+        `training.networks.universal_dataset.trace` of the series, and rows per day of each, int64[n_series].
     seed
-        For the choice of windows and of what is planted.
+        Seed for the choice of windows and anomalies.
 
     Returns
     -------
-    The manifest's entry, with
+    Entry for the manifest, with
 
     ``forecaster``
-        mean pinball loss on the squashed scale; that of persistence, once with the best constant spread over all
-        series and once with each series' own best (known only in hindsight); share of readings within the band of
-        5 to 95 %.
+        Mean pinball loss on the squashed scale; that of repeating the last value, with the best common spread and with
+        the best spread of each series (known only in hindsight); share of readings within the 5 to 95 % band.
     ``autoencoder``
-        mean absolute error of the newest `_SPAN` points on the squashed scale; that of answering with the running
-        centre, the window's median, and the best linear code of the same length as the latent one.
+        Mean absolute error of the newest 10 points on the squashed scale; that of the running centre, of the median of
+        the window, and of a linear code (principal components) with the length of the latent vector.
     ``found``
-        per kind of planted anomaly, the share whose largest error is above that of every one of 32 undisturbed
-        spans of the same series (3 % by chance): by forecaster, autoencoder, and distance from the running centre.
+        By kind of anomaly, the share whose largest error exceeds that of each of 32 undisturbed spans of the same
+        series (3 % by chance); for the forecaster, the autoencoder, and the distance from the running centre.
     """
     return {
         "series": len(series),
@@ -119,7 +119,7 @@ def _found(
     disturb: Callable[[np.random.Generator, Float64Array, int, float], None],
     seed: int,
 ) -> dict[str, float]:
-    """Plant one anomaly in every series and see which signal tells it from the series' undisturbed spans."""
+    """Share of series in which a planted anomaly exceeds all undisturbed spans, by signal."""
     rng = np.random.default_rng(seed)
     n_series, rows = traced.target.shape
     onset = rng.integers(rows // 2, rows - _SPAN, n_series)
@@ -145,11 +145,11 @@ def _signals(bundle: Bundle, series: Float64Array, traced: Trace, ends: IntArray
     Parameters
     ----------
     ends
-        int64[n_series, n_ends], counted from the end of the warm-up.
+        int64[n_series, n_ends], rows counted from the end of the warm-up.
 
     Returns
     -------
-    float64[n_series, n_ends] each, by signal.
+    float64[n_series, n_ends] by signal.
     """
     n_series, n_ends = ends.shape
     which = np.repeat(np.arange(n_series), n_ends)
@@ -160,7 +160,7 @@ def _signals(bundle: Bundle, series: Float64Array, traced: Trace, ends: IntArray
     median = device_run.forecast(bundle, traced.features)[..., 0]
     level = traced.features[..., 0].astype(np.float64)
     surprise = np.abs(unsquash(level + traced.target) - unsquash(level + median))
-    # The error of the forecast made at one row belongs to the next.
+    # The error of a forecast made in one row belongs to the next row.
     rows = ends[:, :, None] + np.arange(-_SPAN, 0)
     return {
         "forecaster": surprise[np.arange(n_series)[:, None, None], rows].max(axis=2),

@@ -1,4 +1,4 @@
-"""Writes a bundle: manifest and networks, whole or not at all, accepted by the agent's own loader."""
+"""Writes a bundle (manifest and networks) atomically, after the agent's loader has accepted it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["created", "file_entry", "recorded", "rounded", "sealed", "write"]
 
 
 def file_entry(name: str, content: bytes) -> dict[str, Any]:
-    """What a manifest says of a file."""
+    """Entry of a file in the manifest: name, SHA-256 and size in bytes."""
     return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
 def created() -> str:
-    """Today's date, or that of SOURCE_DATE_EPOCH, so that a bundle can be made again byte for byte."""
+    """Date of today in UTC, or of SOURCE_DATE_EPOCH for reproducible bundles; ISO 8601."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = dt.datetime.now(dt.timezone.utc) if epoch is None else dt.datetime.fromtimestamp(int(epoch), dt.timezone.utc)
     return now.date().isoformat()
 
 
 def sealed(manifest: Manifest) -> Manifest:
-    """Put in the digest."""
+    """Set the digest: SHA-256 of the manifest without date, digest and measured times."""
     bare = msgspec.structs.replace(manifest, created="", digest="", measured={})
     return msgspec.structs.replace(
         manifest, digest=hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
@@ -44,47 +44,46 @@ def sealed(manifest: Manifest) -> Manifest:
 
 
 def write(bundle: Bundle, output: Path, finish: Callable[[Path], None] | None = None) -> Bundle:
-    """Write a bundle; an existing one is replaced when the new one is complete.
+    """Write a bundle; an existing one is replaced only after the new one is complete.
 
     Parameters
     ----------
     bundle
-        Its manifest is sealed here.
+        Bundle to write; its digest is set here.
     output
-        The folder.
+        Target folder.
     finish
-        Given the folder while it is not yet in its place, to check it further and to put more files beside the
-        bundle.
+        Called with the temporary folder before it replaces the target, for further checks and files.
 
     Returns
     -------
-    The bundle, as the agent loaded it from where it was written.
+    The bundle as loaded by the agent from ``output``.
 
     Raises
     ------
     UserError
-        The folder cannot be written or holds something else, or the loader refuses the bundle.
+        The folder cannot be written or has other content, or the loader refuses the bundle.
     """
     manifest = sealed(bundle.manifest)
     with staged(output) as folder:
         (folder / manifest.forecaster.file).write_bytes(bundle.forecaster_file)
         (folder / manifest.autoencoder.file).write_bytes(bundle.autoencoder_file)
         (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-        agent_bundle.load(folder)  # which checks everything, before an old bundle goes
+        agent_bundle.load(folder)  # verifies the bundle before an old one is replaced
         if finish is not None:
             finish(folder)
     return agent_bundle.load(output)
 
 
 def recorded(bundle: Bundle) -> Golden:
-    """Golden inputs of the bundle's manifest with the answers of its networks, rounded."""
+    """Golden vectors: the golden inputs in the manifest with the rounded outputs of the networks."""
     golden = bundle.manifest.golden
     forecast, reconstruction = verification.golden_answers(bundle, golden)
     return msgspec.structs.replace(golden, forecast=rounded(forecast), reconstruction=rounded(reconstruction))
 
 
 def rounded(numbers: Any) -> Any:
-    """Nested lists of floats to five decimals, far below the tolerance they are held against."""
+    """Round nested lists of floats to five decimals, far finer than the tolerance of golden vectors."""
     if isinstance(numbers, float):
         return round(numbers, 5)
     return [rounded(number) for number in numbers]

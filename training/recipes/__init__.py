@@ -1,4 +1,1 @@
-"""Whole procedures: fit a bundle to recordings, or build the universal one.
-
-A recipe puts the other packages in order and contains no arithmetic of its own.
-"""
+"""Complete procedures: fit a bundle to recordings, or build the universal bundle."""

@@ -1,4 +1,4 @@
-"""Makes a bundle of one's own recordings: prepare, train, export, verify, calibrate, write."""
+"""Recipe of a fitted bundle from recordings: prepare, train, export, verify, calibrate, write."""
 
 from __future__ import annotations
 
@@ -49,39 +49,40 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit", "Progress", "fit"]
 
-_VERIFIED = 1024  # rows and windows in sequence
-_TYPICAL_BATCHES = 4  # of what was learned, on which int8 rounding errors shall cancel
-_SHIFT_ROWS = 4096  # over which scores of two forms are compared
-_WORTH_COMPILING = 400  # steps; a shorter training is over before the first compiled step
-_FORECASTER_RATE = 3e-3
+# Chosen by hand.
+_VERIFIED = 1024  # rows and windows compared with Keras
+_TYPICAL_BATCHES = 4  # batches of sequences on which int8 rounding errors cancel; four times as many of windows
+_SHIFT_ROWS = 4096  # rows over which the scores of two number formats are compared
+_WORTH_COMPILING = 400  # steps; a shorter training ends before compilation does
+_FORECASTER_RATE = 3e-3  # highest learning rates
 _AUTOENCODER_RATE = 6e-3
 
 
 class Progress(Protocol):
-    """Where a fit says how far it is."""
+    """Receiver of the progress of a fit."""
 
     def stage(self, name: str, total: int) -> Callable[[int, str], None]:
-        """Begin a stage of so many steps; gives what to call with the number done and a remark."""
+        """Begin a stage of ``total`` steps; returns a function to call with the number of steps done and a remark."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished fit, and what a report shows of it.
+    """A finished fit with the data of its report.
 
     Parameters
     ----------
     bundle
-        As the agent loaded it.
+        Bundle as loaded by the agent.
     prepared, windows
-        What it was learned from.
+        Prepared recordings, and windows of the autoencoder.
     curves
-        How the trainings went, by network.
+        Learning curves by network.
     errors
-        float32[2, rows, n_channels], held-back.
+        float32[2, rows, n_channels], errors of forecast and reconstruction on the calibration parts.
     quiet
-        What the bundle makes of the test part.
+        Result on the test parts.
     shown, redrawn
-        float32[n, points, n_channels], held-back windows and their reconstructions, scaled.
+        float32[n, points, lanes], scaled windows not used for training, and their reconstructions.
     """
 
     bundle: Bundle
@@ -106,32 +107,34 @@ def fit(
 ) -> Fit:
     """Train a bundle and write it.
 
-    A fit that is interrupted leaves its checkpoints in a hidden folder beside ``output``; the same call goes on from
-    there and ends with the same bundle.
+    An interrupted fit keeps its checkpoints in a hidden folder beside ``output``. The same call then continues from
+    there and gives the same bundle.
 
     Parameters
     ----------
     recordings
-        Of the same channels and interval.
+        Recordings with the same channels and interval.
     plan
-        What to do.
+        Options.
     output
-        Folder to write; an existing bundle there is replaced when the new one is complete and verified.
+        Target folder; an existing bundle is replaced only after the new one is complete and verified.
     name
-        Of the bundle, as alerts will carry it.
+        Name of the bundle, as stated in alerts.
     progress
-        Where progress is shown.
+        Receiver of the progress.
     other_python
-        A Python with tflite-runtime, by which the bundle is verified too.
+        Python with tflite-runtime, to verify the bundle there too; None: no second runtime.
     finish
-        Puts more into the folder before it takes its place, such as a report.
+        Called with the result and the temporary folder before it replaces ``output``, to add files such as a report.
 
     Raises
     ------
     UserError
-        The data is too little or unusable, or the folder cannot be written.
+        The data is too short or unusable, or the folder cannot be written.
     EdgewatchError
-        The training failed, or the exported networks are not what was trained.
+        The training diverged, or the exported networks deviate too much from the trained ones.
+    EnvironmentFault
+        The disk is full, or the second runtime cannot run the bundle.
     """
     refuse_foreign_folder(output)
     tf.config.experimental.enable_op_determinism()
@@ -151,7 +154,7 @@ def fit(
         forms, measured, files = compare(networks, *expected, _counting(done))
         if plan.form not in files:
             raise UserError(
-                f"the networks cannot be had as {plan.form}: {forms['forecaster'][plan.form]['unavailable']}",
+                f"the networks cannot be exported as {plan.form}: {forms['forecaster'][plan.form]['unavailable']}",
                 location="--form",
                 remedy="choose another number format; int8 is the usual one",
             )
@@ -265,7 +268,7 @@ def _train(
 
 
 def _typical(forecast: ForecastTask, redraw: ReconstructionTask, seed: int) -> tuple[Float32Array, Float32Array]:
-    """Sequences and windows that were learned from, drawn from the seed."""
+    """Random sequences and windows of the training parts, see `ExportedNetworks.typical`."""
     rng = np.random.default_rng([seed, 2])
     sequences = [batch[0] for batch in islice(forecast.batches(rng), _TYPICAL_BATCHES)]
     return np.concatenate(sequences), np.concatenate(
@@ -280,25 +283,25 @@ def _refuse_too_little(
     wanted = max(2 * plan.look_back + plan.horizon, windows.rows)
     if not forecast.available or not redraw.available:
         raise UserError(
-            f"{rows} rows are too few: not one whole stretch of {wanted} good rows in the part that is learned from",
+            f"{rows} rows are too few: the training part has no {wanted} consecutive usable rows",
             location=prepared.place,
-            remedy=f"at least {round(wanted / 0.16)} rows are needed, better ten times as many; record for longer, or "
-            "choose a smaller --window and --look-back",
+            remedy=f"record at least {round(wanted / 0.16)} rows, better ten times as many, or choose a smaller "
+            "--window and --look-back",
         )
     refuse_too_little(prepared, windows.rows, windows.stride)
 
 
 def _saying(advance: Callable[[int, str], None]) -> Callable[[int, float, float], None]:
-    """Put losses into words."""
+    """Report losses as the remark of a stage."""
 
-    def report(done: int, loss: float, held_back: float) -> None:
-        advance(done, f"loss {loss:.4f}" + ("" if np.isnan(held_back) else f", held back {held_back:.4f}"))
+    def report(done: int, loss: float, validation: float) -> None:
+        advance(done, f"loss {loss:.4f}" + ("" if np.isnan(validation) else f", validation {validation:.4f}"))
 
     return report
 
 
 def _counting(done: Callable[[int, str], None]) -> Callable[[int], None]:
-    """Turn increments into a count."""
+    """Convert increments to a total."""
     count = 0
 
     def advance(more: int) -> None:
@@ -312,7 +315,7 @@ def _counting(done: Callable[[int, str], None]) -> Callable[[int], None]:
 def _sequence(
     task: ForecastTask, prepared: Prepared, plan: FitOptions, *, joint: bool
 ) -> tuple[Float32Array, Float32Array | None]:
-    """Held-back rows in sequence as the forecaster sees them; the band of a point forecast, from its errors there."""
+    """Inputs of the forecaster from rows not used for training; for a ``point`` head, the band of its errors."""
     part = max(prepared.parts, key=lambda p: p.split.test.start - p.split.validation.start)
     rows = np.arange(part.split.validation.start, part.split.test.start)[: max(_VERIFIED, 2 * plan.look_back)]
     level, clock = part.z[rows], part.clock(rows, prepared.clock)
@@ -331,7 +334,7 @@ def _sequence(
 
 
 def _held_back_windows(task: ReconstructionTask, prepared: Prepared, windows: Windows) -> Float32Array:
-    """Flat windows in sequence from what was not learned; from the training part too where that is too short."""
+    """Flattened windows from rows not used for training; if these are too few, from the training part too."""
     part = max(prepared.parts, key=lambda p: p.split.test.start - p.split.validation.start)
     for first in (part.split.validation.start, part.split.train.start):
         ends = part.ends(slice(first, part.split.test.start), windows.rows)
@@ -352,9 +355,9 @@ def _score_shift(
     manifest: Manifest,
     networks: ExportedNetworks,
     prepared: Prepared,
-    place: Path,
+    location: Path,
 ) -> dict[str, Any]:
-    """How far the chosen form's scores are from float32's, over held-back rows."""
+    """Deviation of the scores from those of the float32 networks, over rows after the training parts."""
     scores = []
     part = max(prepared.parts, key=lambda p: p.recording.rows - p.split.calibration.start)
     first = part.split.calibration.start
@@ -365,7 +368,7 @@ def _score_shift(
         spec = msgspec.structs.replace(
             manifest.autoencoder, state_tensors=state_tensors(window_file, networks.autoencoder_shape.layers)
         )
-        exact = Bundle(place, msgspec.structs.replace(manifest, autoencoder=spec), step_file, window_file)
+        exact = Bundle(location, msgspec.structs.replace(manifest, autoencoder=spec), step_file, window_file)
         monitor = Ensemble(prepared.channels, exact, DetectionConfig(), AlertsConfig(), prepared.interval_s)
         scores.append([float(monitor.step(frame).score().max()) for frame in frames(part.recording, rows)])
     shift = np.abs(np.array(scores[0]) - np.array(scores[1]))
@@ -373,12 +376,12 @@ def _score_shift(
 
 
 def _drafted(bundle: Bundle, work: Path) -> Bundle:
-    """Write a bundle that is not yet verified where another process can read it."""
+    """Write an unverified bundle to the temporary folder, for the second runtime."""
     return writer.write(bundle, work / "draft")
 
 
 def _examples(networks: ExportedNetworks, redrawn: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Some held-back windows and their reconstructions, float32[n, points, lanes] each."""
+    """Six windows not used for training and their reconstructions, float32[6, points, lanes] each."""
     shape = (-1, networks.autoencoder_shape.window, networks.autoencoder_shape.n_channels)
     chosen = np.linspace(0, len(redrawn) - 1, 6).round().astype(np.int64)
     return networks.windows[chosen].reshape(shape), redrawn[chosen].reshape(shape)

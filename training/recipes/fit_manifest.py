@@ -1,4 +1,4 @@
-"""The manifest of a fitted bundle, and where it comes from."""
+"""Manifest and provenance of a fitted bundle."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fit_manifest(
     files: tuple[bytes, bytes],
     name: str,
 ) -> Manifest:
-    """Everything but answers, calibration and verification."""
+    """Manifest without golden outputs, calibration, verification and provenance."""
     step_file, window_file = files
     return Manifest(
         format=FORMAT,
@@ -85,7 +85,7 @@ def fit_manifest(
 
 
 def in_words(start: Start, prepared: Prepared) -> dict[str, Any]:
-    """Median, 99 % quantile and maximum of the held-back absolute errors, by channel."""
+    """Largest forecast error, and median and largest reconstruction error, by channel."""
     levels = np.array(start.levels)
     table = {}
     for k, channel in enumerate(prepared.channels):
@@ -102,7 +102,7 @@ def in_words(start: Start, prepared: Prepared) -> dict[str, Any]:
 def provenance(
     plan: FitOptions, recordings: Sequence[Recording], data: str, curves: dict[str, Curves]
 ) -> dict[str, Any]:
-    """Seed, library versions and a hash of the data, for the manifest."""
+    """Provenance for the manifest: options, data with its hash, learning curves in brief, and library versions."""
     return {
         "data": [recording.name for recording in recordings][:20],
         "recordings": len(recordings),
@@ -120,7 +120,7 @@ def provenance(
 
 
 def data_digest(recordings: Sequence[Recording]) -> str:
-    """SHA-256 of names, times, readings and labels."""
+    """SHA-256 of channel names, times, readings and labels."""
     digest = hashlib.sha256()
     for recording in recordings:
         digest.update("\0".join(channel.name for channel in recording.channels).encode())

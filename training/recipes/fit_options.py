@@ -1,4 +1,4 @@
-"""What a person may choose of a fit, and what is chosen for them from the data: all global, nothing by channel."""
+"""Options of a fit, and the choice of windows from the data. Options apply to all channels alike."""
 
 from __future__ import annotations
 
@@ -18,44 +18,42 @@ __all__ = ["PRESETS", "FitOptions", "Layout", "Windows", "choose_windows"]
 Layout: TypeAlias = Literal["joint", "shared"]
 _Whole = Annotated[int, Meta(ge=1)]
 
-# Without a rhythm: long enough for a shape, short enough to notice it.
-_PLAIN_WINDOW = 64
-# With one: two periods, seen at about this many points.
-_PERIODS = 2
-_PERIODIC_POINTS = 26
-# Looks of the autoencoder at each stretch of time.
-_LOOKS_A_WINDOW = 32
+# All chosen by hand.
+_PLAIN_WINDOW = 64  # window in rows if the channels have no common period
+_PERIODS = 2  # window in periods, if there is one
+_PERIODIC_POINTS = 26  # approximate number of points in that window
+_LOOKS_A_WINDOW = 32  # windows that contain each row
 
 
 class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything a fit depends on besides the data.
+    """Options of a fit.
 
     Parameters
     ----------
     window
-        Rows the autoencoder sees; None: two periods of the data's rhythm, or 64 rows if it has none.
+        Window of the autoencoder in rows; None: two common periods of the channels, or 64 without one.
     block
-        Rows whose mean is one point of that window; None: so that two periods are about 26 points, else 1.
+        Rows averaged into a point of the window; None: about 26 points for two periods, else 1.
     centred
-        Whether shapes rather than levels are redrawn; None: if there is a rhythm.
+        Whether the mean of each window is subtracted, to judge shapes instead of levels; None: if there is a period.
     look_back
-        Rows from which the forecaster learns to expect the next.
+        Look-back of the forecaster in rows.
     horizon
-        How many rows ahead it looks.
+        Forecast horizon in rows.
     units, layers, latent, dropout
-        Size of the networks, see `training.networks.architectures`; a latent size of 0 leaves the code out.
+        Size of the networks, see `training.networks.architectures`.
     head
-        What the forecaster says: three quantiles, the median, or a mixture distribution.
+        Output of the forecaster, see `training.networks.architectures.Head`.
     layout
-        ``joint``: one network over all channels. ``shared``: the same network over each.
+        ``joint``: one network over all channels. ``shared``: the same network for each channel.
     scaling
-        How the channels are brought to one scale.
+        Scaling of the channels, see `training.networks.dataset.prepare`.
     clock
-        Whether hour and weekday are seen where they make sense.
+        Use of hour and weekday as inputs, see `training.networks.dataset.prepare`.
     form
-        Number format of the exported networks, see `training.export.tflite`.
+        Number format of the exported networks, see `training.export.tflite.Form`.
     epochs, patience, steps
-        At most so many epochs of at most so many optimiser steps; it ends after ``patience`` epochs without progress.
+        Largest number of epochs, epochs without progress before early stopping, largest number of steps per epoch.
     seed
         The same seed, data and library versions give the same networks.
     """
@@ -80,17 +78,29 @@ class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=1 << 31)] = 1
 
 
-#: Choices that go together, by name.
+#: Named sets of options.
 PRESETS: dict[str, dict[str, int]] = {
-    # A week of hourly readings at a glance.
+    # Windows of a week for hourly readings.
     "hourly-week": {"look_back": 168, "window": 168, "block": 4},
-    # Few parameters and epochs, to see that everything works.
+    # Small networks and few epochs, for a trial run.
     "tiny": {"units": 8, "latent": 4, "look_back": 16, "window": 16, "epochs": 2, "steps": 10},
 }
 
 
 class Windows(msgspec.Struct, frozen=True):
-    """How the autoencoder looks: points of so many rows, redrawn every so many rows."""
+    """Windows of the autoencoder.
+
+    Parameters
+    ----------
+    points, block
+        Points per window, and rows averaged into a point.
+    stride
+        Rows from one window to the next.
+    centred
+        Whether the mean of each window is subtracted.
+    period
+        Common period of the channels in rows; None if there is none.
+    """
 
     points: int
     block: int
@@ -100,17 +110,17 @@ class Windows(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """Rows it sees at once."""
+        """Rows per window."""
         return self.points * self.block
 
 
 def choose_windows(plan: FitOptions, prepared: Prepared) -> Windows:
-    """Settle what the plan leaves open.
+    """Choose the windows from the options, and from the data where these are None.
 
     Raises
     ------
     UserError
-        Window and block do not fit.
+        The window would have fewer than 4 or more than 4,096 points.
     """
     period = dominant_period(prepared.parts)
     rhythm = period is not None and plan.window is None
@@ -121,7 +131,7 @@ def choose_windows(plan: FitOptions, prepared: Prepared) -> Windows:
         raise UserError(
             f"a window of {rows} rows in blocks of {block} has {points} points",
             location="--window and --block",
-            remedy="choose them so that there are 4 to 4,096 points; 20 to 100 are usual",
+            remedy="choose both such that there are 4 to 4,096 points; 20 to 100 are usual",
         )
     centred = rhythm if plan.centred is None else plan.centred
     return Windows(points, block, max(1, points * block // _LOOKS_A_WINDOW), centred, period)

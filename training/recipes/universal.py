@@ -1,4 +1,4 @@
-"""Makes the universal bundle: simulate, train, export, verify, calibrate, write."""
+"""Recipe of the universal bundle: simulate, train, export, verify, calibrate, write."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ if TYPE_CHECKING:
 
     #: Called with the number of steps done since the last call.
     Advance: TypeAlias = Callable[[int], None]
-    #: Called with a stage's name and its steps; gives what to call as they are done.
+    #: Called with the name and number of steps of a stage; returns an `Advance`.
     Stage: TypeAlias = Callable[[str, int], Advance]
 
 __all__ = ["FULL", "QUICK", "TrainingBudget", "build"]
 
 _NAME = "default"
 _VERSION = "1.0.0"
-_STRIDE = 4
-_FORECASTER_RATE = 3e-3
+# Chosen by hand.
+_STRIDE = 4  # rows from one window of the autoencoder to the next
+_FORECASTER_RATE = 3e-3  # highest learning rates
 _AUTOENCODER_RATE = 6e-3
-_VERIFIED_ROWS = 1024
+_VERIFIED_ROWS = 1024  # rows of each series compared with Keras
 _VERIFIED_SERIES = 32
-# On which int8 rounding errors shall cancel.
-_TYPICAL_SERIES = 64
+_TYPICAL_SERIES = 64  # training series and windows on which int8 rounding errors cancel
 _TYPICAL_WINDOWS = 4096
 
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """How much to compute.
+    """Amount of training.
 
     Parameters
     ----------
     n_series, rows
-        Training series, and rows of each that are learned from; 384 at least, for measuring takes its share.
+        Number of training series, and rows of each; at least 384, which the quality measurement needs.
     forecaster_steps, autoencoder_steps
         Optimiser steps.
     held_back
-        Series, never trained on, from which calibration comes.
+        Number of series for calibration, not used for training.
     """
 
     n_series: int
@@ -77,14 +77,15 @@ class TrainingBudget:
     held_back: int
 
 
+#: Budget of the shipped bundle, chosen by hand.
 FULL = TrainingBudget(n_series=4096, rows=2048, forecaster_steps=4000, autoencoder_steps=6000, held_back=512)
-#: Proves the path from end to end in well under a minute; the networks are poor.
+#: Budget of a trial run in well under a minute; the networks are poor.
 QUICK = TrainingBudget(n_series=128, rows=512, forecaster_steps=40, autoencoder_steps=60, held_back=32)
 
 
 @dataclass(frozen=True)
 class _Material:
-    """Series and what the normaliser made of them."""
+    """Series, float64[n_series, length], their trace, and rows per day, int64[n_series]."""
 
     series: Float64Array
     traced: Trace
@@ -97,32 +98,32 @@ def build(output: Path, *, seed: int, budget: TrainingBudget, stage: Stage, refe
     Parameters
     ----------
     output
-        Folder to write; an existing bundle there is replaced when the new one is complete and verified.
+        Target folder; an existing bundle is replaced only after the new one is complete and verified.
     seed
-        The same seed gives the same bundle on the same machine with the same library versions.
+        The same seed gives the same bundle on the same kind of processor with the same library versions.
     budget
-        How much to compute.
+        Amount of training.
     stage
-        Where progress is shown.
+        Receiver of the progress.
     reference
-        Folder for the same networks as float32, to compare with; None writes none.
+        Folder for the same networks as float32, for comparison; None: not written.
 
     Returns
     -------
-    The bundle, as the agent loaded it from where it was written.
+    The bundle as loaded by the agent from ``output``.
 
     Raises
     ------
     UserError
-        The folder cannot be written or holds something else.
+        The folder cannot be written or has other content.
     EdgewatchError
-        The exported networks are not what was trained.
+        The training diverged, or the exported networks deviate too much from the trained ones.
     """
     for folder in filter(None, (output, reference)):
         refuse_foreign_folder(folder)
     tf.config.experimental.enable_op_determinism()
 
-    # Seeds apart: training, verification and calibration never see the same series.
+    # Different seeds: training, verification and calibration use different series.
     learned = _material(4 * seed, budget.n_series, budget.rows, stage("simulate", 1))
     held_back = _material(4 * seed + 1, _VERIFIED_SERIES, _VERIFIED_ROWS, stage("simulate held-back series", 1))
     normal = _material(4 * seed + 2, budget.held_back, budget.rows, stage("simulate normal series", 1), disturbed=False)
@@ -141,8 +142,8 @@ def build(output: Path, *, seed: int, budget: TrainingBudget, stage: Stage, refe
         ),
     )
     for network, task, steps, rate in lessons:
-        # One epoch: no series is seen often enough for early stopping to matter. Not compiled: the bundle that ships
-        # was not, and other rounding makes other networks.
+        # A single epoch without early stopping, because each series is seen only about once. Not compiled, because
+        # other rounding would give other networks than in the shipped bundle.
         plan, advance = TrainingPlan(1, steps, 0, rate), stage(f"train {network}", steps)
         train(task, plan, seed=seed, report=lambda *_, advance=advance: advance(1))
 
@@ -190,7 +191,7 @@ def _some_windows(material: _Material, n_windows: int, seed: int) -> Any:
 
 
 def _golden_inputs(material: _Material) -> Golden:
-    """Two series over 24 rows and three windows, their answers still to be recorded."""
+    """Golden inputs: 24 rows of two series, and three windows; the outputs are recorded later."""
     features = material.traced.features[:2, :24].transpose(1, 0, 2)
     return Golden(
         features=rounded(features.tolist()),

@@ -1,4 +1,4 @@
-"""The temporary folder of a fit."""
+"""Temporary folder of a fit, for checkpoints."""
 
 from __future__ import annotations
 
@@ -23,9 +23,19 @@ __all__ = ["workspace"]
 
 @contextlib.contextmanager
 def workspace(output: Path, data: str, plan: FitOptions) -> Iterator[Path]:
-    """Give a hidden folder for checkpoints: that of an interrupted fit of the same data and plan, if there is one.
+    """Yield a hidden folder beside ``output`` for checkpoints.
 
-    It is removed when the fit ends, well or not; only an interruption leaves it.
+    The folder of an interrupted fit is reused if data and options are the same. The folder is removed at the end of the
+    fit and after an error, but kept after Ctrl-C.
+
+    Parameters
+    ----------
+    output
+        Target folder of the fit.
+    data
+        Hash of the data.
+    plan
+        Options of the fit.
     """
     work = output.parent / f".{output.name}.fit"
     key = hashlib.sha256(data.encode() + msgspec.json.encode(plan, order="sorted")).hexdigest()
@@ -39,7 +49,7 @@ def workspace(output: Path, data: str, plan: FitOptions) -> Iterator[Path]:
     try:
         yield work
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on from the last whole epoch") from None
+        raise KeyboardInterrupt("the same command continues from the last complete epoch") from None
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise

@@ -498,10 +498,10 @@ class TestCalibration:
         values[2600:, 1] = np.nan
         prepared = self.prepared(values=values)
         held_back = errors_of(shared.bundle, prepared, learned=False)
-        with pytest.raises(UserError, match="too little data of flow to calibrate on: 0 looks at") as refused:
+        with pytest.raises(UserError, match="too little data of flow for calibration: 0 windows of") as refused:
             start_of(shared.bundle, prepared, held_back, held_back)
         assert refused.value.location == "plant"
-        assert "record for longer" in refused.value.remedy
+        assert "record about" in refused.value.remedy
         with pytest.raises(UserError, match="too little data of flow"):
             refuse_too_little(prepared, POINTS, STRIDE)
 
