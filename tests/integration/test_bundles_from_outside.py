@@ -83,7 +83,7 @@ def test_a_key_is_never_overwritten_and_what_is_no_key_is_said(outside: Path, ca
     assert sign(outside, capsys) == key
     (outside.parent / PEM).write_text("no key")
     assert training(["sign", "--bundle", str(outside), "--key", str(outside.parent / PEM)]) == 2
-    assert "cannot be read as a private key" in capsys.readouterr().err
+    assert "not readable as a private key" in capsys.readouterr().err
 
 
 def test_what_is_damaged_is_replaced_by_its_last_good_copy(outside: Path, caplog: Any) -> None:

@@ -132,7 +132,7 @@ def test_without_labels_alarms_and_scores_are_counted(
     assert alarms.alarms >= 2
     assert alarms.alarms_a_day == pytest.approx(alarms.alarms * 86400 / 600)
     assert alarms.score_quantiles["1.0"] > 0.995
-    assert "nobody said what is truly wrong" in capsys.readouterr().out
+    assert "the data has no labels" in capsys.readouterr().out
 
 
 def test_labels_that_are_all_false_leave_false_alarms_and_reasons(evaluate: Any, tmp_path: Path) -> None:
@@ -169,12 +169,15 @@ def test_a_recording_that_is_too_short_among_others_is_left_out_and_said(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--thresholds", "range,sigma"), "--thresholds: unknown 'sigma' – known are range, mean_std, percentile, mad"),
+        (
+            ("--thresholds", "range,sigma"),
+            "--thresholds: unknown name 'sigma' – choose from range, mean_std, percentile, mad",
+        ),
         (
             ("--thresholds", "range,mad", "--combine", "most"),
-            "--combine: unknown 'most' – known are any, all, majority",
+            "--combine: unknown name 'most' – choose from any, all, majority",
         ),
-        (("--combine", "any"), "--combine: there is nothing to combine"),
+        (("--combine", "any"), "--combine: a single threshold cannot be combined"),
         (("--bundle", "nowhere"), "nowhere/manifest.json: cannot read the bundle's manifest"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: cannot read the configuration"),
     ],

@@ -1,4 +1,4 @@
-"""The commands of ``python -m training``, one a file: ``add`` declares one, ``run`` does it.
+"""Commands of ``python -m training``, one per module: ``add`` declares the command, ``run`` executes it.
 
-Nothing heavy is imported before a command runs: TensorFlow alone takes seconds.
+Heavy libraries are imported only when a command runs; TensorFlow alone takes seconds.
 """

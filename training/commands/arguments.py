@@ -1,4 +1,4 @@
-"""What commands take from the command line, checked as it is read."""
+"""Types of command-line arguments; `argparse` reports their errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["comma_separated", "natural", "positive", "share"]
 
 
 def natural(text: str) -> int:
-    """Read a whole number of at least 1."""
+    """Parse an integer of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more: {text}")
@@ -17,7 +17,7 @@ def natural(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """Read a number above 0."""
+    """Parse a finite number above 0."""
     number = float(text)
     if not 0.0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"must be above 0: {text}")
@@ -25,7 +25,7 @@ def positive(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """Read a share, 0 to below 1."""
+    """Parse a number from 0 to below 1."""
     number = float(text)
     if not 0.0 <= number < 1.0:
         raise argparse.ArgumentTypeError(f"must be at least 0 and below 1: {text}")
@@ -33,5 +33,5 @@ def share(text: str) -> float:
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """Read names with commas between them."""
+    """Parse comma-separated names."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,4 +1,4 @@
-"""What commands that read data have in common on the command line."""
+"""Command-line options of the commands that read data."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ __all__ = ["add_data", "add_reading", "recordings"]
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Put the options that say what to read, and how, on the command line."""
+    """Add ``--data`` and the options for reading."""
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders to read")
     add_reading(parser)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Put the options that say how to read on the command line."""
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="what is truly wrong, as intervals")
-    parser.add_argument("--label-column", metavar="NAME", help="column with 1 where something is truly wrong")
-    parser.add_argument("--format", metavar="NAME", help="of the data, where the path does not tell")
-    parser.add_argument("--interval", type=positive, metavar="S", help="sampling interval (default: the data's)")
-    parser.add_argument("--channels", type=comma_separated, default=(), metavar="A,B*", help="columns to use")
-    parser.add_argument("--rows", type=natural, metavar="N", help="read at most so many rows of each file")
+    """Add the options for reading: labels, format, interval, channels, rows."""
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="intervals of true anomalies")
+    parser.add_argument("--label-column", metavar="NAME", help="column of labels, 1 where anomalous")
+    parser.add_argument("--format", metavar="NAME", help="format of the data (default: detected from the path)")
+    parser.add_argument(
+        "--interval", type=positive, metavar="S", help="sampling interval in seconds (default: that of the data)"
+    )
+    parser.add_argument(
+        "--channels", type=comma_separated, default=(), metavar="A,B*", help="channels to use (default: all)"
+    )
+    parser.add_argument("--rows", type=natural, metavar="N", help="read at most N rows of each file")
 
 
 def recordings(options: argparse.Namespace) -> Iterator[Recording]:
-    """Read what the command line names, one recording at a time."""
+    """Read the data named on the command line, one recording at a time."""
     from training.data.readers.options import ReadOptions  # noqa: PLC0415 - an extra
     from training.data.readers.registry import read  # noqa: PLC0415 - the same
 

@@ -1,4 +1,4 @@
-"""``python -m training evaluate``: how good detection is on recordings, beside what needs no model."""
+"""``python -m training evaluate``: measure detection on recordings and compare it with baselines."""
 
 from __future__ import annotations
 
@@ -28,40 +28,48 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-# Recordings that the report shows one by one.
-_SHOWN = 6
+_SHOWN = 6  # recordings with charts of their own in the report
 _THRESHOLDS = {str(kind.__struct_config__.tag): kind for kind in get_args(ThresholdConfig)}
 
 
 def add(commands: Any) -> None:
-    """Put the command on the command line."""
+    """Add the command to the parser."""
     parser = commands.add_parser("evaluate", help="measure detection on labelled recordings, or count alarms")
     add_data(parser)
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="for metrics.json, report.html, *.png"
+        "--output", type=Path, required=True, metavar="DIR", help="folder for metrics.json, report.html and *.png"
     )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="models (default: the config's, else what ships)")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="models (default: those of --config, else the builtin bundle)"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="the agent's configuration: detection and alerts")
     parser.add_argument(
         "--thresholds", type=comma_separated, default=(), metavar="A,B",
-        help=f"compare several of {', '.join(_THRESHOLDS)}; the first is the main one",
+        help=f"thresholds to compare, of {', '.join(_THRESHOLDS)}; the first is the main detector",
     )  # fmt: skip
     parser.add_argument(
-        "--combine", type=comma_separated, default=(), metavar="RULES", help="of the thresholds: any,all,majority"
+        "--combine",
+        type=comma_separated,
+        default=(),
+        metavar="RULES",
+        help="combinations of the thresholds to add: any,all,majority",
     )
     parser.add_argument(
         "--train-share", type=share, metavar="X",
-        help="share of each recording to learn from only (default: as the data says, else while the agent is silent)",
+        help="share of each recording for learning, not measured (default: from the data set, else the learning time)",
     )  # fmt: skip
-    parser.add_argument("--label-window", type=natural, metavar="ROWS", help="measure per window of so many rows too")
+    parser.add_argument("--label-window", type=natural, metavar="ROWS", help="also measure per window of ROWS rows")
     parser.add_argument(
-        "--vus-buffer", type=natural, metavar="ROWS", help="for VUS (default: median length of the anomalies)"
+        "--vus-buffer",
+        type=natural,
+        metavar="ROWS",
+        help="largest buffer of VUS (default: median length of the anomalies)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluate, write, and print the figures that matter most."""
+    """Evaluate, write the results, and print the main figures."""
     with importing("evaluation"):
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 
@@ -97,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
         show(table, title, out)
     for why in evaluation.skipped.values():
         out.print(f"left out: {why}")
-    out.print(f"{options.output / 'report.html'} shows all of it, metrics.json holds it")
+    out.print(f"all results: {options.output / 'report.html'} and metrics.json")
 
 
 def _bundle(directory: Path | None, config: Config) -> Bundle:
@@ -107,7 +115,7 @@ def _bundle(directory: Path | None, config: Config) -> Bundle:
 
 def _plan(options: argparse.Namespace, config: Config) -> EvaluationPlan:
     from training.evaluation.evaluate import EvaluationPlan  # noqa: PLC0415 - an extra
-    from training.evaluation.threshold_voting import RULES  # noqa: PLC0415 - numpy only, but with the rest
+    from training.evaluation.threshold_voting import RULES  # noqa: PLC0415 - imported with the rest
 
     for option, names, known in (
         ("--thresholds", options.thresholds, _THRESHOLDS),
@@ -115,13 +123,15 @@ def _plan(options: argparse.Namespace, config: Config) -> EvaluationPlan:
     ):
         for name in names:
             if name not in known:
-                raise UserError(f"unknown {name!r}", location=option, remedy=f"known are {', '.join(known)}")
+                raise UserError(f"unknown name {name!r}", location=option, remedy=f"choose from {', '.join(known)}")
     configured = config.detection.threshold
     named = [_THRESHOLDS[name] for name in dict.fromkeys(options.thresholds)]
-    # The config's own parameters hold for its own method, the defaults for the others.
+    # The configured method keeps its parameters; the other methods have their defaults.
     thresholds = [configured if isinstance(configured, kind) else kind() for kind in named] or [configured]
     if options.combine and len(thresholds) == 1:
-        raise UserError("there is nothing to combine", location="--combine", remedy="name two or more --thresholds")
+        raise UserError(
+            "a single threshold cannot be combined", location="--combine", remedy="name two or more --thresholds"
+        )
     return EvaluationPlan(
         detection=config.detection,
         alerts=config.alerts,

@@ -1,4 +1,4 @@
-"""``python -m training fit``: a bundle of one's own recordings."""
+"""``python -m training fit``: train a bundle on recordings."""
 
 from __future__ import annotations
 
@@ -22,55 +22,57 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-# Of each choice of the plan that is a number or a word: what it means, on the command line.
+# Help texts of the fields of `FitOptions` with a value.
 _CHOICES = {
-    "window": "rows the autoencoder sees (default: two periods of the data's rhythm, 64 if it has none)",
-    "block": "rows whose mean is one point of that window (default: chosen with the window)",
-    "look_back": "rows from which the forecaster learns (default 64)",
-    "horizon": "how many rows ahead it looks (default 1)",
-    "units": "width of the LSTM layers (default 32)",
-    "layers": "LSTM layers, 1 or 2",
-    "latent": "length of the autoencoder's code, 0 for none (default 8)",
-    "dropout": "share of inputs left out in training (default 0)",
-    "head": "what the forecaster says: quantile, point or mixture",
-    "layout": "joint: one network over all channels; shared: the same network over each",
-    "scaling": "robust, standard or minmax",
-    "clock": "auto: hour and weekday are seen where they make sense; none",
+    "window": "window of the autoencoder in rows (default: two periods of the data, 64 without a period)",
+    "block": "rows averaged into a point of the window (default: chosen with the window)",
+    "look_back": "look-back of the forecaster in rows (default 64)",
+    "horizon": "forecast horizon in rows (default 1)",
+    "units": "units per LSTM layer (default 32)",
+    "layers": "number of LSTM layers, 1 or 2 (default 1)",
+    "latent": "size of the latent vector, 0 for none (default 8)",
+    "dropout": "share of inputs dropped in training (default 0)",
+    "head": "output of the forecaster: quantile (default), point or mixture",
+    "layout": "joint (default): one network over all channels; shared: the same network for each channel",
+    "scaling": "scaling of the channels: robust (default), standard or minmax",
+    "clock": "auto (default): use hour and weekday if the data is long enough; none: do not use them",
     "form": "number format: int8 (default), float16, float32 or full-int8",
-    "epochs": "at most (default 25)",
-    "patience": "epochs without progress after which it ends (default 6)",
-    "steps": "optimiser steps an epoch at most (default 80)",
-    "seed": "same seed, same bundle (default 1)",
+    "epochs": "largest number of epochs (default 25)",
+    "patience": "epochs without progress before early stopping (default 6)",
+    "steps": "largest number of optimiser steps per epoch (default 80)",
+    "seed": "random seed; the same seed gives the same bundle (default 1)",
 }
 
 
 def add(commands: Any) -> None:
-    """Put the command on the command line."""
+    """Add the command to the parser."""
     parser = commands.add_parser("fit", help="train a bundle on your own recordings")
     add_data(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the bundle to")
-    parser.add_argument("--name", help="of the bundle, as alerts will carry it (default: the folder's)")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="choices that go together; others override them")
+    parser.add_argument("--name", help="name of the bundle, as stated in alerts (default: that of the folder)")
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), help="named set of options; explicit options take precedence"
+    )
     for name, meaning in _CHOICES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=meaning, default=None)
     parser.add_argument(
         "--centred",
         action="store_true",
         default=None,
-        help="redraw shapes rather than levels (default: if the data has a rhythm)",
+        help="judge shapes instead of levels (default: if the data has a period)",
     )
     parser.add_argument(
         "--second-runtime",
         type=Path,
         metavar="PYTHON",
-        help="a Python with tflite-runtime, to verify the bundle for 32-bit Pis too (default: .venv-tflite/bin/python)",
+        help="Python with tflite-runtime, to verify the bundle for 32-bit ARM (default: .venv-tflite/bin/python)",
     )
     parser.add_argument("--no-report", action="store_true", help="write no report.html and no plots")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, write, and say what came out and how to use it."""
+    """Train and write the bundle, and print a summary and how to use it."""
     plan = _plan(options)
     refuse_foreign_folder(options.output)
     with importing("training"):
@@ -105,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> FitOptions:
-    """Read what was chosen; every mistake names its flag."""
+    """Options from preset and command line; an error names the flag."""
     chosen: dict[str, Any] = dict(PRESETS[options.preset]) if options.preset else {}
     for name in (*_CHOICES, "centred"):
         value = getattr(options, name)
@@ -124,11 +126,13 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def _second_runtime(given: Path | None) -> Path | None:
-    """The Python that was named, or the one that `make test` leaves in the checkout."""
+    """The given Python, or the one that `make test` creates in the checkout, if present."""
     if given is not None:
         if not given.is_file():
             raise UserError(
-                "no such Python", location=str(given), remedy="name one in which tflite-runtime is installed"
+                "no such Python interpreter",
+                location=str(given),
+                remedy="name one in which tflite-runtime is installed",
             )
         return given
     usual = Path(".venv-tflite/bin/python")
@@ -136,7 +140,7 @@ def _second_runtime(given: Path | None) -> Path | None:
 
 
 class _Bars:
-    """Shows each stage as a bar with its loss and the time left."""
+    """Shows each stage as a progress bar with its loss and remaining time."""
 
     def __init__(self, progress: Any) -> None:
         self._progress = progress

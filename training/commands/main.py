@@ -1,4 +1,4 @@
-"""``python -m training``: the commands of the offline half."""
+"""Entry point of ``python -m training``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,19 @@ _COMMANDS = (fit, evaluate, inspect, sign, simulate, universal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        Command line without the program; None: that of the process.
+
+    Returns
+    -------
+    Exit code: 0, that of the error, or 130 after Ctrl-C or SIGTERM.
+    """
     options = _parser().parse_args(arguments)
-    # SIGINT too: a shell that starts a job in the background makes it deaf to Ctrl-C.
+    # SIGINT too, because a shell lets background jobs ignore it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -37,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training", description="Make model bundles for the agent, and measure them."
+        prog="python -m training", description="Train model bundles for the agent, and evaluate them."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:

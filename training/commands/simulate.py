@@ -1,4 +1,4 @@
-"""``python -m training simulate``: labelled streams to try detection on."""
+"""``python -m training simulate``: write a labelled stream for trying out detection."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _STREAM = "stream.csv"
-# Option, field of the stream's configuration, metavar, help.
+# Option, field of `StreamSpec`, metavar, help.
 _OPTIONS = (
     ("start", "start", "TIME", "first time stamp, UTC (default 2026-01-01)"),
-    ("end", "end", "TIME", "the stream stops before it (default 2026-01-15)"),
+    ("end", "end", "TIME", "end of the stream, exclusive (default 2026-01-15)"),
     ("interval", "interval_s", "S", "seconds between rows (default 60)"),
-    ("channels", "channels", "N", "how many (default 5)"),
-    ("seed", "seed", "N", "same seed, same bytes (default 1)"),
-    ("season", "season", "A,B", "of hourly, daily, weekly, or none (default daily,weekly)"),
-    ("drift", "drift", "X", "of each channel over the whole time, in its typical deviations (default 0)"),
-    ("noise", "noise", "X", "of each channel alone, relative to what all share (default 0.3)"),
-    ("anomalies", "anomalies", "A,B", "kinds to plant in turn, or none (default: all kinds)"),
-    ("count", "count", "N", "how many anomalies (default: one of each kind)"),
-    ("rate", "rate_per_day", "X", "how many a day, instead"),
+    ("channels", "channels", "N", "number of channels (default 5)"),
+    ("seed", "seed", "N", "random seed; the same seed gives the same stream (default 1)"),
+    ("season", "season", "A,B", "seasons: hourly, daily, weekly, or none (default daily,weekly)"),
+    ("drift", "drift", "X", "drift of each channel from start to end, in its typical deviations (default 0)"),
+    ("noise", "noise", "X", "noise of each channel, relative to the common signal (default 0.3)"),
+    ("anomalies", "anomalies", "A,B", "kinds of anomalies to plant, or none (default: all kinds)"),
+    ("count", "count", "N", "number of anomalies (default: one of each kind)"),
+    ("rate", "rate_per_day", "X", "number of anomalies per day, instead of --count"),
     ("quiet-until", "quiet_until", "X", "share of the stream before the first anomaly (default 0.5)"),
 )
 
 
 def add(commands: Any) -> None:
-    """Put the command on the command line."""
-    parser = commands.add_parser("simulate", help="write a labelled stream, from a seed")
+    """Add the command to the parser."""
+    parser = commands.add_parser("simulate", help="simulate a labelled stream")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="PATH", help=f"NAME.csv, or a folder for {_STREAM}"
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="these options in YAML; the command line wins")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="these options as YAML; the command line takes precedence"
+    )
     for option, field, metavar, text in _OPTIONS:
         read = _names if metavar == "A,B" else str
         parser.add_argument(f"--{option}", dest=field, type=read, metavar=metavar, help=text)
@@ -51,7 +53,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Simulate, write, and say what was planted."""
+    """Simulate, write the stream and its labels, and print a summary."""
     with importing("evaluation"):
         from training.synthetic.labelled_streams import StreamSpec, simulate_stream, write  # noqa: PLC0415 - an extra
 
@@ -75,8 +77,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _mistake(found: Mismatch) -> UserError:
-    """Say which option is wrong."""
+    """Error that names the option of an invalid value."""
     field = found.path.lstrip(".").partition("[")[0]
     option = next((option for option, name, _, _ in _OPTIONS if name == field), "")
-    place = f"--{option}" if option else "simulate"
-    return UserError(found.problem, location=place, remedy="see python -m training simulate --help")
+    location = f"--{option}" if option else "simulate"
+    return UserError(found.problem, location=location, remedy="see python -m training simulate --help")

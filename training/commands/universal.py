@@ -1,4 +1,4 @@
-"""``python -m training universal``: the bundle that ships."""
+"""``python -m training universal``: train the builtin bundle."""
 
 from __future__ import annotations
 
@@ -18,18 +18,26 @@ __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    """Put the command on the command line."""
-    parser = commands.add_parser("universal", help="train the bundle that ships, on simulated series")
+    """Add the command to the parser."""
+    parser = commands.add_parser("universal", help="train the builtin bundle on simulated series")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the bundle to")
-    parser.add_argument("--seed", type=natural, default=1, metavar="N", help="same seed, same bundle (default 1)")
+    parser.add_argument(
+        "--seed",
+        type=natural,
+        default=1,
+        metavar="N",
+        help="random seed; the same seed gives the same bundle (default 1)",
+    )
     parser.add_argument("--steps", type=natural, metavar="N", help="optimiser steps for each of the two networks")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, to try the path only")
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="folder for the same networks as float32, too")
+    parser.add_argument("--quick", action="store_true", help="a trial run in seconds; the networks are poor")
+    parser.add_argument(
+        "--reference", type=Path, metavar="DIR", help="also write the same networks as float32 to this folder"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, write, and say how large and how exact."""
+    """Train and write the bundle, and print its size and its deviation from Keras."""
     with importing("training"):
         from rich.progress import Progress  # noqa: PLC0415 - an extra
 

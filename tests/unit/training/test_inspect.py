@@ -74,7 +74,7 @@ def test_a_bundle_is_shown(inspect: Callable[..., str]) -> None:
         (("pump.csv", "--labels", "none.json"), "cannot read the labels"),
         (("pump.csv", "--format", "xls"), "unknown format 'xls'"),
         (("bundle",), "the file is truncated or altered"),
-        (("bundle", "pump.csv"), "a bundle is shown alone"),
+        (("bundle", "pump.csv"), "a bundle cannot be shown with other paths"),
     ],
 )
 def test_a_mistake_is_said_without_a_traceback(
