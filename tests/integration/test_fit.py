@@ -281,7 +281,7 @@ class TestInterrupted:
 
         bars(monkeypatch, stop=("train autoencoder", 13))
         assert main.main(call) == 130
-        assert "interrupted, the same command goes on from the last whole epoch" in capsys.readouterr().err
+        assert "interrupted, the same command continues from the last complete epoch" in capsys.readouterr().err
         assert content(target) == former
         assert {path.name for path in tmp_path.iterdir()} == {"bundle", ".bundle.fit"}
 

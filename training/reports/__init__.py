@@ -1,4 +1,1 @@
-"""Reports for people: of a fit, of an evaluation, of a replay, and short overviews.
-
-They draw results that exist; they compute none.
-"""
+"""Reports of a fit, an evaluation and a replay, and overviews of data and bundles."""

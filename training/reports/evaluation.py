@@ -1,4 +1,4 @@
-"""An evaluation put into tables and charts for a person to read."""
+"""Report of an evaluation: tables and charts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["alarms_table", "details", "error_over_limit", "recordings_table", "report", "short"]
 
-_CHANNELS = 8
+_CHANNELS = 8  # largest number of channels drawn per recording
 _OVERVIEW = {
     "precision": "points.precision",
     "recall": "points.recall",
@@ -74,7 +74,7 @@ _RANKING = {
     "at score": "ranking.best_f1_threshold",
     "highest inside": "ranking.highest_inside",
 }
-# Volumes are worked out per row only.
+# VUS is computed per row only.
 _WINDOW_RANKING = {name: path for name, path in _RANKING.items() if not path.startswith("ranking.vus")}
 
 
@@ -84,38 +84,36 @@ def report(evaluation: Evaluation, examined: Sequence[Examined], particulars: Se
     Parameters
     ----------
     evaluation
-        What ``metrics.json`` holds.
+        Content of ``metrics.json``.
     examined
-        Where its results came from.
+        Scores behind the results.
     particulars
-        From `details`, for as many recordings as are shown one by one.
+        Sections of single recordings, from `details`.
     """
     sections = [_data(evaluation), *_measured(evaluation, examined)]
     if len(evaluation.results) > 1:
         sections.append(
-            Section(
-                "Recordings", "Each recording by itself, judged by the main detector.", (recordings_table(evaluation),)
-            )
+            Section("Recordings", "Results of the main detector by recording.", (recordings_table(evaluation),))
         )
     else:
         sections.append(
             Section(
                 "Alarms",
-                "What each detector raised, whether or not somebody knows the truth.",
+                "Alarms of each detector; these figures need no labels.",
                 (alarms_table(evaluation.results[0]),),
             )
         )
     return Report(
         f"Evaluation of {evaluation.bundle}",
-        f"The agent's own step ran over {_some_recordings(len(evaluation.results))}, each row judged by what came "
-        f"before it. The main detector is {evaluation.main!r}; beside it stand other thresholds, each network alone, "
-        "rules without a network, random scores and flagging everything.",
+        f"The agent's own step ran over {_some_recordings(len(evaluation.results))}; each row was judged by the rows "
+        f"before it. The main detector is {evaluation.main!r}. It is compared with other thresholds, each network "
+        "alone, rules without a network, random scores and flagging every row.",
         (*sections, *_notes(evaluation), *particulars),
     )
 
 
 def details(outcome: Outcome, *, folded: bool) -> Section:
-    """Show one recording: its channels with what was detected, and how large errors were."""
+    """Section of one recording: channels with detections, and the distribution of errors."""
     recording = outcome.recording
     counted = slice(outcome.first, None)
     strongest = np.argsort(-outcome.channel_score[counted].max(axis=0), kind="stable")[:_CHANNELS]
@@ -133,18 +131,18 @@ def details(outcome: Outcome, *, folded: bool) -> Section:
     strength = error_over_limit(outcome.score[counted])
     wrong = np.zeros(strength.size, bool) if recording.labels is None else recording.labels[counted]
     errors = charts.error_distribution(strength[~wrong], strength[wrong], 1.0)
-    some = f"The {shown.size} of {len(recording.channels)} channels that scored highest. "
+    some = f"The {shown.size} of {len(recording.channels)} channels with the highest scores. "
     return Section(
         recording.name,
         (some if shown.size < len(recording.channels) else "")
-        + f"The first {outcome.first:,} of {recording.rows:,} rows are there to learn from and do not count.",
+        + f"The first {outcome.first:,} of {recording.rows:,} rows are for learning and are not measured.",
         (series, errors),
         folded,
     )
 
 
 def short(evaluation: Evaluation) -> list[tuple[str, Table]]:
-    """The tables for a terminal, titled: every detector with the figures that matter most, and every recording."""
+    """Titled tables for a terminal: main figures of every detector, and every recording."""
     tables = []
     if summary := evaluation.summary:
         if summary.recordings == 1:
@@ -153,14 +151,14 @@ def short(evaluation: Evaluation) -> list[tuple[str, Table]]:
             tables.append((f"All {_some_recordings(summary.recordings)} together", _table(summary.pooled, _OVERVIEW)))
             tables.append((f"Mean over {_some_recordings(summary.recordings)}", _table(summary.mean, _OVERVIEW)))
     elif len(evaluation.results) == 1:
-        tables.append(("Alarms; nobody said what is truly wrong", alarms_table(evaluation.results[0])))
+        tables.append(("Alarms; the data has no labels", alarms_table(evaluation.results[0])))
     if len(evaluation.results) > 1:
         tables.append((f"Recordings, by {evaluation.main}", recordings_table(evaluation)))
     return tables
 
 
 def recordings_table(evaluation: Evaluation) -> Table:
-    """One line a recording, by the main detector."""
+    """Figures of the main detector, one line per recording."""
     rows = []
     for result in evaluation.results:
         alarms = result.alarms[evaluation.main]
@@ -171,7 +169,7 @@ def recordings_table(evaluation: Evaluation) -> Table:
 
 
 def alarms_table(result: Result) -> Table:
-    """One line a detector: how much it raised, and how its score is distributed."""
+    """Alarms and quantiles of the score, one line per detector."""
     levels = list(next(iter(result.alarms.values())).score_quantiles)
     rows = tuple(
         (name, a.alarms, a.alarms_a_day, a.flagged, a.threshold, *a.score_quantiles.values())
@@ -186,7 +184,7 @@ def _data(evaluation: Evaluation) -> Section:
     labelled = [result for result in results if result.by_point]
     facts = {
         "recordings": len(results),
-        "rows that count": sum(result.rows - result.first for result in results),
+        "measured rows": sum(result.rows - result.first for result in results),
         "days": sum((result.rows - result.first) * result.interval_s for result in results) / 86400.0,
         "channels": ", ".join(sorted({name for result in results for name in result.channels})),
         "labelled recordings": len(labelled),
@@ -198,33 +196,37 @@ def _data(evaluation: Evaluation) -> Section:
         "combine": ", ".join(evaluation.settings["combine"]) or None,
     }
     return Section(
-        "What was evaluated",
-        "Rows before the first that counts are there to learn from.",
+        "Data and settings",
+        "The rows at the start of a recording are for learning and are not measured.",
         (charts.data_card(facts),),
     )
 
 
 def _notes(evaluation: Evaluation) -> list[Section]:
-    """What the reader did to the data, and what could not be evaluated."""
+    """Corrections of the readers, and recordings that could not be evaluated."""
     notes = [(result.name, note) for result in evaluation.results for note in result.notes]
     notes += [(name, f"left out: {why}") for name, why in evaluation.skipped.items()]
     table = Table(("recording", "note"), tuple(notes))
-    return [Section("Notes on the data", "What was done to it on the way.", (table,), folded=True)] if notes else []
+    return (
+        [Section("Notes on the data", "Corrections made on reading, and recordings left out.", (table,), folded=True)]
+        if notes
+        else []
+    )
 
 
 def _measured(evaluation: Evaluation, examined: Sequence[Examined]) -> list[Section]:
-    """Sections that need labels."""
+    """Sections of metrics that need labels."""
     summary = evaluation.summary
     if summary is None:
         return []
     main = summary.pooled.detectors[evaluation.main]
     single = summary.recordings == 1
-    # Volumes are not pooled: a single recording's are its own.
+    # VUS is not pooled; for a single recording, the mean has it.
     view = summary.mean if single else summary.pooled
     sections = [
         Section(
             "Row by row",
-            "Is a row flagged, and is something truly wrong in it? Compare with the lines of random and all_positive.",
+            "Flagged rows compared with rows labelled anomalous. The lines random and all_positive are the reference.",
             (
                 _table(view, _POINTS),
                 charts.confusion_matrix(
@@ -238,19 +240,19 @@ def _measured(evaluation: Evaluation, examined: Sequence[Examined]) -> list[Sect
         ),
         Section(
             "Event by event",
-            "Which true intervals have a flagged row in them, how late the first one came, and how many detections "
-            "have nothing wrong in them.",
+            "True intervals with and without a flagged row, the delay of the first one, and detections without an "
+            "anomalous row.",
             (_table(view, _EVENTS),),
         ),
         Section(
             "As a ranking",
-            "How well scores tell wrong from normal rows over all thresholds. Best F1 is hindsight: no one knows that "
-            "threshold beforehand.",
+            "How well scores separate anomalous from normal rows, over all thresholds. The threshold of the best F1 is "
+            "chosen in hindsight and unknown in operation.",
             (_table(view, _RANKING), *_curves(examined)),
         ),
         Section(
             "Other thresholds",
-            f"What other thresholds of {evaluation.main!r} would have given; at 1 the error is at its limit.",
+            f"Metrics of {evaluation.main!r} for other thresholds; at 1 the error is at its limit.",
             (_sweep(summary.sweep),),
         ),
     ]
@@ -259,14 +261,16 @@ def _measured(evaluation: Evaluation, examined: Sequence[Examined]) -> list[Sect
         sections.append(
             Section(
                 "Per window",
-                f"The same when a row counts as anomalous if the {width} rows ending there touch an anomaly, as "
-                "results of window models are published.",
+                f"The same metrics, with a row labelled anomalous if any of the {width} rows ending there is, as in "
+                "publications on window models.",
                 (_table(summary.pooled_windows, _POINTS), _table(summary.pooled_windows, _WINDOW_RANKING)),
             )
         )
     if not single:
         tables = tuple(_table(summary.mean, columns) for columns in (_POINTS, _EVENTS, _RANKING))
-        sections.append(Section("Mean over recordings", "Each recording weighs the same, however long it is.", tables))
+        sections.append(
+            Section("Mean over recordings", "Each recording has the same weight, regardless of its length.", tables)
+        )
     return sections
 
 
@@ -310,19 +314,19 @@ def _sweep(points: Sequence[SweepPoint]) -> Item:
         for name in ("precision", "recall", "f1", "event_recall", "false_a_day")
     }
     strength = error_over_limit(np.array([point.threshold for point in points]))
-    drawn = strength > 0  # a logarithmic axis has no 0; there everything is flagged
+    drawn = strength > 0  # a logarithmic axis has no 0, where every row is flagged
     kept = {name: column[drawn] for name, column in columns.items()}
     return charts.threshold_sweep(strength[drawn], **kept, working=1.0, unit="error over limit", log=True)
 
 
 def error_over_limit(score: Float64Array) -> Float64Array:
-    """Undo `agent.detection.verdict.bounded_score`: error over limit."""
+    """Error over limit from a score, the inverse of `agent.detection.verdict.bounded_score`; float64[n]."""
     strength: Float64Array = (score / (1.0 - score) * (1.0 - SCORE_THRESHOLD) / SCORE_THRESHOLD) ** 0.25
     return strength
 
 
 def _described(threshold: dict[str, Any]) -> str:
-    """Write a threshold with its parameters: ``mad (k 8.0)``."""
+    """Name of a threshold with its parameters: ``mad (k 8.0)``."""
     parameters = " ".join(f"{name} {value}" for name, value in threshold.items() if name != "method")
     return f"{threshold['method']} ({parameters})"
 

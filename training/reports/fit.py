@@ -1,4 +1,4 @@
-"""A fit put into words, tables and charts for a person to read."""
+"""Report of a fit: text, tables and charts."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = ["lines", "report"]
 
-_SHOWN_ROWS = 5000  # of the test part
+# Largest numbers in the report, chosen by hand.
+_SHOWN_ROWS = 5000  # rows of the test part
 _SHOWN_CHANNELS = 6
 _SHOWN_NOTES = 20
 _NETWORKS = ("forecaster", "autoencoder")
 
 
 def lines(fit: Fit) -> list[str]:
-    """What a terminal shows when a fit is done."""
+    """Lines of the summary that the command prints after a fit."""
     manifest = fit.bundle.manifest
     found = manifest.verification
     test = manifest.calibration["test"]
     size = manifest.forecaster.size + manifest.autoencoder.size
-    told = [
+    summary = [
         (
             f"{fit.bundle.label} in {fit.bundle.directory}: {len(manifest.channels)} channels every "
             f"{manifest.interval_s:g} s, {size / 1000:.1f} kB of networks ({manifest.quantisation})"
@@ -45,48 +46,50 @@ def lines(fit: Fit) -> list[str]:
     ]
     for network in _NETWORKS:
         deviates = found[network]
-        told.append(
+        summary.append(
             f"{network}: best epoch {fit.curves[network].best + 1} of {len(fit.curves[network].training)}, deviates "
             f"from Keras by {deviates['mean_deviation']} (mean), {deviates['max_deviation']} (max)"
         )
-    told.append(f"scores shift by {found['score_shift']['mean']} on average through {manifest.quantisation}")
-    told.append(_second_runtime(found))
+    summary.append(f"{manifest.quantisation} changes scores by {found['score_shift']['mean']} on average")
+    summary.append(_second_runtime(found))
     if test["rows"]:
-        told.append(f"on the {test['days']:g} days set apart for testing it would have raised {test['alerts']} alerts")
-    told += _notes(fit)
-    told.append(f"to use it: models: [{fit.bundle.directory}] and interval_s: {manifest.interval_s:g} in config.yaml")
-    return told
+        summary.append(f"alerts on the test part of {test['days']:g} days: {test['alerts']}")
+    summary += _notes(fit)
+    summary.append(
+        f"to use it: models: [{fit.bundle.directory}] and interval_s: {manifest.interval_s:g} in config.yaml"
+    )
+    return summary
 
 
 def report(fit: Fit) -> Report:
-    """Make the report that lies in the bundle."""
+    """Report for the folder of the bundle."""
     manifest = fit.bundle.manifest
     return Report(
         f"Bundle {fit.bundle.label}",
         f"Trained on {', '.join(part.recording.name for part in fit.prepared.parts[:5])}; verified against Keras and "
-        "calibrated on data that was not learned from. Everything below comes from the exported networks, run by the "
+        "calibrated on data not used for training. All results below come from the exported networks, run by the "
         "agent's own step.",
         (
             _data(fit),
             Section(
                 "Training",
-                "The weights of the best epoch on held-back data were kept.",
+                "The weights of the epoch with the best validation loss are used.",
                 (charts.loss_curves({n: (c.training, c.validation) for n, c in fit.curves.items()}),),
             ),
             _windows(fit),
             *_tests(fit),
             Section(
-                "Errors that thresholds start from",
-                "On held-back normal data, each channel on its own scale. A fresh device takes these as already seen.",
+                "Start values of thresholds",
+                "Errors on normal calibration data, on the scale of each channel; limits of a new device start here.",
                 (_starts(fit),),
             ),
             Section(
                 "Number formats",
                 f"The bundle holds {manifest.quantisation}. Deviations are from Keras, on scaled values; times were "
-                f"taken side by side on {manifest.measured['machine']}.",
+                f"measured in turns on {manifest.measured['machine']}.",
                 (_forms(fit), *_verification(manifest.verification)),
             ),
-            Section("Settings", "As they were chosen or found.", (_settings(fit),), folded=True),
+            Section("Settings", "Options and automatic choices.", (_settings(fit),), folded=True),
         ),
     )
 
@@ -100,13 +103,13 @@ def _data(fit: Fit) -> Section:
         "interval (s)": prepared.interval_s,
         "rows": sum(recording.rows for recording, _ in rows),
         "days": sum(recording.rows for recording, _ in rows) * prepared.interval_s / 86400.0,
-        "learned from": sum(split.train.stop - split.train.start for _, split in rows),
-        "held back for early stopping": sum(s.validation.stop - s.validation.start for _, s in rows),
-        "held back for calibration": sum(s.calibration.stop - s.calibration.start for _, s in rows),
-        "test": sum(split.test.stop - split.test.start for _, split in rows),
+        "training rows": sum(split.train.stop - split.train.start for _, split in rows),
+        "validation rows (early stopping)": sum(s.validation.stop - s.validation.start for _, s in rows),
+        "calibration rows": sum(s.calibration.stop - s.calibration.start for _, s in rows),
+        "test rows": sum(split.test.stop - split.test.start for _, split in rows),
         "missing readings": f"{1.0 - np.mean([part.present.mean() for part in prepared.parts]):.2%}",
         "rows labelled anomalous": sum(int(r.labels.sum()) if r.labels is not None else 0 for r, _ in rows),
-        "rhythm (rows)": fit.windows.period or "none found",
+        "period (rows)": fit.windows.period or "none",
         "features of the time": ", ".join(prepared.clock) or "none",
         "data (SHA-256)": fit.bundle.manifest.provenance["data_sha256"],
     }
@@ -117,14 +120,14 @@ def _data(fit: Fit) -> Section:
             (c.name, c.unit, centre, spread, "logarithmic" if c.log_reference else "linear")
             for c, centre, spread in zip(prepared.channels, scaling.centre, scaling.spread, strict=True)
         ),
-        f"Scaling {scaling.method}: from the part that was learned from.",
+        f"Scaling {scaling.method}, from the training part.",
     )
     items: tuple[Item, ...] = (charts.data_card(facts), channels, *_notes(fit))
-    return Section("Data", "Parts follow each other in time; nothing crosses from one to the next.", items)
+    return Section("Data", "The parts are consecutive in time and do not overlap.", items)
 
 
 def _notes(fit: Fit) -> list[str]:
-    """What was done to the data, and what is odd about it; of many recordings, the first say it for all."""
+    """Corrections on reading, and remarks on the data; at most 20 of each."""
     recordings = [part.recording for part in fit.prepared.parts]
     notes = [(recording.name, note) for recording in recordings for note in recording.notes]
     named = [f"{name}: {note}" if len(recordings) > 1 else note for name, note in notes]
@@ -143,23 +146,23 @@ def _windows(fit: Fit) -> Section:
         titles,
     )
     windows = fit.windows
-    told = (
+    size = (
         f"A window is {windows.points} points of {windows.block} rows"
         if windows.block > 1
         else (f"A window is {windows.points} rows")
     )
-    return Section("Reconstruction", f"{told}, held back from training, scaled.", (chart,))
+    return Section("Reconstruction", f"{size}, scaled. None of them was used for training.", (chart,))
 
 
 def _tests(fit: Fit) -> list[Section]:
-    """Forecasts with their band on the test part, and how close errors came to their limits or to the labels."""
+    """Forecasts with their band on the test part, and the distribution of errors or detections."""
     part = max(fit.prepared.parts, key=lambda p: p.recording.rows - p.split.test.start)
     begin = part.split.test.start
     if part.recording.rows - begin < 2:
         return []
     labels = part.recording.labels
     labelled = labels is not None and bool(labels[begin : begin + _SHOWN_ROWS].any())
-    # With labels the whole recording is shown; without, the calibration part before it fills windows and states.
+    # With labels, show the whole recording. Without, the calibration part only fills windows and states.
     judged, first = (part.recording, begin) if labelled else (_test_part(part), _lead(part))
     outcome = judge(judged, fit.bundle, DetectionConfig(), AlertsConfig(), first=first)
     recording = outcome.recording
@@ -178,11 +181,11 @@ def _tests(fit: Fit) -> list[Section]:
         )
         for k, channel in enumerate(recording.channels[:_SHOWN_CHANNELS])
     )
-    sections = [Section("Forecast", "On the test part: each row as it was expected from those before it.", forecasts)]
+    sections = [Section("Forecast", "Forecast of each row of the test part from the rows before it.", forecasts)]
     if labelled:
         return [*sections, details(outcome, folded=False)]
     chart = charts.error_distribution(error_over_limit(outcome.score[counted]), np.zeros(0), 1.0)
-    return [*sections, Section("Test part", "How close to their limits the errors of the test part came.", (chart,))]
+    return [*sections, Section("Test part", "Errors of the test part relative to their limits.", (chart,))]
 
 
 def _lead(part: Part) -> int:
@@ -190,7 +193,7 @@ def _lead(part: Part) -> int:
 
 
 def _test_part(part: Part) -> Recording:
-    """The beginning of the test part, with the calibration part before it to fill windows and states."""
+    """Start of the test part after the calibration part, which fills windows and states."""
     recording = part.recording
     rows = slice(part.split.test.start - _lead(part), part.split.test.start + _SHOWN_ROWS)
     return replace(
@@ -238,13 +241,13 @@ def _verification(found: dict[str, Any]) -> list[str]:
     forecaster, autoencoder, shift = found["forecaster"], found["autoencoder"], found["score_shift"]
     return [
         (
-            f"Verified over {forecaster['steps']:,} steps in a row of {forecaster['series']} series and "
-            f"{autoencoder['windows']:,} windows in a row; a mean above {found['mean_tolerance']} or a maximum above "
-            f"{found['max_tolerance']} would have been refused."
+            f"Verified over {forecaster['steps']:,} consecutive steps of {forecaster['series']} series and "
+            f"{autoencoder['windows']:,} consecutive windows. The tolerance is {found['mean_tolerance']} for the mean "
+            f"and {found['max_tolerance']} for the maximum."
         ),
         (
-            f"Scores of this form and of float32 differ by {shift['mean']} on average and {shift['max']} at most, over "
-            f"{shift['rows']:,} rows."
+            f"Scores of this format and of float32 differ by {shift['mean']} on average and {shift['max']} at most, "
+            f"over {shift['rows']:,} rows."
         ),
         _second_runtime(found),
     ]
@@ -253,7 +256,7 @@ def _verification(found: dict[str, Any]) -> list[str]:
 def _second_runtime(found: dict[str, Any]) -> str:
     theirs = found.get("tflite-runtime")
     if theirs is None:
-        return "tflite-runtime was not at hand; every operator is one that its version 2.14 loads"
+        return "not run with tflite-runtime; its version 2.14 supports all operators"
     return "tflite-runtime deviates from Keras by " + ", ".join(
         f"{theirs[network]['mean_deviation']} ({network}, mean)" for network in _NETWORKS
     )

@@ -1,4 +1,4 @@
-"""Recordings and bundles in tables for people: at a terminal, or plain text in a pipe."""
+"""Tables of recordings and bundles, for a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["show_bundle", "show_recordings"]
 
 _LAYOUTS = {"shared": "one network over each channel", "joint": "one network over all channels"}
-_IN_FULL = 3  # more recordings than this get a line each
+_IN_FULL = 3  # largest number of recordings shown with all channels
 
 
 def show_recordings(recordings: Iterable[Recording]) -> None:
-    """Print what is in recordings: a table a channel for a few of them, one line each for many."""
+    """Print recordings: up to three with all channels, more with one line each."""
     out = console()
     rest = iter(recordings)
     head = list(islice(rest, _IN_FULL + 1))
@@ -43,7 +43,7 @@ def show_recordings(recordings: Iterable[Recording]) -> None:
 
 
 def show_bundle(bundle: Bundle) -> None:
-    """Print what a bundle is, how exact, and where it comes from."""
+    """Print content, verification and provenance of a bundle."""
     manifest = bundle.manifest
     channels = manifest.channels if isinstance(manifest.channels, str) else ", ".join(manifest.channels)
     interval = manifest.interval_s if isinstance(manifest.interval_s, str) else f"{manifest.interval_s:g} s"
@@ -64,7 +64,7 @@ def show_bundle(bundle: Bundle) -> None:
             f"{autoencoder.size / 1000:.1f} kB, windows of {autoencoder.window} points"
             + (f" of {autoencoder.block} rows" if autoencoder.block > 1 else "")
             + f" every {autoencoder.stride} rows"
-            + (", shapes rather than levels" if autoencoder.centred else ""),
+            + (", shapes instead of levels" if autoencoder.centred else ""),
         ),
         ("digest", manifest.digest or "none"),
     ):
@@ -87,7 +87,7 @@ def _show_one(recording: Recording, out: Console) -> None:
     facts.add_row("rows", f"{recording.rows:,}, every {recording.interval_s:g} s")
     facts.add_row("span", _span(recording))
     facts.add_row("labels", _labels(recording))
-    training = "not set apart" if recording.train_rows is None else f"the first {recording.train_rows:,} rows"
+    training = "not defined by the data" if recording.train_rows is None else f"the first {recording.train_rows:,} rows"
     facts.add_row("for training", training)
     facts.add_row("notes", "\n".join(recording.notes) or "none")
     out.print(facts)
@@ -117,34 +117,34 @@ def _show_many(recordings: Iterable[Recording], out: Console) -> None:
             str(len(recording.notes)),
         )
     out.print(table)
-    out.print(f"{count} recordings; name one alone to see its channels and notes.")
+    out.print(f"{count} recordings; name a single one to see its channels and notes.")
 
 
 def _released(head: list[Recording]) -> Iterator[Recording]:
-    """Give each and let go of it, so that one at a time is in memory."""
+    """Yield and release each recording, so that only one is in memory at a time."""
     while head:
         yield head.pop(0)
 
 
 def _summary(values: Float32Array) -> tuple[str, str, str, str, str]:
-    """Minimum, median, maximum, share missing, and a word about it."""
+    """Minimum, median, maximum, share of missing readings, and a remark."""
     valid = values[~np.isnan(values)]
     missing = f"{100 * (1 - valid.size / values.size):.2g} %" if valid.size < values.size else "–"
     if not valid.size:
-        return "–", "–", "–", missing, "no value at all"
+        return "–", "–", "–", missing, "no readings"
     low, middle, high = float(valid.min()), float(np.median(valid)), float(valid.max())
     return quantity(low), quantity(middle), quantity(high), missing, "constant" if low == high else ""
 
 
 def _span(recording: Recording) -> str:
     if not recording.timed:
-        return "no times"
+        return "no time stamps"
     ends = (moment(float(recording.time[at]), timed=True) for at in (0, -1))
     return " – ".join(ends)
 
 
 def _labels(recording: Recording) -> str:
-    """How many events, and the share of rows in them."""
+    """Number of labelled events, and share of rows in them."""
     if recording.labels is None:
         return "none"
     events = int(np.count_nonzero(np.diff(recording.labels.astype(np.int8), prepend=0) == 1))
@@ -153,14 +153,14 @@ def _labels(recording: Recording) -> str:
 
 
 def _facts(title: str) -> Table:
-    """Start a list of names and values."""
+    """Empty table of names and values."""
     table = Table(title, "", box=box.SIMPLE_HEAD)
     table.columns[1].overflow = "fold"
     return table
 
 
 def _leaves(tree: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """Give a mapping's values with the way to each; mappings of plain values in one line."""
+    """Yield the values of nested mappings with their paths; plain values of one mapping share a line."""
     plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
     if plain:
         yield path, ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in plain.items())

@@ -1,6 +1,6 @@
-"""Draws what ``edgewatch replay`` saw: a page that plays it back, a picture, or an animated one.
+"""Plots of ``edgewatch replay``: an HTML page with playback, a PNG picture, or an animated GIF.
 
-The agent knows nothing of plots: it finds this by the entry point ``edgewatch.plots``.
+The agent finds this module by the entry point ``edgewatch.plots``.
 """
 
 from __future__ import annotations
@@ -29,28 +29,30 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-_MOST_PANELS = 12
-_FRAMES, _FRAMES_A_SECOND = 90, 12
-# Share of the whole that an animation shows at once.
-_WINDOW = 0.2
+# Chosen by hand.
+_MOST_PANELS = 12  # largest number of channels drawn
+_FRAMES, _FRAMES_A_SECOND = 90, 12  # of an animation
+_WINDOW = 0.2  # share of the replay that an animation shows at a time
 _VALUE, _EXPECTED, _LOWER, _UPPER, _SCORE, _ANOMALOUS = range(6)
 
 
 def plot(replayed: Replayed, path: Path) -> str:
-    """Draw a replay into a file, as its ending says; gives a line about it.
+    """Draw a replay to a file in the format of its suffix.
+
+    Returns
+    -------
+    A line that says where the plot is.
 
     Raises
     ------
     UserError
-        The ending is none of .html, .png and .gif, nothing was replayed, or the file cannot be written.
+        The suffix is not .html, .png or .gif, no row was replayed, or the file cannot be written.
     """
     ways = {".html": _page, ".png": _picture, ".gif": _animation}
     if path.suffix not in ways:
-        raise UserError(
-            "a plot is a page, a picture or an animation", location=str(path), remedy="end it .html, .png, .gif"
-        )
+        raise UserError("unknown format of a plot", location=str(path), remedy="end its name in .html, .png or .gif")
     if not len(replayed.wall):
-        raise UserError("there is nothing to draw: no row was replayed", location=str(path))
+        raise UserError("nothing to draw: no row was replayed", location=str(path))
     shown = _most_unusual(replayed)
     try:
         ways[path.suffix](replayed, shown, path)
@@ -63,7 +65,7 @@ def plot(replayed: Replayed, path: Path) -> str:
 
 
 def _most_unusual(replayed: Replayed) -> list[int]:
-    """Channels with the highest scores, in their own order."""
+    """Indices of the channels with the highest scores, in increasing order."""
     with np.errstate(invalid="ignore"):
         highest = np.nan_to_num(replayed.said[:, _SCORE]).max(axis=0)
     return sorted(np.argsort(-highest, kind="stable")[:_MOST_PANELS].tolist())
@@ -79,7 +81,7 @@ def _page(replayed: Replayed, shown: list[int], path: Path) -> None:
     )
     player = Player(chart, float(replayed.wall[0]), float(replayed.wall[-1]), moments)
     section = Section(
-        "What the agent saw", "Play it back, or drag and zoom; a double click shows all of it.", (player,)
+        "Readings and detections", "Play it back, or drag to zoom; a double click shows everything.", (player,)
     )
     rows, channels = len(replayed.wall), len(replayed.channels)
     summary = f"{rows:,} rows of {channels} channels, {opened} incidents, by {replayed.model}."
@@ -112,9 +114,7 @@ def _chart(replayed: Replayed, shown: list[int]) -> Chart:
         Line("its limit", x[[0, -1]], np.full(2, replayed.threshold), RED, dashed=True),
     )
     panels += (Panel(Axis("time (UTC)", time=True), Axis("highest score", limits=(0.0, 1.02)), marks),)
-    reading = (
-        "Blue is what was read, the band what would have been normal, red what was anomalous; incidents are shaded."
-    )
+    reading = "Readings are blue, the normal range is the band, anomalous readings are red, and incidents are shaded."
     return Chart("replay", replayed.title, reading, panels, stacked=True)
 
 
@@ -140,7 +140,7 @@ def _panel(replayed: Replayed, channel: int) -> Panel:
 
 
 def _incidents(replayed: Replayed, channel: str) -> Float64Array:
-    """From when to when a channel was part of an incident that was told, float64[n, 2]."""
+    """Begin and end of the incidents with alerts on a channel, float64[n, 2], seconds since 1970."""
     last = float(replayed.wall[-1])
     found: dict[str, list[float]] = {}
     for alert in replayed.alerts:

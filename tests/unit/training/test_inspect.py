@@ -44,7 +44,7 @@ def test_a_recording_is_shown_with_its_channels_labels_and_notes(inspect: Callab
     assert "2 events, 23 % of rows" in said
     assert row(said, "flow") == ["0", "4.5", "9", "23", "%"]
     assert row(said, "a[b]c") == ["7", "7", "7", "15", "%", "constant"]
-    assert row(said, "empty") == ["–", "–", "–", "1e+02", "%", "no", "value", "at", "all"]
+    assert row(said, "empty") == ["–", "–", "–", "1e+02", "%", "no", "readings"]
     assert "1 value is text instead of a number: taken as missing (first in line 12)." in said
     assert "2 ticks without a row were filled with missing values (first in line 12)." in said
 

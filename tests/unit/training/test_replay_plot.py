@@ -88,7 +88,9 @@ def test_of_many_channels_those_that_stand_out_are_drawn(tmp_path: Path) -> None
     assert len(titles) == 13
 
 
-@pytest.mark.parametrize(("name", "why"), [("out.pdf", r"end it \.html"), ("none/out.png", "cannot be written")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("out.pdf", r"end its name in \.html"), ("none/out.png", "cannot be written")]
+)
 def test_what_cannot_be_drawn_is_said(tmp_path: Path, name: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         plot(replayed(rows=240), tmp_path / name)

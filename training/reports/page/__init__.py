@@ -1,4 +1,1 @@
-"""A report as one HTML page that needs nothing but itself: sections, charts, tables.
-
-It draws what it is given and knows nothing of detection.
-"""
+"""Self-contained HTML reports with sections, charts and tables, independent of detection."""

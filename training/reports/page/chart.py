@@ -1,6 +1,6 @@
-"""What a chart consists of, in plain data; how it is drawn is decided elsewhere, once for paper and once for a browser.
+"""Charts as plain data; `still` draws them as pictures and `interactive` for a browser.
 
-Colours are those of Okabe & Ito, which people with any kind of colour vision can tell apart.
+The colours are those of Okabe and Ito (2008), which people with colour vision deficiency can distinguish.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its title with the unit; ``time`` for seconds since 1970; ``limits`` in its own numbers."""
+    """An axis: title with unit; ``time`` for values in seconds since 1970; ``limits`` in units of the values."""
 
     title: str
     log: bool = False
@@ -50,7 +50,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A line through points, float64[n] each; NaN interrupts it. ``steps`` holds each value until the next."""
+    """A line through points, float64[n] each; NaN interrupts it. ``steps`` draws each value until the next."""
 
     name: str
     x: Float64Array
@@ -84,7 +84,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of the x axis shaded from bottom to top, float64[n, 2]."""
+    """Shaded intervals of the x axis over the full height, float64[n, 2]."""
 
     name: str
     ends: Float64Array
@@ -93,7 +93,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line right across at one x."""
+    """A vertical line at one x."""
 
     name: str
     x: float
@@ -102,7 +102,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Cells:
-    """A table of numbers, coloured by ``share``, float64[rows, columns] in 0..1; the first row is on top."""
+    """A table of numbers, coloured by ``share``, float64[rows, columns], 0 to 1; the first row is on top."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
@@ -115,7 +115,7 @@ Mark: TypeAlias = Line | Band | Dots | Spans | Rule | Cells
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes and what is drawn on them, first to last."""
+    """One pair of axes with its marks in order of drawing."""
 
     x: Axis
     y: Axis
@@ -130,15 +130,15 @@ class Chart:
     Parameters
     ----------
     name
-        Short, in lower case; the picture's file is called so.
+        Short name in lower case, also of the picture file.
     title
-        What is shown.
+        Title.
     reading
-        A sentence that says how to read it.
+        Sentence that explains how to read the chart.
     panels
-        In order.
+        Panels in order.
     stacked
-        The panels lie one below the other and zoom along x together; side by side otherwise, where there is room.
+        Whether panels are stacked with a common x axis; otherwise they are side by side if the page is wide enough.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The charts of training and evaluation, each a function of plain arrays."""
+"""Charts of training and evaluation from plain arrays."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ __all__ = [
     "threshold_sweep",
 ]
 
-_CURVE_POINTS = 500
-_BINS = 60
-_SPANS = 400
+# Chosen by hand.
+_CURVE_POINTS = 500  # largest number of points per curve
+_BINS = 60  # of a histogram
+_SPANS = 400  # largest number of shaded intervals
 
 
 def loss_curves(history: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Chart:
@@ -60,7 +61,7 @@ def loss_curves(history: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     Parameters
     ----------
     history
-        By network: training and validation loss, one number an epoch; validation may be empty.
+        Training and validation loss by network, one number per epoch; validation may be empty.
     """
     panels = []
     for name, (training, validation) in history.items():
@@ -74,28 +75,28 @@ def loss_curves(history: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
         panels.append(Panel(Axis("epoch"), Axis("loss", log=True), tuple(marks), name))
     return Chart(
         "loss",
-        "Loss while training",
-        "Both lines should fall and level out together; where validation rises while training falls, the network "
-        "begins to learn by heart.",
+        "Loss during training",
+        "Both losses should decrease and level off together. If the validation loss increases while the training loss "
+        "decreases, the network overfits.",
         tuple(panels),
     )
 
 
 def reconstructions(windows: Float32Array, rebuilt: Float32Array, titles: Sequence[str]) -> Chart:
-    """Windows beside what the autoencoder makes of them.
+    """Windows and their reconstructions by the autoencoder.
 
     Parameters
     ----------
     windows, rebuilt
         float32[n, rows] each.
     titles
-        One a window, such as its channel.
+        Title of each window, such as its channel.
     """
     x = np.arange(windows.shape[1], dtype=np.float64)
     return Chart(
         "reconstructions",
         "Windows and their reconstructions",
-        "The closer the dashed line follows the solid one, the better the autoencoder knows such windows.",
+        "The closer the dashed line follows the solid one, the better the reconstruction.",
         tuple(
             Panel(
                 Axis("row of the window"),
@@ -119,7 +120,7 @@ def forecast_band(
     unit: str = "",
     timed: bool = True,
 ) -> Chart:
-    """What came beside what was expected.
+    """Readings with median and band of their forecasts.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def forecast_band(
     value, median, lower, upper
         float32[rows] each.
     name, unit
-        Of the channel.
+        Name and unit of the channel.
     """
     kept = thinned(value)
     x = time[kept]
@@ -153,16 +154,16 @@ def forecast_band(
 def error_distribution(
     normal: Float64Array, anomalous: Float64Array, limit: float | None, *, unit: str = "error over limit"
 ) -> Chart:
-    """How large errors are where all is well and where something is wrong.
+    """Distribution of errors in normal and in anomalous rows.
 
     Parameters
     ----------
     normal, anomalous
         float64[n] ≥ 0 each; ``anomalous`` may be empty. Zeros count as the smallest.
     limit
-        What they are held against.
+        Limit of the errors, or None.
     unit
-        Of the errors.
+        Unit of the errors.
     """
     together = np.concatenate((normal, anomalous))
     positive = together[together > 0]
@@ -179,24 +180,24 @@ def error_distribution(
     return Chart(
         "errors",
         "Distribution of errors",
-        "The less the two areas overlap, and the better the limit parts them, the better detection can be.",
+        "The less the two areas overlap, and the better the limit separates them, the better is detection.",
         (Panel(Axis(unit, log=True), Axis("share of rows (%)"), tuple(marks)),),
     )
 
 
 def confusion_matrix(true_positive: float, false_positive: float, true_negative: float, false_negative: float) -> Chart:
-    """Rows by what they are and what was said of them."""
+    """Confusion matrix from the numbers of rows."""
     counts = np.array([[true_negative, false_positive], [false_negative, true_positive]], np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     text = tuple(
         tuple(f"{count:,.0f} ({part:.1%})" for count, part in zip(*row, strict=True))
         for row in zip(counts.tolist(), share.tolist(), strict=True)
     )
-    cells = Cells(("truly normal", "truly anomalous"), ("called normal", "called anomalous"), share, text)
+    cells = Cells(("normal", "anomalous"), ("not flagged", "flagged"), share, text)
     return Chart(
         "confusion",
         "Confusion matrix",
-        "Each line is what rows truly are and adds up to 100 %; darker on the diagonal is better.",
+        "Lines are true classes and add up to 100 %; a darker diagonal is better.",
         (Panel(Axis("verdict"), Axis("truth"), (cells,)),),
     )
 
@@ -207,9 +208,9 @@ def precision_recall(curves: Mapping[str, tuple[Float64Array, Float64Array]], pr
     Parameters
     ----------
     curves
-        By detector: recall and precision, float64[n] each in 0..1, from the lowest threshold to the highest.
+        Recall and precision by detector, float64[n] each, 0 to 1, from the lowest to the highest threshold.
     prevalence
-        Share of rows that are anomalous: the precision of random scores, and of calling everything anomalous.
+        Share of anomalous rows, which is the precision of random scores and of flagging every row.
     """
     marks: list[Any] = [_thinned_curve(name, curve, i, steps=True) for i, (name, curve) in enumerate(curves.items())]
     reference = np.array([prevalence, prevalence])
@@ -220,8 +221,7 @@ def precision_recall(curves: Mapping[str, tuple[Float64Array, Float64Array]], pr
     return Chart(
         "precision_recall",
         "Precision and recall",
-        "Each point is a threshold; further to the upper right is better, and on the dashed line scores are no better "
-        "than random.",
+        "Each point is a threshold. Further to the upper right is better; the dashed line is that of random scores.",
         (Panel(Axis("recall", limits=(0, 1.02)), Axis("precision", limits=(0, 1.02)), tuple(marks)),),
     )
 
@@ -232,7 +232,7 @@ def roc(curves: Mapping[str, tuple[Float64Array, Float64Array]]) -> Chart:
     Parameters
     ----------
     curves
-        By detector: false and true positive rate, float64[n] each in 0..1.
+        False and true positive rate by detector, float64[n] each, 0 to 1.
     """
     marks: list[Any] = [_thinned_curve(name, curve, i) for i, (name, curve) in enumerate(curves.items())]
     marks += [
@@ -242,8 +242,8 @@ def roc(curves: Mapping[str, tuple[Float64Array, Float64Array]]) -> Chart:
     return Chart(
         "roc",
         "ROC curve",
-        "Each point is a threshold; further to the upper left is better. With few anomalous rows it flatters: read "
-        "precision and recall too.",
+        "Each point is a threshold. Further to the upper left is better. If anomalous rows are rare, the curve is "
+        "optimistic; also look at precision and recall.",
         (
             Panel(
                 Axis("false positive rate", limits=(0, 1.02)),
@@ -265,7 +265,7 @@ def series_with_detections(
     units: Sequence[str] = (),
     timed: bool = True,
 ) -> Chart:
-    """Series with what was expected, what was detected and what was truly wrong.
+    """Readings with normal range, detections and true anomalies.
 
     Parameters
     ----------
@@ -280,12 +280,12 @@ def series_with_detections(
     labels
         bool[rows], or None.
     names, units
-        Of the channels.
+        Names and units of the channels.
     timed
-        Whether ``time`` means dates.
+        Whether ``time`` is seconds since 1970.
     """
-    wrong = () if labels is None else (Spans("truly anomalous", _spans(time, labels), ORANGE),)
-    hint = "They should lie in the shaded stretches only." if wrong else "The band is what it took for normal."
+    wrong = () if labels is None else (Spans("true anomaly", _spans(time, labels), ORANGE),)
+    hint = "They should lie only in the shaded intervals." if wrong else "The band is the normal range."
     panels = []
     for channel, name in enumerate(names):
         value, flagged = values[:, channel], np.flatnonzero(flags[:, channel])
@@ -321,8 +321,8 @@ def threshold_sweep(
     unit: str = "threshold of the score",
     log: bool = False,
 ) -> Chart:
-    """What every threshold would have given, float64[n] each; NaN where undefined."""
-    at_work = () if working is None else (Rule("at work", working, BLACK),)
+    """Metrics over the threshold, float64[n] each; NaN where undefined."""
+    at_work = () if working is None else (Rule("in use", working, BLACK),)
     lines = (
         Line("precision", threshold, precision, BLUE),
         Line("recall", threshold, recall, ORANGE),
@@ -333,7 +333,7 @@ def threshold_sweep(
     return Chart(
         "thresholds",
         "Other thresholds",
-        "To the right fewer rows are flagged: precision should rise and false alarms fall before recall does.",
+        "To the right, fewer rows are flagged: precision should rise and false alarms should fall before recall falls.",
         (
             Panel(x, Axis("share", limits=(0, 1.02)), (*lines, *at_work)),
             Panel(x, Axis("false alarms a day"), (Line("false alarms a day", threshold, false_a_day, RED), *at_work)),
@@ -343,18 +343,18 @@ def threshold_sweep(
 
 
 def quantisation_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Networks before and after quantisation.
+    """Networks by number format.
 
     Parameters
     ----------
     rows
-        One a network and form, all with the same keys, which become the header.
+        One per network and format, all with the same keys, which become the header.
     """
     return Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows))
 
 
 def data_card(facts: Mapping[str, Any]) -> Table:
-    """What is known of the data, a fact a line."""
+    """Facts by name, one per line."""
     return Table(("", ""), tuple((name, cell(fact)) for name, fact in facts.items()))
 
 
@@ -370,7 +370,7 @@ def _thinned_curve(name: str, curve: tuple[Float64Array, Float64Array], position
 
 
 def _spans(time: Float64Array, labels: BoolArray) -> Float64Array:
-    """Begin and end of what is labelled, near intervals merged until they can be drawn."""
+    """Begin and end of labelled intervals; close ones are merged until at most 400 remain."""
     runs, apart = intervals(labels), 1
     while len(runs) > _SPANS:
         apart *= 2

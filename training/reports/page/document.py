@@ -1,4 +1,4 @@
-"""A report: one page that needs nothing but itself, and its charts as pictures."""
+"""A report as a self-contained HTML page, and its charts as pictures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Item", "Moment", "Player", "Report", "Section", "html", "write"]
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that was said at a time.
+    """A message at a point in time.
 
     Parameters
     ----------
     at
         Seconds since 1970.
     word, text
-        What kind of thing, and what it says.
+        Kind of the message, and its text.
     """
 
     at: float
@@ -40,16 +40,16 @@ class Moment:
 
 @dataclass(frozen=True)
 class Player:
-    """A stacked chart over time that plays itself back, and what is said meanwhile.
+    """A stacked chart over time with playback and messages.
 
     Parameters
     ----------
     chart
-        What is drawn.
+        Chart to play.
     begin, end
-        Of the time, seconds since 1970.
+        Range of time in seconds since 1970.
     moments
-        In their order.
+        Messages in order of time.
     """
 
     chart: Chart
@@ -58,7 +58,7 @@ class Player:
     moments: tuple[Moment, ...]
 
 
-#: A table, a chart, one that plays, or a paragraph.
+#: A table, a chart, a chart with playback, or a paragraph.
 Item: TypeAlias = Table | Chart | Player | str
 
 
@@ -69,11 +69,11 @@ class Section:
     Parameters
     ----------
     title, explanation
-        What it shows, and how to read it.
+        Title, and a sentence on how to read the section.
     items
-        In order.
+        Content in order.
     folded
-        Shown by its title only, until it is opened.
+        Whether only the title is visible until the section is opened.
     """
 
     title: str
@@ -89,11 +89,11 @@ class Report:
     Parameters
     ----------
     title
-        Of the page.
+        Title of the page.
     summary
-        A paragraph at the top.
+        Paragraph at the top.
     sections
-        In order.
+        Sections in order.
     """
 
     title: str
@@ -104,7 +104,7 @@ class Report:
 def write(report: Report, folder: Path) -> None:
     """Write ``report.html`` and a PNG picture of every chart into a folder.
 
-    Pictures are called by their charts; the second of a name gets a number.
+    Pictures have the names of their charts; further charts of the same name get a number.
     """
     (folder / "report.html").write_text(html(report), encoding="utf-8")
     names: dict[str, int] = {}
@@ -116,7 +116,7 @@ def write(report: Report, folder: Path) -> None:
 
 
 def html(report: Report) -> str:
-    """Give a report as one page: styles, data and the library that draws it are all inside."""
+    """Report as one page with styles, data and plotting library inside."""
     return _PAGE.substitute(
         title=escape(report.title),
         summary=escape(report.summary),
@@ -164,7 +164,7 @@ def _chart(chart: Chart) -> str:
     panels = "".join(
         (f"<figure><figcaption>{escape(panel.title)}</figcaption>" if panel.title else "<figure>")
         + f'<div class=plot style="height:{figure.layout.height}px">'
-        # to_json writes <, > and / as escapes, so that no name in the data ends the element.
+        # to_json escapes <, > and /, so that no name in the data can end the element.
         f"<script type=application/json>{figure.to_json()}</script></div></figure>"
         for panel, figure in zip(chart.panels, figures(chart), strict=False)
     )
@@ -175,7 +175,7 @@ def _chart(chart: Chart) -> str:
 
 
 def _player(player: Player) -> str:
-    said = "".join(
+    messages = "".join(
         f'<li data-at="{moment.at * 1e3:.0f}"><time>{_clock(moment.at)}</time> <b>{escape(moment.word)}</b> '
         f"{escape(moment.text)}</li>"
         for moment in player.moments
@@ -186,7 +186,7 @@ def _player(player: Player) -> str:
         '<label>position <input type=range min=0 max=1000 value=1000 aria-label="position in time"></label> '
         "<label>in <select><option value=20>20 s</option><option value=60 selected>a minute</option>"
         f"<option value=300>five minutes</option></select></label> <output></output></p>{_chart(player.chart)}"
-        f"<ol>{said}</ol></div>"
+        f"<ol>{messages}</ol></div>"
     )
 
 
@@ -194,7 +194,7 @@ def _clock(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
 
 
-# The policy forbids the page to load anything at all, should a library ever try.
+# The content security policy forbids loading anything from outside.
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -212,7 +212,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <nav>$links</nav>
 $sections
 </main>
-<noscript><p>The charts need JavaScript; the same charts lie beside this file as pictures.</p></noscript>
+<noscript><p>The charts need JavaScript; the same charts are in the folder of this file as pictures.</p></noscript>
 <script>$library</script>
 <script>$script</script>
 </body>
@@ -237,7 +237,7 @@ td:first-child,th:first-child{position:sticky;left:0;background:#fff}
 figure{margin:0;min-width:0}figcaption{font-size:.85rem;font-weight:600}
 """
 
-# A chart is drawn when it comes near the screen, so that a long page opens at once.
+# A chart is drawn when it comes near the visible area, so that a long page opens quickly.
 _SCRIPT = """
 const draw = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
@@ -249,7 +249,7 @@ const draw = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "600px" });
 document.querySelectorAll(".plot").forEach((plot) => draw.observe(plot));
-// What plays: a window moves over the chart, whose newest edge is now; what is said appears when it was said.
+// Playback: a window moves over the chart up to the current time; messages appear at their times.
 document.querySelectorAll(".player").forEach((player) => {
   const part = (name) => player.querySelector(name);
   const [button, slider, pace, output] = ["button", "input", "select", "output"].map(part);

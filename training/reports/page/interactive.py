@@ -1,4 +1,4 @@
-"""Draws charts for a browser, zoomable, with plotly."""
+"""Draws zoomable charts for a browser, with plotly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GRID = "#E6E6E6"
 
 
 def figures(chart: Chart) -> list[go.Figure]:
-    """Draw a chart: one figure when its panels are stacked, otherwise one a panel."""
+    """Draw a chart: one figure if its panels are stacked, otherwise one per panel."""
     if not chart.stacked:
         return [_figure((panel,), _PANEL_PX) for panel in chart.panels]
     return [_figure(chart.panels, _STACKED_PX)]
@@ -66,11 +66,11 @@ def _axis(axis: Axis, *, titled: bool) -> dict[str, Any]:
 
 
 class _Plot:
-    """One panel of a figure; ``named`` holds what the legend shows already."""
+    """One panel of a figure; ``named`` holds the names already in the legend."""
 
     def __init__(self, figure: go.Figure, row: int, panel: Panel, named: set[str]) -> None:
         self._figure = figure
-        self._place = {"row": row, "col": 1}
+        self._position = {"row": row, "col": 1}
         self._panel = panel
         self._named = named
 
@@ -101,33 +101,33 @@ class _Plot:
 
     def _band(self, mark: Band) -> None:
         edge = {"x": self._x(mark.x), "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
-        self._figure.add_trace(go.Scatter(y=_short(mark.lower), showlegend=False, **edge), **self._place)
+        self._figure.add_trace(go.Scatter(y=_short(mark.lower), showlegend=False, **edge), **self._position)
         self._scatter(mark.name, y=_short(mark.upper), fill="tonexty", fillcolor=_faint(mark.colour), **edge)
 
     def _spans(self, mark: Spans) -> None:
         line = {"color": mark.colour, "width": 1}
         for begin, end in self._x(mark.ends):
             shape = {"x0": begin, "x1": end, "fillcolor": mark.colour, "line": line, "opacity": 0.3, "layer": "below"}
-            self._figure.add_vrect(exclude_empty_subplots=False, **shape, **self._place)
-        # A shape has no entry of its own in the legend.
+            self._figure.add_vrect(exclude_empty_subplots=False, **shape, **self._position)
+        # A shape has no entry in the legend.
         square = {"color": mark.colour, "symbol": "square", "size": 10, "opacity": 0.4}
         self._points(mark.name, x=[None], y=[None], marker=square)
 
     def _rule(self, mark: Rule) -> None:
         line = {"color": mark.colour, "width": 1.5, "dash": "dot"}
-        self._figure.add_vline(x=mark.x, line=line, exclude_empty_subplots=False, **self._place)
-        # On a logarithmic axis a text, unlike a line, stands at the logarithm.
+        self._figure.add_vline(x=mark.x, line=line, exclude_empty_subplots=False, **self._position)
+        # On a logarithmic axis, annotations, unlike lines, are positioned by the logarithm.
         x = math.log10(mark.x) if self._panel.x.log else mark.x
         label = {"text": escape(mark.name), "font": {"color": mark.colour}, "showarrow": False}
         corner = {"x": x, "y": 1, "yref": "y domain", "xanchor": "left", "yanchor": "top"}
-        self._figure.add_annotation(**label, **corner, **self._place)
+        self._figure.add_annotation(**label, **corner, **self._position)
 
     def _cells(self, mark: Cells) -> None:
         names = {"x": [escape(name) for name in mark.columns], "y": [escape(name) for name in mark.rows]}
         shades = {"zmin": 0, "zmax": 1, "colorscale": [[0, "#FFFFFF"], [1, "#0072B2"]], "showscale": False}
         text = {"text": mark.text, "texttemplate": "%{text}", "hoverinfo": "skip"}
-        self._figure.add_trace(go.Heatmap(z=mark.share, **names, **shades, **text), **self._place)
-        self._figure.update_yaxes(autorange="reversed", **self._place)
+        self._figure.add_trace(go.Heatmap(z=mark.share, **names, **shades, **text), **self._position)
+        self._figure.update_yaxes(autorange="reversed", **self._position)
 
     def _points(self, name: str, **settings: Any) -> None:
         self._scatter(name, mode="markers", **settings)
@@ -136,15 +136,15 @@ class _Plot:
         text = escape(name)
         new = name not in self._named
         self._named.add(name)
-        self._figure.add_trace(go.Scatter(name=text, legendgroup=text, showlegend=new, **settings), **self._place)
+        self._figure.add_trace(go.Scatter(name=text, legendgroup=text, showlegend=new, **settings), **self._position)
 
     def _x(self, x: Float64Array) -> Any:
-        """Numbers of the x axis; dates are milliseconds since 1970 to plotly, and far shorter so than as text."""
+        """Values of the x axis; dates as milliseconds since 1970, which are shorter than texts."""
         return x * 1e3 if self._panel.x.time else x
 
 
 def _short(values: Float64Array) -> Float32Array:
-    """Half the bytes, and more digits than a screen shows."""
+    """As float32: half the size, and precise enough for a screen."""
     return values.astype(np.float32)
 
 

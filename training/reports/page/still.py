@@ -1,4 +1,4 @@
-"""Draws charts as PNG pictures with matplotlib, without a screen."""
+"""Draws charts as PNG pictures with matplotlib, without a display."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw(chart: Chart, path: Path) -> None:
 
 
 def figure(chart: Chart) -> Figure:
-    """Draw a chart, to be written in whatever form."""
+    """Draw a chart as a matplotlib figure."""
     n = len(chart.panels)
     columns = 1 if chart.stacked or n == 1 else 2
     rows = -(-n // columns)
@@ -64,7 +64,7 @@ def figure(chart: Chart) -> Figure:
 
 
 def _panel(axes: Any, panel: Panel, named: set[str]) -> None:
-    """Draw a panel; its legend leaves out what a panel above has ``named``."""
+    """Draw a panel; its legend omits the names in ``named``, those of the panels above."""
     _Plot(axes, panel).draw()
     axes.set_title(panel.title)
     _label(axes.set_xlabel, axes.set_xscale, axes.set_xlim, panel.x)
@@ -88,7 +88,7 @@ def _label(set_label: Any, set_scale: Any, set_limits: Any, axis: Axis) -> None:
 
 
 class _Plot:
-    """One panel on its axes."""
+    """Draws the marks of a panel."""
 
     def __init__(self, axes: Any, panel: Panel) -> None:
         self._axes = axes
@@ -137,5 +137,5 @@ class _Plot:
             self._axes.text(column, row, mark.text[row][column], ha="center", va="center", color=colour)
 
     def _x(self, x: Float64Array) -> Any:
-        """Numbers of the x axis, as dates where they are seconds since 1970."""
+        """Values of the x axis, as dates if they are seconds since 1970."""
         return (x * 1e3).astype("datetime64[ms]") if self._panel.x.time else x

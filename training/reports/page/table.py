@@ -1,4 +1,4 @@
-"""Tables, and how their cells are written."""
+"""Tables, and the format of their cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Table", "cell"]
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of as many cells; numbers stay numbers until they are written.
+    """A table; numbers are formatted only on output.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class Table:
     rows
         The first cell of each names the row.
     caption
-        A sentence below, or nothing.
+        Sentence below the table; may be empty.
     """
 
     header: tuple[str, ...]
@@ -29,7 +29,7 @@ class Table:
 
 
 def cell(value: Any) -> str:
-    """Write a cell for a person.
+    """Format the value of a cell.
 
     Examples
     --------

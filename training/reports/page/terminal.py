@@ -1,4 +1,4 @@
-"""Prints tables for a person at a terminal, or plainly into a pipe."""
+"""Prints tables to a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "console", "show"]
 
-#: Of a progress bar: what is done, how much of it, and how long it will still take.
+#: Columns of a progress bar: name, bar, steps done, remaining time.
 COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
-_PIPE_WIDTH = 200  # rich would cut to 80
+_PIPE_WIDTH = 200  # characters; the default of rich is 80
 
 
 def console() -> Console:
-    """Make a console on standard output, wide where nobody looks; nothing in a name is taken for markup."""
+    """Console on standard output, 200 characters wide in a pipe; names are never interpreted as markup."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def show(table: Table, title: str, out: Console) -> None:
-    """Print a table; numbers to the right."""
+    """Print a table; all columns but the first are right-aligned."""
     shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for position, name in enumerate(table.header):
         shown.add_column(name, justify="right" if position else "left")

@@ -1,4 +1,4 @@
-"""Fewer points for long lines, without losing a spike."""
+"""Reduction of the points of long lines that keeps all spikes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 __all__ = ["BUCKETS", "thinned"]
 
-#: More than a screen has columns.
+#: Default number of buckets, enough for the pixel columns of a chart.
 BUCKETS = 1500
 
 
 def thinned(values: Float32Array, buckets: int = BUCKETS) -> IntArray:
-    """Choose the rows to draw: the smallest and the largest of every bucket, and one of a bucket without numbers.
+    """Choose the rows to draw: minimum and maximum of every bucket, and one row of an empty bucket.
 
     Parameters
     ----------
     values
         float32[rows], NaN where missing.
     buckets
-        How many parts of equal length the rows are cut into; shorter series keep every row.
+        Number of parts of equal length; series of up to 2 ``buckets`` rows keep every row.
 
     Returns
     -------
