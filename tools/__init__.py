@@ -1,1 +1,1 @@
-"""For the person at a workstation: the demo, its live view, benchmarks and fault injection."""
+"""Development tools: demo, dashboard, benchmarks, fuzzing, fault injection and digests of behaviour."""

@@ -1,4 +1,4 @@
-"""The agent does what it did: digests of many runs are those that are stored."""
+"""The agent's behaviour equals the stored digests of many runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_agent_does_what_it_did(name: str) -> None:
     if missing:
         pytest.skip(missing)
     told = command.compared(new(name), STORED["scenarios"].get(name), exact=EXACT)
-    assert not told, "\n".join([HOW, *told, f"python -m tools.behaviour --only {name} --dump DIR shows all of it"])
+    assert not told, "\n".join([HOW, *told, f"python -m tools.behaviour --only {name} --dump DIR writes all outputs"])
 
 
 def test_what_is_stored_is_what_is_run_and_small() -> None:
@@ -61,7 +61,7 @@ def test_what_is_stored_is_what_is_run_and_small() -> None:
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name.startswith("resume_")])
 def test_a_resumed_run_goes_on_as_without_a_break(name: str) -> None:
     parting = STORED["scenarios"][name]["summary"]["against no break"]
-    # What was learned meanwhile is missing after an absence or a power cut.
+    # An absence or a power cut loses some learning.
     differs = name in {"resume_absent", "resume_killed"}
     assert all(bool(part["other"]) is differs for part in parting.values())
 
@@ -128,12 +128,12 @@ class TestTheNetHolds:
 
 
 class TestAnotherMachine:
-    """Where arithmetic differs the summary decides, within tolerances."""
+    """On a machine with other arithmetic, the summary is compared within tolerances."""
 
     def test_the_fingerprint_decides_and_says_so_in_one_line(self) -> None:
         assert command.how_to_compare(MACHINE, MACHINE)[0]
         exact, how = command.how_to_compare(MACHINE, {**MACHINE, "algebra": "other"})
-        assert (exact, how) == (False, "compared within tolerances: this machine calculates otherwise (algebra)")
+        assert (exact, how) == (False, "compared within tolerances: arithmetic differs on this machine (algebra)")
 
     def test_other_networks_are_no_other_machine(self) -> None:
         exact, how = command.how_to_compare(MACHINE, {**MACHINE, "models": "other", "networks": "other"})

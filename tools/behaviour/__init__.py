@@ -1,1 +1,1 @@
-"""Digests of the agent's behaviour, which show whether a change of its code changes anything it does."""
+"""Digests of the agent's behaviour: they show whether a code change alters any output."""

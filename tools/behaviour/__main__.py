@@ -1,6 +1,6 @@
-"""``python -m tools.behaviour``: shows whether the agent still does what it did, bit for bit.
+"""``python -m tools.behaviour``: compare the agent's behaviour with the stored digest, bit for bit.
 
-Exit codes: 0 nothing differs, 1 something does, 2 a mistake in the arguments.
+Exit codes: 0 no difference, 1 differences, 2 invalid arguments.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# As the agent does, before numpy is imported.
+# One BLAS thread, as in the agent; must be set before numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tools.behaviour import stored as storing
@@ -32,7 +32,7 @@ __all__ = ["compared", "how_to_compare", "main"]
 
 
 def how_to_compare(machine: Mapping[str, str], stored: Mapping[str, str]) -> tuple[bool, str]:
-    """Say whether digests are to be the same to the last bit, and why in one line.
+    """Decide whether digests must agree bit for bit; give the decision and its reason in one line.
 
     Parameters
     ----------
@@ -41,28 +41,28 @@ def how_to_compare(machine: Mapping[str, str], stored: Mapping[str, str]) -> tup
     """
     others = [name for name in machine if machine[name] != stored.get(name)]
     if not others:
-        return True, "compared bit for bit: this machine calculates as the stored digest's did"
+        return True, "compared bit for bit: same arithmetic as on the machine of the stored digest"
     if "models" in others:
-        # Their answers differ for this reason already; versions and functions still tell machines apart.
+        # Other networks give other answers anyway; library versions and functions still tell machines apart.
         others = [name for name in others if name not in {"models", "networks"}]
         if not others:
-            return True, "compared bit for bit: the networks that ship are others"
-    return False, f"compared within tolerances: this machine calculates otherwise ({', '.join(others)})"
+            return True, "compared bit for bit: same arithmetic, other shipped networks"
+    return False, f"compared within tolerances: arithmetic differs on this machine ({', '.join(others)})"
 
 
 def compared(new: Mapping[str, Any], before: Mapping[str, Any] | None, *, exact: bool) -> list[str]:
-    """Name what differs between a new digest of a scenario and the stored one."""
+    """List the differences between a new digest of a scenario and the stored one."""
     if before is None:
-        return ["no digest is stored: --update stores one"]
+        return ["no digest is stored: store one with --update"]
     return exactly(new, before) if exact else within(new, before)
 
 
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
-    """Run scenarios and compare them; gives the exit code."""
+    """Run scenarios, compare or store their digests, and return the exit code."""
     options = _parser().parse_args(arguments)
     unknown = [name for name in options.only if name not in SCENARIOS]
     if unknown:
-        say(f"no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
+        say(f"unknown scenario {unknown[0]!r}; choose from {', '.join(SCENARIOS)}")
         return 2
     stored, machine = storing.read(options.stored), fingerprint(PACKAGE)
     exact, how = how_to_compare(machine, stored["fingerprint"])
@@ -70,29 +70,29 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     if options.update:
         return _update(scenarios, stored, machine, options, say)
     say(how)
-    # A scenario that is gone is a difference, too.
+    # A stored scenario that no longer exists counts as a difference.
     gone = [] if options.only else [name for name in stored["scenarios"] if name not in SCENARIOS]
     for name in gone:
-        say(f"{name}: stored, but there is no such scenario; --update removes it")
+        say(f"{name}: stored, but no longer defined; remove it with --update")
     differing = len(gone)
     for scenario in scenarios:
         new, seconds = _run(scenario, options, say)
         if new is None:
             continue
-        told = compared(new, stored["scenarios"].get(scenario.name), exact=exact)
-        differing += bool(told)
-        say(_line(scenario, new, seconds, "DIFFERS" if told else "same" if exact else "alike"))
-        for line in told:
+        differences = compared(new, stored["scenarios"].get(scenario.name), exact=exact)
+        differing += bool(differences)
+        say(_line(scenario, new, seconds, "DIFFERS" if differences else "same" if exact else "alike"))
+        for line in differences:
             say(f"    {line}")
     if differing:
-        say(f"{differing} of {len(scenarios)} scenarios differ; --dump DIR writes outputs in full, for diff -r")
+        say(f"{differing} of {len(scenarios)} scenarios differ; --dump DIR writes the full outputs for diff -r")
     return 1 if differing else 0
 
 
 def _run(
     scenario: Scenario, options: argparse.Namespace, say: Callable[[str], None]
 ) -> tuple[dict[str, Any] | None, float]:
-    """Run a scenario, if what it needs is there; gives its digest and the seconds it took."""
+    """Run a scenario; give its digest, None if its public data are missing, and the seconds it took."""
     missing = scenario.missing(options.data)
     if missing:
         say(f"{scenario.name:<22} skipped: {missing}")
@@ -120,7 +120,7 @@ def _update(
     options: argparse.Namespace,
     say: Callable[[str], None],
 ) -> int:
-    """Store new digests; those of scenarios that were not run stay, where they are of the same machine."""
+    """Store new digests; keep those of scenarios that were not run if they have the same fingerprint."""
     kept = {name: each for name, each in stored["scenarios"].items() if name in SCENARIOS}
     made = {}
     for scenario in scenarios:
@@ -131,22 +131,22 @@ def _update(
             say(_line(scenario, new, seconds, "same" if is_same else "stored"))
     left = kept.keys() - made.keys()
     if left and stored["fingerprint"] != machine:
-        say(f"nothing was stored: {min(left)} was not run, and its digest is of a machine that calculates otherwise")
+        say(f"nothing was stored: {min(left)} was not run, and its digest is from a machine with other arithmetic")
         return 2
     order = [name for name in SCENARIOS if name in made or name in kept]
     scenarios_now = {name: made.get(name) or kept[name] for name in order}
     storing.write({"format": storing.FORMAT, "fingerprint": machine, "scenarios": scenarios_now}, options.stored)
-    say(f"{options.stored} is written")
+    say(f"wrote {options.stored}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.behaviour", description=__doc__)
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run these scenarios only")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run only these scenarios")
     parser.add_argument("--update", action="store_true", help="store the digests instead of comparing them")
-    parser.add_argument("--dump", type=Path, metavar="DIR", help="write outputs in full, to compare two checkouts")
+    parser.add_argument("--dump", type=Path, metavar="DIR", help="write the full outputs, to compare two checkouts")
     parser.add_argument("--data", type=Path, metavar="DIR", default=data_folder(), help="folder of public data")
-    parser.add_argument("--stored", type=Path, metavar="JSON", default=storing.STORED, help="the stored digest")
+    parser.add_argument("--stored", type=Path, metavar="JSON", default=storing.STORED, help="file of the stored digest")
     return parser
 
 

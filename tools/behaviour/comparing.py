@@ -1,7 +1,7 @@
-"""Compares a digest with the stored one: to the last bit, or within tolerances where arithmetic differs.
+"""Compare a digest with the stored one: bit for bit, or within tolerances on a machine with other arithmetic.
 
-The tolerances hold for a machine that calculates otherwise in the last digits. Such digits are fed back for the whole
-of a run, so a number may end up a percent away, and an anomaly may begin or end some rows earlier or later.
+Rounding differences are fed back throughout a run: a number may end up a percent away, and an anomaly may begin or end
+some rows earlier or later.
 """
 
 from __future__ import annotations
@@ -16,65 +16,66 @@ if TYPE_CHECKING:
 
 __all__ = ["TOLERANCES", "exactly", "within"]
 
-#: ``share`` of the stored number, and ``beside`` it, is how far a number may be off. ``counts`` and ``count share`` are
-#: the same for anomalous rows and readings. Times may be off by so many ``rows``. Other whole numbers, the order of
-#: messages, and their phases, reasons, severities, kinds and channels may not differ at all.
+#: A number may differ by ``beside`` plus ``share`` times the stored number; counts of anomalous rows and readings by
+#: ``counts`` plus ``count share`` times the stored count; times by ``rows`` intervals. Other integers, the order
+#: of messages, and their phases, reasons, severities, kinds and channels must be equal. Chosen by hand.
 TOLERANCES = {"share": 0.02, "beside": 0.01, "counts": 2.0, "count share": 0.05, "rows": 3.0}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _CLOCK = re.compile(r"\b(\d\d):(\d\d):(\d\d) UTC")
 _COUNTS = ("anomalous rows", "anomalous readings")
 _TIMES = ("at", "clock")
+# Differences printed a scenario.
 _SHOWN = 5
 
 
 def exactly(new: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """Name each part that is not what it was to the last bit, and where it first differs.
+    """Compare bit for bit; list the parts that differ, each with its first difference.
 
     Parameters
     ----------
     new, stored
         Digests of a scenario, see `tools.behaviour.outcome.digest`.
     """
-    told = []
+    differences = []
     for name in PARTS:
-        is_now, was = new["parts"][name], stored["parts"].get(name)
-        if was is None or is_now["sha256"] != was["sha256"]:
-            told.append(f"{name}: {_where(is_now, was)}")
-    if told or new["summary"] != stored["summary"]:
-        told += [f"digest: {line}" for line in _first(within(new, stored, exact=True))]
-    return told
+        new_part, old_part = new["parts"][name], stored["parts"].get(name)
+        if old_part is None or new_part["sha256"] != old_part["sha256"]:
+            differences.append(f"{name}: {_where(new_part, old_part)}")
+    if differences or new["summary"] != stored["summary"]:
+        differences += [f"digest: {line}" for line in _first(within(new, stored, exact=True))]
+    return differences
 
 
-def _where(is_now: Mapping[str, Any], was: Mapping[str, Any] | None) -> str:
-    """Say where a part first differs, as far as the stored pieces tell."""
-    if was is None:
+def _where(new_part: Mapping[str, Any], old_part: Mapping[str, Any] | None) -> str:
+    """Describe the first difference of a part, to the precision of the stored piece hashes."""
+    if old_part is None:
         return "not stored"
-    if is_now["lines"] != was["lines"]:
-        where = f"{is_now['lines']} lines instead of {was['lines']}"
+    if new_part["lines"] != old_part["lines"]:
+        where = f"{new_part['lines']} lines instead of {old_part['lines']}"
     else:
-        pieces = zip(is_now["pieces"].split(), was["pieces"].split(), strict=True)
-        size = max(1, -(-is_now["lines"] // len(is_now["pieces"].split())))
+        pieces = zip(new_part["pieces"].split(), old_part["pieces"].split(), strict=True)
+        size = max(1, -(-new_part["lines"] // len(new_part["pieces"].split())))
         number = next((number for number, (one, other) in enumerate(pieces) if one != other), 0)
-        first, last = number * size + 1, min((number + 1) * size, is_now["lines"])
+        first, last = number * size + 1, min((number + 1) * size, new_part["lines"])
         where = f"first difference in lines {first} to {last}" if last > first else f"first difference in line {first}"
-    before = was.get("columns", {})
-    kinds = [kind for kind, value in is_now.get("columns", {}).items() if before.get(kind) != value]
+    before = old_part.get("columns", {})
+    kinds = [kind for kind, value in new_part.get("columns", {}).items() if before.get(kind) != value]
     return f"{where}; columns {', '.join(kinds)}" if kinds else where
 
 
 def within(new: Mapping[str, Any], stored: Mapping[str, Any], *, exact: bool = False) -> list[str]:
-    """Name everything in the summary that is out of tolerance.
+    """Compare the summaries within tolerances; list the differences.
 
     Parameters
     ----------
     new, stored
         Digests of a scenario.
     exact
-        Allow nothing.
+        Require equality instead.
     """
     differences = list(_differences(new["summary"], stored["summary"], "", stored["interval_s"], exact=exact))
     if not exact and new["parts"]["input"]["sha256"] != stored["parts"]["input"]["sha256"]:
-        differences.insert(0, "input: other readings; the scenario or the public data changed")
+        differences.insert(0, "input: the readings differ; the scenario or the public data changed")
     return differences
 
 
@@ -84,7 +85,7 @@ def _first(differences: list[str]) -> list[str]:
 
 
 def _differences(new: Any, stored: Any, path: str, interval_s: float, *, exact: bool) -> Iterator[str]:
-    """Walk two summaries side by side."""
+    """Walk two summaries in parallel."""
     if isinstance(new, dict) and isinstance(stored, dict):
         for key in [*stored, *(key for key in new if key not in stored)]:
             inner = f"{path}.{key}" if path else key

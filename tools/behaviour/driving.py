@@ -1,7 +1,7 @@
-"""Runs the agent in this process: the only file of this package that imports from it.
+"""Run the agent in this process; no other file of this package imports the agent.
 
-The command ``replay`` runs as a person calls it. The daemon runs with a clock that moves only when it sleeps, and with
-a broker that is a list: sources, commands, snapshots and the outbox are the real ones.
+``replay`` runs through its command line. The daemon runs on a fake clock that advances only when it sleeps, and with a
+list of messages in place of the broker; sources, commands, snapshots and the outbox are real.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ __all__ = ["PACKAGE", "DaemonRun", "Heard", "Replayed", "Script", "replay", "run
 
 #: Folder of the agent's package.
 PACKAGE = Path(agent.__file__).parent
-# Central Europe by its rule, so that no database of time zones is needed: a change of the clocks is in the series.
+# Central Europe as a POSIX rule, which needs no time zone database; one series crosses the change to summer time.
 _ZONE = "CET-1CEST,M3.5.0,M10.5.0/3"
 _FOREIGN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "STATE_DIRECTORY", "EDGEWATCH_MQTT_PASSWORD", "CREDENTIALS_DIRECTORY")
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder of a random name is made in it
+# Seconds to wait for another thread before a run fails; chosen by hand, far beyond any normal wait.
 _PATIENCE_S = 60.0
-# Turns of the thread that writes: the one that may be under way, the one that commits, the one after its jobs.
+# Turns of the writer thread until all earlier work is on disk: one possibly under way, one that commits, one after it.
 _TURNS = 3
-# Fields of a health message about this machine, the form of files, or how far the thread that writes is.
+# Fields of a health message that depend on the machine, the file format or the progress of the writer thread.
 _OF_MACHINE = (
     *("version", "rss_mib", "step_ms_p50", "step_ms_p99"),
     *("snapshot_bytes", "outbox_depth", "outbox_durable"),
@@ -55,7 +56,7 @@ _OF_MACHINE = (
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """Fix what the environment could change: the time zone, variables of service managers; keep the log quiet."""
+    """Set a fixed time zone, unset the variables of service managers, and disable logging."""
     before = {name: os.environ.get(name) for name in ("TZ", *_FOREIGN)}
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -77,7 +78,7 @@ def steady() -> Iterator[None]:
 
 @contextlib.contextmanager
 def working_folder() -> Iterator[Path]:
-    """Make a folder that is removed at the end; in memory where that is possible, since each snapshot is synced."""
+    """Make a temporary folder; in memory if possible, since every snapshot is followed by fsync."""
     in_memory = "TMPDIR" not in os.environ and os.access(_IN_MEMORY, os.W_OK)
     with tempfile.TemporaryDirectory(prefix="behaviour-", dir=_IN_MEMORY if in_memory else None) as name:
         yield Path(name)
@@ -89,11 +90,11 @@ class Replayed(NamedTuple):
     Parameters
     ----------
     table
-        CSV, one row a step.
+        Text of the CSV file, one row a step.
     incidents
-        JSON, one message a line.
+        Text of JSON lines, one message a line.
     summary
-        Printed text, without the path and the seconds that it took.
+        Printed text, without the folder and the run time.
     """
 
     table: str
@@ -107,13 +108,18 @@ def replay(folder: Path, source: Path, config: Mapping[str, Any], arguments: Seq
     Parameters
     ----------
     folder
-        Where to work.
+        Folder for configuration and outputs.
     source
         The CSV file.
     config
-        The configuration.
+        Configuration, except ``node`` and ``state_dir``.
     arguments
-        Further ones of the command.
+        Further arguments of the command.
+
+    Raises
+    ------
+    RuntimeError
+        The command failed.
     """
     path, output, incidents = folder / "config.yaml", folder / "output.csv", folder / "incidents.jsonl"
     path.write_text(json.dumps({"node": "n", "state_dir": str(folder / "state"), **config}), encoding="utf-8")
@@ -129,7 +135,7 @@ def replay(folder: Path, source: Path, config: Mapping[str, Any], arguments: Seq
 
 
 class Heard:
-    """Everything that the daemon said, in order, as objects of JSON.
+    """Messages published by the daemon, in order, as objects of JSON.
 
     Attributes
     ----------
@@ -141,7 +147,7 @@ class Heard:
         self.messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def take(self, leaf: str, payload: bytes, instance: str) -> None:
-        """Note a message; the random name of the installation is replaced by ``i``."""
+        """Record a message, with the random instance name replaced by ``i``."""
         message = json.loads(payload.replace(f"-{instance}-".encode(), b"-i-"))
         if leaf == "health":
             message = {key: value for key, value in message.items() if key not in _OF_MACHINE}
@@ -149,7 +155,7 @@ class Heard:
 
 
 class _Link:
-    """Stands for the connection to the broker: what is said is noted, and all is acknowledged at once."""
+    """Fake publisher: records messages and acknowledges them at once."""
 
     def __init__(self, heard: Heard, instance: str, on_progress: Callable[[], None]) -> None:
         self._heard = heard
@@ -162,7 +168,7 @@ class _Link:
         self.reconnects = self.refused = self.discarded = 0
 
     def start(self) -> None:
-        """Nothing has to be started."""
+        """Do nothing."""
 
     def renewed(self) -> bool:
         """Whether the connection is new since the last call."""
@@ -170,17 +176,17 @@ class _Link:
         return new
 
     def publish(self, leaf: str, payload: msgspec.Struct, *, qos: int, retain: bool) -> None:
-        """Note a message."""
+        """Record a message."""
         del qos, retain
         self._heard.take(leaf, msgspec.json.encode(payload), self._instance)
 
     def send(self, name: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes = b"") -> None:
-        """Note an answer or an announcement."""
+        """Record an answer or an announcement."""
         del qos, retain, correlation
         self._heard.take(name.rsplit("/", 1)[1], payload, self._instance)
 
-    def say(self, topic: str, payload: bytes) -> None:
-        """Let a message arrive."""
+    def deliver(self, topic: str, payload: bytes) -> None:
+        """Deliver a message to the daemon."""
         self._waiting.append(Received(topic, payload.replace(b"-i-", f"-{self._instance}-".encode())))
 
     def received(self) -> list[Received]:
@@ -189,7 +195,7 @@ class _Link:
         return arrived
 
     def pump(self, outbox: Any) -> None:
-        """Take all alerts that wait."""
+        """Record and acknowledge all pending alerts."""
         waiting = outbox.pending(0, 1_000_000)
         for _, payload in waiting:
             self._heard.take("alert", payload, self._instance)
@@ -198,38 +204,38 @@ class _Link:
         self._turns.release()
 
     def stop(self, outbox: Any) -> None:
-        """Take what waits still."""
+        """Record the remaining alerts."""
         self.pump(outbox)
 
     def settle(self) -> None:
-        """Wait until everything handed over before is on disk."""
+        """Wait until all earlier work of the writer thread is on disk."""
         while self._turns.acquire(blocking=False):
             pass
         for _ in range(_TURNS):
             self._on_progress()
             if not self._turns.acquire(timeout=_PATIENCE_S):
-                raise TimeoutError("the thread that writes to disk does not answer")
+                raise TimeoutError("the writer thread does not respond")
 
 
-#: By tick, counted from the start of the run, what happens before it is read.
+#: Actions by tick, counted from the start of the run; they run before that tick is read.
 Script: TypeAlias = "Mapping[int, Sequence[Callable[[DaemonRun], None]]]"
 
 
 class DaemonRun:
-    """One run of the daemon, and the clock that it goes by.
+    """One run of the daemon, and its fake clock.
 
     Parameters
     ----------
     folder
-        Where its state lies, in ``state``.
+        Parent of the state directory ``state``.
     config
-        Its configuration.
+        Configuration of the daemon.
     script
-        What happens during the run.
+        Actions by tick.
     wall
         Time of the first tick, seconds since 1970.
     heard
-        Where messages are noted.
+        Receives the messages.
     """
 
     def __init__(
@@ -248,19 +254,19 @@ class DaemonRun:
     # The agent's `Clock`.
 
     def boot(self) -> str:
-        """No name: time that passes between runs is told by the wall clock."""
+        """Empty boot identifier: the wall clock decides how much time passed between runs."""
         return ""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds slept so far."""
+        """Nanoseconds of simulated time so far."""
         return self.now_ns
 
     def wall(self) -> float:
-        """Time of day: the start and what was slept."""
+        """Simulated wall clock, seconds since 1970."""
         return self._wall + self.now_ns / 1e9
 
     def sleep_until(self, deadline_ns: int) -> bool:
-        """Jump to the deadline of a tick, once all before it is on disk, and do what the script says."""
+        """Advance to the deadline of a tick once earlier work is on disk, and run the tick's actions."""
         if self._link is not None:
             self._link.settle()
         self.now_ns = max(self.now_ns, deadline_ns)
@@ -274,29 +280,29 @@ class DaemonRun:
         self._stopped = True
 
     def synchronised(self) -> bool:
-        """Always."""
+        """Report a synchronised clock."""
         return True
 
     # For scripts.
 
     def jump(self, seconds: float, *, wall_s: float = 0.0) -> None:
-        """Let time pass without a tick, and set the wall clock forward."""
+        """Let ``seconds`` pass without a tick, and set the wall clock forward by ``wall_s``."""
         self.now_ns += round(seconds * 1e9)
         self._wall += wall_s
 
     def command(self, **fields: Any) -> None:
-        """Send a command; ``$newest`` stands for the newest incident."""
+        """Send a command; ``$newest`` is replaced by the id of the newest incident."""
         newest = self.heard.messages["alert"][-1]["incident"] if self.heard.messages["alert"] else "none"
         text = json.dumps(fields).replace("$newest", newest)
         if self._link is not None:
-            self._link.say("edgewatch/n/cmd", text.encode())
+            self._link.deliver("edgewatch/n/cmd", text.encode())
 
     def keep_copy(self, name: str) -> None:
-        """Copy the state directory as it is now, as if the power were cut."""
+        """Copy the state directory during the run, as a power cut would leave it."""
         shutil.copytree(self.folder / "state", self.folder / name / "state")
 
     def write_lines(self, lines: Iterable[str]) -> None:
-        """Write to the socket ``in`` and wait until the readings have arrived."""
+        """Write lines to the socket ``in`` and wait until they are read."""
         taken = _Watched.taken
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
             writer.sendto("\n".join(lines).encode(), str(self.folder / "in"))
@@ -304,7 +310,7 @@ class DaemonRun:
             raise TimeoutError("no reading arrived")
 
     def run(self) -> None:
-        """Run the daemon until its clock is stopped or its sources end."""
+        """Run the daemon until `stop` is called or its sources end."""
 
         def made(mqtt: Any, node: str, instance: str, filters: object, on_progress: Callable[[], None]) -> _Link:
             del mqtt, node, filters
@@ -324,7 +330,7 @@ class DaemonRun:
 
 
 class _Watched(push_buffer.PushBuffer):
-    """Readings that come by themselves, on the clock of the run; tells when some have arrived."""
+    """A push buffer on the run's clock that signals each arrival."""
 
     seconds: Callable[[], float] = staticmethod(time.monotonic)
     taken = threading.Semaphore(0)
@@ -333,7 +339,7 @@ class _Watched(push_buffer.PushBuffer):
         super().__init__(config, lambda: type(self).seconds())
 
     def take(self, readings: Iterable[tuple[str, float]]) -> None:
-        """Take in readings, then say so."""
+        """Store readings and signal their arrival."""
         super().take(readings)
         type(self).taken.release()
 
@@ -346,27 +352,27 @@ def run_daemon(
     wall: float,
     heard: Heard | None = None,
 ) -> Heard:
-    """Run the daemon over its sources; gives everything that it said.
+    """Run the daemon over its sources and return its messages.
 
     Parameters
     ----------
     folder
-        Where its state lies; a second run there goes on from the first.
+        Parent of the state directory; a second run in the same folder resumes the first.
     config
-        Its configuration, but for node, folder and what is published, which are set here.
+        Configuration, without node, state directory and publishing intervals, which are set here.
     script
-        What happens during the run.
+        Actions by tick.
     wall
         Time of the first tick, seconds since 1970.
     heard
-        Where messages are noted; a new one by default.
+        Receives the messages; new by default.
     """
     interval_s = config.get("interval_s", 1.0)
     whole = {
         "node": "n",
         "state_dir": str(folder / "state"),
         "mqtt": {"metrics_interval_s": interval_s, "health_interval_s": 600.0 * interval_s, "commands": True},
-        # Alerts of the past are not too old to be sent.
+        # The simulated time is in the past: its alerts must not expire.
         "outbox": {"max_age_s": 1e10},
         **config,
     }

@@ -1,7 +1,7 @@
-"""Tells whether two machines calculate alike, down to the last bit.
+"""Fingerprint of a machine's arithmetic, which decides whether digests can be compared bit for bit.
 
-Vector units, linear algebra and the TFLite runtime differ between processors and versions. The fingerprint runs none of
-the agent's code, so that a change of that code never passes for a change of the machine.
+Vector instructions, linear algebra and the TFLite runtime differ between processors and versions. The fingerprint runs
+none of the agent's code, so that a change of that code is never mistaken for a change of the machine.
 """
 
 from __future__ import annotations
@@ -20,21 +20,29 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprint", "networks"]
 
+# Array lengths, chosen by hand: less than a vector register, no multiple of one, a multiple.
 _SIZES = (3, 17, 256)
 _BATCHES = (1, 4, 20)
+# Inferences in a row, so that a recurrent state is fed back.
 _STEPS = 3
 
 
 def networks(package: Path) -> list[Path]:
-    """Find the networks that ship with the agent, in its package."""
+    """Find the shipped networks below the agent's package, sorted by file name.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
     found = sorted(package.rglob("*.tflite"), key=lambda path: path.name)
     if not found:
-        raise FileNotFoundError(f"no network in {package}")
+        raise FileNotFoundError(f"no .tflite file below {package}")
     return found
 
 
 def fingerprint(package: Path) -> dict[str, str]:
-    """Make the fingerprint of this machine's arithmetic.
+    """Compute the fingerprint of this machine's arithmetic.
 
     Parameters
     ----------
@@ -43,8 +51,8 @@ def fingerprint(package: Path) -> dict[str, str]:
 
     Returns
     -------
-    Versions of libraries; hashes of what numpy, the C library and the networks that ship make of fixed numbers; a hash
-    of the networks themselves.
+    Versions of libraries; hashes of the results of numpy, the C library and the shipped networks for fixed inputs; a
+    hash of the network files.
     """
     files = [path.read_bytes() for path in networks(package)]
     return {
@@ -65,7 +73,7 @@ def _hash(arrays: Iterator[Any]) -> str:
 
 
 def _numbers(*shape: int) -> Any:
-    """Fixed numbers between −2 and 2, float64."""
+    """Fixed numbers between −2 and 2, float64[shape]."""
     count = math.prod(shape)
     return ((np.arange(count, dtype=np.float64) * 37 + 11) % 101 / 25.25 - 2.0).reshape(shape)
 
@@ -99,7 +107,7 @@ def _algebra() -> Iterator[Any]:
 
 
 def _answers(model: bytes) -> Iterator[Any]:
-    """What a network makes of fixed inputs, at several sizes of the batch."""
+    """Outputs of a network for fixed inputs, at several batch sizes."""
     for batch in _BATCHES:
         interpreter = Interpreter(model_content=model, num_threads=1)
         inputs = interpreter.get_input_details()

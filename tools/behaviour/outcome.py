@@ -1,4 +1,4 @@
-"""What a run of a scenario gave, as exact hashes and as a summary that a person can read."""
+"""Outputs of a scenario, their exact hashes, and a readable summary of them."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "Outcome", "Table", "digest", "of_daemon", "of_replay", "rounded", "write"]
 
-#: Parts of an outcome, in the order in which a difference tells most.
+#: Parts of an outcome, in the order of processing: the first part that differs is nearest the cause.
 PARTS = ("input", "verdicts", "states", "incidents", "texts", "summary")
+# Pieces of a part with a hash each, which locate a difference; chosen by hand to keep the stored file small.
 _BLOCKS = 24
+# Hexadecimal digits kept of a piece's hash.
 _SHORT = 8
 _LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+# Significant digits of numbers in a summary.
 _DIGITS = 4
+# The agent's `SCORE_THRESHOLD`, repeated because only `driving` imports the agent.
 _SCORE_LIMIT = 0.995
 _STATES = ("state", "state_score")
 
 
 class Table(NamedTuple):
-    """Rows of cells under named columns; a cell that is missing is empty."""
+    """A table of text cells; the cell of a missing value is empty."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def lines(self) -> list[str]:
-        """Each row as a line of CSV, the header first."""
+        """Lines of CSV, the header first."""
         return [",".join(self.columns), *map(",".join, self.rows)]
 
     def numbers(self, kind: str) -> list[float]:
-        """Numbers of all columns of a kind, which is the last word of their name."""
-        places = [place for place, name in enumerate(self.columns) if kind_of(name) == kind]
-        return [float(row[place]) for row in self.rows for place in places if row[place]]
+        """Numbers in all columns of a kind, row by row; see `kind_of`."""
+        indices = [index for index, name in enumerate(self.columns) if kind_of(name) == kind]
+        return [float(row[index]) for row in self.rows for index in indices if row[index]]
 
 
 class Outcome(NamedTuple):
-    """A scenario's outputs.
+    """Outputs of a scenario.
 
     Parameters
     ----------
     parts
-        Lines of each part; see `PARTS`.
+        Lines of each of `PARTS`.
     tables
-        The parts that are tables.
+        Those parts that are tables.
     summary
-        Numbers and texts to compare where arithmetic differs.
+        Numbers and texts that are compared within tolerances on a machine with other arithmetic.
     interval_s
         Seconds between rows.
     """
@@ -64,7 +68,7 @@ class Outcome(NamedTuple):
 
 
 def kind_of(column: str) -> str:
-    """Kind of a column: ``score`` of ``oven.score``.
+    """Kind of a column, the last part of its name: ``score`` of ``oven.score``.
 
     Examples
     --------
@@ -75,12 +79,12 @@ def kind_of(column: str) -> str:
 
 
 def of_replay(given: str, replayed: Replayed, interval_s: float) -> Outcome:
-    """Take the output of ``edgewatch replay`` apart.
+    """Make an outcome of the output of ``edgewatch replay``.
 
     Parameters
     ----------
     given
-        Text of the CSV file that was replayed.
+        Text of the replayed CSV file.
     replayed
         The output.
     interval_s
@@ -94,18 +98,18 @@ def of_replay(given: str, replayed: Replayed, interval_s: float) -> Outcome:
 
 
 def of_daemon(given: str, heard: Heard, interval_s: float, more: Mapping[str, Any] | None = None) -> Outcome:
-    """Take what the daemon said apart.
+    """Make an outcome of the messages of the daemon.
 
     Parameters
     ----------
     given
-        Text of what it read.
+        Text of its input.
     heard
-        Its messages.
+        Its messages by topic, as objects of JSON.
     interval_s
         Seconds between ticks.
     more
-        Goes into the summary, too.
+        Further entries of the summary.
     """
     metrics = heard.messages["metrics"]
     names = sorted({name for message in metrics for name in message["channels"]})
@@ -118,7 +122,7 @@ def of_daemon(given: str, heard: Heard, interval_s: float, more: Mapping[str, An
             channel = message["channels"].get(name)
             row += [channel[field] if channel else None for field in fields]
         rows.append([_cell(cell) for cell in row])
-    said = [
+    other_lines = [
         f"{leaf} {json.dumps(message)}"
         for leaf in sorted(heard.messages.keys() - {"metrics", "alert"})
         for message in heard.messages[leaf]
@@ -128,14 +132,16 @@ def of_daemon(given: str, heard: Heard, interval_s: float, more: Mapping[str, An
         "messages": {leaf: len(messages) for leaf, messages in sorted(heard.messages.items()) if messages},
         "states": [message["state"] for message in _changes(heard.messages["state"])][:_BLOCKS],
         "health": {key: value for key, value in _latest(heard.messages["health"]).items() if key != "ts"},
-        "held": [held["summary"] for held in _latest(heard.messages["digest"]).get("incidents", ())],
+        "held": [incident["summary"] for incident in _latest(heard.messages["digest"]).get("incidents", ())],
         **(more or {}),
     }
-    return _outcome(given, Table(columns, rows), heard.messages["alert"], said, metrics[0]["ts"], interval_s, last)
+    return _outcome(
+        given, Table(columns, rows), heard.messages["alert"], other_lines, metrics[0]["ts"], interval_s, last
+    )
 
 
 def _cell(value: float | bool | None) -> str:
-    """Text of a number as JSON has it; empty where there is none."""
+    """Text of a number as in JSON; empty for None."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
@@ -159,7 +165,7 @@ def _outcome(
     given: str,
     whole: Table,
     messages: Sequence[dict[str, Any]],
-    said: Sequence[str],
+    other_lines: Sequence[str],
     begin: float,
     interval_s: float,
     more: Mapping[str, Any],
@@ -169,19 +175,19 @@ def _outcome(
     texts = [message["summary"] for message in messages]
     bare = [json.dumps({key: value for key, value in message.items() if key != "summary"}) for message in messages]
     scores = verdicts.numbers("score")
-    flags = _places(verdicts, "anomalous")
+    flags = _indices(verdicts, "anomalous")
     summary = {
         "rows": len(whole.rows),
         "columns": len(whole.columns),
         "readings": len(verdicts.numbers("value")),
-        "anomalous rows": sum(any(row[place] in {"1", "true"} for place in flags) for row in verdicts.rows),
+        "anomalous rows": sum(any(row[index] in {"1", "true"} for index in flags) for row in verdicts.rows),
         "anomalous readings": sum(score >= _SCORE_LIMIT for score in scores),
         "score": _quantiles(scores),
         **{kind: _quantiles(verdicts.numbers(kind)) for kind in ("expected", "lower", "upper")},
         "state": _quantiles(states.numbers("state")),
         "state score": _quantiles(states.numbers("state_score")),
-        "incidents": [_told(message, begin) for message in messages],
-        **({} if more else {"printed": list(said)}),
+        "incidents": [_summarised(message, begin) for message in messages],
+        **({} if more else {"printed": list(other_lines)}),
         **more,
     }
     return Outcome(
@@ -191,7 +197,7 @@ def _outcome(
             "states": states.lines(),
             "incidents": bare,
             "texts": texts,
-            "summary": list(said),
+            "summary": list(other_lines),
         },
         {"verdicts": verdicts, "states": states},
         rounded(summary),
@@ -199,17 +205,17 @@ def _outcome(
     )
 
 
-def _places(table: Table, kind: str) -> list[int]:
-    return [place for place, name in enumerate(table.columns) if kind_of(name) == kind]
+def _indices(table: Table, kind: str) -> list[int]:
+    return [index for index, name in enumerate(table.columns) if kind_of(name) == kind]
 
 
 def _columns(table: Table, *, states: bool) -> Table:
-    places = [place for place, name in enumerate(table.columns) if (kind_of(name) in _STATES) is states]
-    return Table([table.columns[place] for place in places], [[row[place] for place in places] for row in table.rows])
+    indices = [index for index, name in enumerate(table.columns) if (kind_of(name) in _STATES) is states]
+    return Table([table.columns[index] for index in indices], [[row[index] for index in indices] for row in table.rows])
 
 
-def _told(message: Mapping[str, Any], begin: float) -> dict[str, Any]:
-    """What an alert or an incident that was held back comes down to."""
+def _summarised(message: Mapping[str, Any], begin: float) -> dict[str, Any]:
+    """Summarise an alert or a suppressed incident."""
     if message["phase"] == "held":
         return {
             "at": message["started"] + message["duration_s"] - begin,
@@ -233,13 +239,13 @@ def _told(message: Mapping[str, Any], begin: float) -> dict[str, Any]:
 
 
 def _quantiles(numbers: Sequence[float]) -> list[float]:
-    """Quantiles at the levels 0, ¼, ½, ¾, 0.9, 0.99 and 1."""
+    """Quantiles at `_LEVELS`."""
     ranked = sorted(numbers)
     return [ranked[min(int(level * len(ranked)), len(ranked) - 1)] for level in _LEVELS] if ranked else []
 
 
 def rounded(tree: Any) -> Any:
-    """Round all numbers of a tree to four significant digits; those of texts stay.
+    """Round all floats of a tree to four significant digits; texts are unchanged.
 
     Examples
     --------
@@ -254,7 +260,7 @@ def rounded(tree: Any) -> Any:
 
 
 def digest(outcome: Outcome) -> dict[str, Any]:
-    """Make the digest of an outcome that is stored: a hash of each part and of pieces of it, and the summary."""
+    """Compute the digest of an outcome: hashes of each part and of its pieces, and the summary."""
     parts = {}
     for name in PARTS:
         lines = outcome.parts[name]
@@ -263,10 +269,10 @@ def digest(outcome: Outcome) -> dict[str, Any]:
         part: dict[str, Any] = {"sha256": _hash(lines), "lines": len(lines), "pieces": " ".join(pieces)}
         table = outcome.tables.get(name)
         if table is not None:
-            places = {kind: _places(table, kind) for kind in dict.fromkeys(map(kind_of, table.columns))}
+            indices = {kind: _indices(table, kind) for kind in dict.fromkeys(map(kind_of, table.columns))}
             part["columns"] = {
-                kind: _hash([",".join([row[place] for place in own]) for row in table.rows])[:_SHORT]
-                for kind, own in places.items()
+                kind: _hash([",".join([row[index] for index in own]) for row in table.rows])[:_SHORT]
+                for kind, own in indices.items()
             }
         parts[name] = part
     return {"interval_s": outcome.interval_s, "parts": parts, "summary": outcome.summary}
@@ -277,7 +283,7 @@ def _hash(lines: Sequence[str]) -> str:
 
 
 def write(outcome: Outcome, folder: Path) -> None:
-    """Write all parts in full into a folder, for a comparison by ``diff -r``."""
+    """Write all parts in full into a folder, to be compared with ``diff -r``."""
     folder.mkdir(parents=True, exist_ok=True)
     endings = {"input": "csv", "verdicts": "csv", "states": "csv", "incidents": "jsonl"}
     for name in PARTS:

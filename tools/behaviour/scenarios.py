@@ -1,4 +1,4 @@
-"""The scenarios: what the agent is given, so that each of its abilities leaves a trace in what it says."""
+"""Input and configuration of each scenario; together they exercise every feature of the agent."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLE", "SCENARIOS", "Scenario"]
 
-#: A small bundle for ``flow``, ``pressure`` and ``temperature``, a reading a minute. It was made from 2,500
-#: rows of the readings of ``_trained``, without changes, by ``python -m training fit --window 24 --block 1 --units 8
+#: A small bundle for ``flow``, ``pressure`` and ``temperature``, a reading a minute. It was fitted to the first 2,500
+#: rows of ``_trained``, without disturbances, by ``python -m training fit --window 24 --block 1 --units 8
 #: --latent 4 --layers 1 --look-back 32 --epochs 3 --steps 40 --seed 3 --form float32 --no-report``.
 BUNDLE = Path(__file__).parents[2] / "tests" / "fixtures" / "behaviour_bundle"
 _PLANT = ("flow", "pressure", "temperature")
@@ -34,13 +34,13 @@ _THRESHOLDS: dict[str, dict[str, Any]] = {
     "dspot": {"method": "dspot", "risk": 1e-3, "calibration_rows": 100},
 }
 _OPEN = 1e9
-# Few things wait, so that much happens in few rows.
+# Short delays and an unlimited budget, so that many incidents fit into few rows.
 _HURRIED: dict[str, Any] = {"learning_s": 0.0, "confirm_s": 3.0, "budget_per_day": _OPEN, "cooldown_s": 30.0}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One thing that the agent is given.
+    """Input and configuration of a run.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ class Scenario:
     about
         What it shows.
     run
-        Gives the outcome; takes a folder to work in and the folder of public data.
+        Runs the scenario; takes a working folder and the folder of public data.
     needs
-        Path below the folder of public data that must be there; empty where none is needed.
+        Required path below the folder of public data; empty if none.
     """
 
     name: str
@@ -60,11 +60,11 @@ class Scenario:
     needs: str = ""
 
     def missing(self, data: Path) -> str:
-        """Say what is missing to run it; empty if nothing is."""
+        """Describe the missing public data; empty if the scenario can run."""
         return f"needs {data / self.needs}" if self.needs and not (data / self.needs).exists() else ""
 
     def outcome(self, data: Path) -> Outcome:
-        """Run it in a folder of its own."""
+        """Run the scenario in a temporary folder."""
         with steady(), working_folder() as folder:
             return self.run(folder, data)
 
@@ -161,9 +161,9 @@ def _short_events() -> Series:
 
 
 def _silences() -> Series:
-    """Eight days at a row every ten minutes, from Monday; the clocks change on the Sunday."""
+    """Eight days of a row every ten minutes, from Monday, across the change to summer time on Sunday."""
     hour = 6
-    # In the silences of Wednesday and Thursday, in the maintenance of Sunday and Monday night, and beside them.
+    # Disturbances inside and outside the silences (Wednesday, Thursday) and the maintenance (Sunday, Monday night).
     begins = (
         40 * hour,
         65 * hour,
@@ -180,7 +180,7 @@ def _silences() -> Series:
         for channel in (0, 1)
         for number, begin in enumerate(begins)
     ]
-    # Beyond a hard limit, with and without a maintenance that includes limits.
+    # Beyond a hard limit, inside and outside a maintenance with `include_limits`.
     changes.append(Change("constant", 1, 110 * hour, 110 * hour + 3, 500.0))
     changes.append(Change("constant", 1, 149 * hour + 2, 149 * hour + 5, 900.0))
     return plant(3, 8 * 24 * hour, 2, changes, interval_s=600.0, day_s=86400.0)
@@ -210,7 +210,7 @@ def _missing() -> Series:
 
 
 def _with_gaps(folder: Path, _: Path) -> Outcome:
-    """Readings whose times jump, repeat and go back, in another dialect of CSV."""
+    """Rows whose times jump, repeat and go back, in a CSV file with another delimiter and time format."""
     series = plant(5, 900, ["a, quoted", "b"], (Change("shift", 0, 700, 740, 9.0),))
     lines = ['\ufefftime;"a, quoted";b']
     for row, cells in enumerate(series.cells):
@@ -244,7 +244,7 @@ def _many_events() -> Series:
 
 
 def _flicker() -> Series:
-    """Readings that are beyond a hard limit, or unusual, in so many of ten rows."""
+    """Readings that exceed a hard limit, or are anomalous, in a given number of ten rows."""
     series = plant(19, 760, 3)
     cells = [list(row) for row in series.cells]
     for share, begin in ((6, 150), (7, 230), (8, 310), (9, 390)):
@@ -252,25 +252,25 @@ def _flicker() -> Series:
             if row % 10 < share:
                 cells[row][0] = "130.0"
                 cells[row][1] = f"{float(cells[row][1]) + begin / 8.0:.3f}"
-    # Back from the limit by less and by more than half of the smallest effect.
+    # Back within the limit by less, then by more, than half of the channel's `effect`.
     for row in range(500, 640):
         cells[row][0] = ("121.0", "119.0", "112.0", "109.0")[(row - 500) // 35]
-    # Ever closer to what was usual.
+    # A slow return to the usual level.
     for row in range(650, 750):
         cells[row][2] = f"{float(cells[row][2]) + (750 - row) / 6.0:.3f}"
     return series._replace(cells=cells)
 
 
 def _related(rows: int, mirrored: range) -> Series:
-    """Make channels that move together, until one of them moves against the others within its usual range."""
+    """Correlated channels, one of which is mirrored in some rows but stays within its usual range."""
     series = plant(20, rows, 3, day_s=97.0)
     cells = [list(row) for row in series.cells]
     for column in (1, 2):
         for row in cells:
             row[column] = f"{10.0 * column + 2.0 * float(row[0]) + 0.1 * float(row[column]):.3f}"
     turn = sum(float(row[1]) for row in cells) / rows
-    for place in mirrored:
-        cells[place][1] = f"{2.0 * turn - float(cells[place][1]):.3f}"
+    for index in mirrored:
+        cells[index][1] = f"{2.0 * turn - float(cells[index][1]):.3f}"
     return series._replace(cells=cells)
 
 
@@ -281,7 +281,7 @@ def _hourly() -> Series:
 
 def _trained() -> Series:
     changes = (Change("shift", 0, 200, 230, 9.0), Change("spikes", 1, 300, 302, 12.0), Change("flat", 2, 400, 460))
-    # The seed is that of the readings that the bundle was trained on: their beginning.
+    # Same seed as the training data of `BUNDLE`: the readings begin with them.
     return plant(77, 560, _PLANT, changes, interval_s=60.0, day_s=14400.0)
 
 
@@ -356,14 +356,14 @@ def _replays() -> list[Scenario]:
         ),
         _simulated(
             "missing",
-            "missing readings and channels, constant, stuck and saturated ones, values that are none",
+            "missing readings and channels; constant, stuck and saturated channels; invalid values",
             _missing,
             {"alerts": {"learning_s": 150.0, "budget_per_day": _OPEN}},
         ),
-        Scenario("gaps", "times that jump, repeat and go back; another dialect of CSV", _with_gaps),
+        Scenario("gaps", "time stamps that jump, repeat and go back; other CSV delimiter", _with_gaps),
         _simulated(
             "budget",
-            "a small alert budget that holds incidents back",
+            "a small alert budget that suppresses incidents",
             _many_events,
             {"alerts": {"learning_s": 150.0, "budget_per_day": 100.0, "cooldown_s": 20.0}},
         ),
@@ -386,7 +386,7 @@ def _replays() -> list[Scenario]:
         ),
         _simulated(
             "flicker",
-            "anomalies and values beyond hard limits in some of ten rows, and slowly back",
+            "anomalies and exceeded hard limits in some of ten rows, then a slow return",
             _flicker,
             {
                 "channels": [{"names": ["c0"], "alarm_above": 120.0, "effect": 20.0}],
@@ -402,21 +402,21 @@ def _replays() -> list[Scenario]:
         ),
         _simulated(
             "relations",
-            "a channel that does not go with the others any more, at scales that take long to be learned",
+            "a channel that loses its correlation with the others, at coarse time scales",
             partial(_related, 3000, range(2700, 2900)),
             {"detection": {"block_s": 1.0}, "alerts": {"learning_s": 0.0, "budget_per_day": _OPEN}},
         ),
         _simulated("wide", "300 channels, watched in groups", _wide, {"alerts": {"learning_s": 60.0}}),
         _simulated(
             "hourly",
-            "a reading an hour for a month: yesterday, last week, a level not seen before",
+            "a reading an hour for a month: daily and weekly season, a new level",
             _hourly,
             {"alerts": {"confirm_s": 3600.0, "budget_per_day": 1.0}},
         ),
-        _simulated("trained", "a bundle of these very channels", _trained, {}, ["--bundle", str(BUNDLE)]),
+        _simulated("trained", "a bundle fitted to these channels", _trained, {}, ["--bundle", str(BUNDLE)]),
         _simulated(
             "side_by_side",
-            "the bundle that ships and one of these channels, side by side",
+            "the shipped bundle and a fitted one together",
             _trained,
             {"models": ["builtin", str(BUNDLE)], "alerts": {"budget_per_day": 20.0}},
         ),
@@ -424,7 +424,7 @@ def _replays() -> list[Scenario]:
 
 
 def _daemon(folder: Path, series: Series, config: Mapping[str, Any], script: Script | None = None) -> Heard:
-    """Run the daemon over readings from a file."""
+    """Run the daemon over the readings of a series, from a CSV file."""
     source = series.write(folder / "readings.csv")
     whole = {"sources": [{"type": "csv", "path": str(source)}], "interval_s": series.interval_s, **config}
     return run_daemon(folder, whole, script, wall=series.start)
@@ -470,13 +470,13 @@ def _commands(folder: Path, _: Path) -> Outcome:
 
 
 def _paces(folder: Path, _: Path) -> Outcome:
-    """Sources of three paces, and channels that are derived from them."""
+    """Sources at three sampling intervals, and channels derived from them."""
     fast = plant(11, 700, ["in.bytes", "out.bytes"], (Change("shift", 0, 500, 530, 12.0),), interval_s=2.0)
     slow = plant(12, 140, ["tank", "level"], (Change("shift", 0, 90, 110, 12.0),), interval_s=10.0)
     rare = plant(13, 12, ["hourly"], interval_s=120.0)
     total, count = 0.0, []
     for row, cells in enumerate(fast.cells):
-        total = total + float(cells[0]) if row != 400 else 0.0  # a counter that begins anew
+        total = total + float(cells[0]) if row != 400 else 0.0  # a counter reset
         count.append([*cells, f"{total:.3f}"])
     fast = fast._replace(names=[*fast.names, "total"], cells=count)
     sources = [
@@ -496,7 +496,7 @@ def _paces(folder: Path, _: Path) -> Outcome:
 
 
 def _come_and_go(folder: Path, _: Path) -> Outcome:
-    """Channels of a stream that appear, fall silent, are forgotten, and give their places to others."""
+    """Channels of a stream that appear, stop, are forgotten, and whose slots are reused."""
     series = plant(14, 700, ["oven", "attic", "cellar", "late"], (Change("shift", 0, 300, 330, 10.0),))
     away = {"oven": range(380, 580), "attic": range(120), "cellar": range(250, 700), "late": range(480)}
 
@@ -533,7 +533,7 @@ def _come_and_go(folder: Path, _: Path) -> Outcome:
 
 
 def _absent(folder: Path, _: Path) -> Outcome:
-    """Ticks that were missed, a clock that is set forward, and a reload that begins anew."""
+    """Missed ticks, a clock set forward, and a reload that restarts learning."""
     script: Script = {
         200: [lambda ran: ran.jump(3.4)],
         300: [lambda ran: ran.jump(120.0)],
@@ -549,13 +549,13 @@ def _absent(folder: Path, _: Path) -> Outcome:
 def _other_detection(ran: DaemonRun) -> None:
     ran.config["detection"] = {"block_s": 1.0}
     ran.config["alerts"] = {**ran.config["alerts"], "confirm_s": 2.0}
-    # The file is opened anew, too, from its beginning.
+    # The reload also reopens the input file from its beginning.
     ran.command(command="reload", id="r")
 
 
 @dataclass(frozen=True)
 class _Resumed:
-    """A run that stops and goes on in another object, beside the same run without a break.
+    """A run that stops and resumes, compared with the same run without a break.
 
     Parameters
     ----------
@@ -564,11 +564,11 @@ class _Resumed:
     series
         What both read.
     break_row
-        First row that the second run reads.
+        First row of the resumed run.
     away_s
         Seconds between the runs.
     killed
-        The first run is not stopped in good order: what was on disk before its last rows is all there is.
+        Simulate a power cut: resume from the state on disk some rows before the break.
     """
 
     config: Mapping[str, Any]
@@ -578,13 +578,13 @@ class _Resumed:
     killed: bool = False
 
     def run(self, folder: Path, _: Path) -> Outcome:
-        """Run both; the outcome is that of the resumed run, and where it parts from the other."""
+        """Run both; give the outcome of the resumed run and its differences from the unbroken one."""
         series, whole, broken = self.series, folder / "whole", folder / "broken"
         for each in (whole, broken):
             each.mkdir()
         unbroken = self._go_on(whole, series, series.start)
         copied: Script = {self.break_row: [lambda ran: ran.keep_copy("copy")]}
-        # The break comes before the row of that number is read.
+        # The break comes before this row is read.
         end = self.break_row + 1 if self.killed else self.break_row
         first = self._go_on(broken, series.part(0, end), series.start, copied if self.killed else None)
         again = broken / "copy" if self.killed else broken
@@ -611,7 +611,7 @@ class _Resumed:
 
 
 def _parting(unbroken: Heard, resumed: Heard, row: int) -> dict[str, Any]:
-    """Count messages of a resumed run that are others than without a break; ticks of the first, from the break."""
+    """Count the messages that differ after a break; give the tick of the first, counted from the break."""
     parts: dict[str, Any] = {}
     for leaf in ("metrics", "alert"):
         one, other = unbroken.messages[leaf], resumed.messages[leaf]
@@ -638,7 +638,7 @@ def _resumes() -> list[Scenario]:
     }
     cases: dict[str, tuple[str, _Resumed]] = {
         f"resume_{name}": (
-            f"stopped during an incident and gone on with, threshold {name}",
+            f"stopped during an incident and resumed, threshold {name}",
             _Resumed({**alerts, "detection": {"threshold": threshold, "block_s": 2.0}}, series, 230),
         )
         for name, threshold in _THRESHOLDS.items()
@@ -648,18 +648,18 @@ def _resumes() -> list[Scenario]:
         _Resumed({**alerts, "mqtt": {"metrics_interval_s": 5.0}}, wide, 140),
     )
     slow = {"alerts": {**_HURRIED, "learning_s": 50.0}, "detection": {"block_s": 1.0}}
-    # How channels go together is known from the 1,200th row on.
+    # The relations between channels are learned from row 1,200 on.
     cases["resume_relations"] = (
-        "the same once it is known how channels go together",
+        "the same after the relations between channels are learned",
         _Resumed(slow, _related(1330, range(1290, 1330)), 1270),
     )
     cases["resume_trained"] = (
-        "the same of two bundles side by side",
+        "the same with two bundles",
         _Resumed(trained, _trained().part(0, 240), 215),
     )
-    cases["resume_absent"] = ("gone on with two hours later", _Resumed(alerts, series, 230, away_s=7200.0))
+    cases["resume_absent"] = ("resumed two hours later", _Resumed(alerts, series, 230, away_s=7200.0))
     cases["resume_killed"] = (
-        "gone on with from what was on disk when the power was cut",
+        "resumed from the files on disk after a power cut",
         _Resumed(alerts, series, 245, away_s=20.0, killed=True),
     )
     return [Scenario(name, about, case.run) for name, (about, case) in cases.items()]
@@ -668,9 +668,9 @@ def _resumes() -> list[Scenario]:
 def _daemons() -> list[Scenario]:
     return [
         Scenario("commands", "silence, unsilence, acknowledge, relearn and reload by command", _commands),
-        Scenario("paces", "sources of three paces, derived channels", _paces),
-        Scenario("come_and_go", "channels of a stream that come and go", _come_and_go),
-        Scenario("absent", "missed ticks, a clock set forward, a reload that begins anew", _absent),
+        Scenario("paces", "sources at three sampling intervals, derived channels", _paces),
+        Scenario("come_and_go", "channels of a stream that appear and disappear", _come_and_go),
+        Scenario("absent", "missed ticks, a clock set forward, a reload that restarts learning", _absent),
         *_resumes(),
     ]
 

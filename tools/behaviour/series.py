@@ -1,7 +1,6 @@
-"""Made-up readings, the same on every machine, and the CSV files that hold them.
+"""Synthetic readings that are the same on every machine, and their CSV files.
 
-Only sums, products and a rounded sine are used: no generator of a numerical library, whose streams change between
-versions.
+Only sums, products and a rounded sine are used: the random streams of numerical libraries change between versions.
 """
 
 from __future__ import annotations
@@ -18,27 +17,31 @@ __all__ = ["START", "Change", "Series", "plant"]
 
 #: Monday, 23 March 2026, midnight UTC: the clocks of central Europe go forward at the end of that week.
 START = 1_774_224_000.0
+# Decimals of a cell: few enough that the last bit of a sine never shows.
 _DIGITS = 3
+# Uniform numbers summed for a nearly normal one, chosen by hand.
 _UNIFORMS = 4
+# Autocorrelation of a channel's own noise at a lag of one row, chosen by hand.
 _MEMORY = 0.5
 
 Kind: TypeAlias = Literal["shift", "spikes", "noise", "flat", "missing", "constant"]
 
 
 class Change(NamedTuple):
-    """Something that happens to a channel.
+    """A disturbance of one channel.
 
     Parameters
     ----------
     kind
-        ``shift`` adds ``size`` typical deviations, ``spikes`` adds them at every seventh row, ``noise`` multiplies the
-        noise by ``size``, ``flat`` holds the value before, ``missing`` leaves cells empty, ``constant`` sets ``size``.
+        ``shift`` adds ``size`` times the channel's scale, ``spikes`` does so at every seventh row, ``noise`` multiplies
+        the channel's noise by ``size``, ``flat`` repeats the value before, ``missing`` leaves cells empty, ``constant``
+        sets the value to ``size``.
     channel
-        Column, from 0.
+        Index of the column, from 0.
     begin, end
         Rows ``[begin, end)``.
     size
-        See ``kind``.
+        Strength or value, depending on ``kind``.
     """
 
     kind: Kind
@@ -54,7 +57,7 @@ class Series(NamedTuple):
     Parameters
     ----------
     names
-        Of the channels.
+        Names of the channels.
     interval_s
         Seconds between rows.
     cells
@@ -69,11 +72,11 @@ class Series(NamedTuple):
     start: float = START
 
     def part(self, begin: int, end: int | None = None) -> Series:
-        """Rows ``[begin, end)``."""
+        """Give rows ``[begin, end)`` as a series."""
         return self._replace(cells=self.cells[begin:end], start=self.start + begin * self.interval_s)
 
     def write(self, path: Path) -> Path:
-        """Write a CSV file; gives its path."""
+        """Write a CSV file and return its path."""
         lines = [",".join(("time", *self.names))]
         for row, cells in enumerate(self.cells):
             lines.append(",".join((f"{self.start + row * self.interval_s:.3f}", *cells)))
@@ -90,20 +93,20 @@ def plant(
     interval_s: float = 1.0,
     day_s: float = 600.0,
 ) -> Series:
-    """Make readings of a plant: levels, a rhythm and a load that channels share, noise of their own.
+    """Simulate the channels of a plant: a level, a daily rhythm, a load common to all channels, and own noise.
 
     Parameters
     ----------
     seed
-        The same seed gives the same readings.
+        Seed of the random generator; the same seed gives the same readings.
     channels
-        How many, or their names.
+        Number of channels, or their names.
     changes
-        What happens, one after the other.
+        Disturbances, applied in this order.
     interval_s
         Seconds between rows.
     day_s
-        Period of the rhythm.
+        Seconds of the rhythm's period.
     """
     rng = random.Random(seed)
     names = [f"c{number}" for number in range(channels)] if isinstance(channels, int) else list(channels)
@@ -136,7 +139,7 @@ def plant(
 
 
 def _noise(rng: random.Random, rows: int, memory: float) -> list[float]:
-    """Nearly normal noise that remembers some of the row before."""
+    """Nearly normal autoregressive noise of unit variance; ``memory`` is its autocorrelation at lag one."""
     gain = math.sqrt(12.0 / _UNIFORMS * (1.0 - memory * memory))
     value, noise = 0.0, []
     for _ in range(rows):
@@ -146,12 +149,12 @@ def _noise(rng: random.Random, rows: int, memory: float) -> list[float]:
 
 
 def _apply(change: Change, column: list[float], scale: float) -> None:
-    held = column[change.begin - 1]
+    frozen = column[change.begin - 1]
     for row in range(change.begin, min(change.end, len(column))):
         if change.kind == "shift" or (change.kind == "spikes" and (row - change.begin) % 7 == 0):
             column[row] += change.size * scale
         elif change.kind == "flat":
-            column[row] = held
+            column[row] = frozen
         elif change.kind == "missing":
             column[row] = math.nan
         elif change.kind == "constant":

@@ -1,4 +1,4 @@
-"""The stored digest: one JSON file, a line for each thing that a person may want to see in a diff."""
+"""The stored digest: one JSON file, formatted so that a diff shows each change on a line of its own."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import Any
 
 __all__ = ["FORMAT", "STORED", "read", "write"]
 
-#: Where the digest is stored.
+#: Path of the stored digest.
 STORED = Path(__file__).parents[2] / "tests" / "fixtures" / "behaviour.json"
-#: Changes when the digest itself is made another way.
+#: Version of the digest format; raised when digests are computed differently.
 FORMAT = 1
+# Objects nested deeper than this are written on one line; 3 gives a line for each entry of a summary.
 _DEPTH = 3
 
 
 def read(path: Path = STORED) -> dict[str, Any]:
-    """Read the stored digest; one without scenarios where there is none."""
+    """Read the stored digest; without a file, an empty digest.
+
+    Raises
+    ------
+    ValueError
+        The file has another format version.
+    """
     if not path.exists():
         return {"format": FORMAT, "fingerprint": {}, "scenarios": {}}
     stored: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if stored["format"] != FORMAT:
-        raise ValueError(f"{path} is of format {stored['format']}, this is {FORMAT}: --update writes it anew")
+        raise ValueError(f"{path} has format {stored['format']}, expected {FORMAT}: rewrite it with --update")
     return stored
 
 
@@ -31,7 +38,7 @@ def write(stored: dict[str, Any], path: Path = STORED) -> None:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """Format JSON: objects and lists of objects over several lines, all else in one."""
+    """Format JSON: a line for each entry of outer objects and lists, the rest inline."""
     inner, outer = "\n" + " " * (depth + 1), "\n" + " " * depth
     if isinstance(value, dict) and value and depth <= _DEPTH:
         entries = [f"{json.dumps(key)}: {_text(each, depth + 1)}" for key, each in value.items()]
