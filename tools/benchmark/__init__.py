@@ -1,1 +1,1 @@
-"""Measurements, always as ratios taken side by side in one run."""
+"""Benchmarks of accuracy and cost. Times are compared as ratios, measured in turn within one run."""

@@ -1,4 +1,4 @@
-"""Runs many pieces of work in as many processes as there are cores, with a bar that counts rows."""
+"""Run tasks in parallel processes, with a progress bar of rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["on_all_cores"]
 
-# Between two looks at how far it is.
+# Seconds between updates of the progress bar.
 _POLL_S = 0.2
 
 _Result = TypeVar("_Result")
@@ -29,27 +29,27 @@ _Result = TypeVar("_Result")
 def on_all_cores(
     work: Callable[..., _Result], pieces: Sequence[tuple[Any, ...]], *, rows: int, title: str, processes: int
 ) -> list[_Result]:
-    """Call a function once a piece of work, in the order of the pieces.
+    """Call a function for each tuple of arguments; give the results in the same order.
 
-    The processes are started anew: a script that comes here needs ``if __name__ == "__main__":``.
+    Processes are spawned: a calling script needs ``if __name__ == "__main__":``.
 
     Parameters
     ----------
     work
-        A function of a module; besides a piece it takes ``advance``, to be told how many more rows are done.
+        A module-level function; its keyword ``advance`` is a callback for the number of rows just finished.
     pieces
-        Its arguments.
+        Positional arguments of each call.
     rows
-        Of all pieces together.
+        Total of all calls, for the progress bar.
     title
-        Of the bar.
+        Title of the progress bar.
     processes
-        How many at once.
+        Parallel processes.
 
     Raises
     ------
     EnvironmentFault
-        A process was ended from outside, as by a system without memory.
+        A process was killed, for example for lack of memory.
     """
     context = multiprocessing.get_context("spawn")
     done: Any = context.SimpleQueue()
@@ -71,25 +71,25 @@ def on_all_cores(
             return [task.result() for task in tasks]
         except BrokenProcessPool as error:
             raise EnvironmentFault(
-                "one of its processes was ended from outside", remedy="is there memory enough? Try --processes 1"
+                "a worker process was killed", remedy="is there enough memory? Try --processes 1"
             ) from error
 
 
 class _Process:
-    """What each process keeps."""
+    """Per-process state."""
 
     done: Any
 
 
 def _start(done: Any) -> None:
     _Process.done = done
-    # Ctrl-C goes to all processes: this one ends without a word, and the first one says why.
+    # Ctrl-C reaches all processes: workers end silently, the parent reports it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End when the process that gave the work is gone, whatever ended it."""
+    """End this process when its parent has ended for any reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

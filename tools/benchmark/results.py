@@ -1,4 +1,4 @@
-"""A benchmark's results: figures of each detector, as numbers and as a table."""
+"""Results of a benchmark: the figures of each detector, and their table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["DetectorKind", "Entry", "Results", "markdown", "mean_of", "table"]
 
 
-#: Ours, a rule that needs no model, what anybody gets who does not look at the data, or somebody else's as published.
+#: Edgewatch, a rule without a model, a score that ignores the data, or a published detector.
 DetectorKind: TypeAlias = Literal["ours", "no model", "blind", "published"]
 
 
@@ -25,13 +25,13 @@ class Entry(msgspec.Struct, frozen=True):
     Parameters
     ----------
     detector
-        Its name.
+        Name of the detector.
     kind
-        What it stands for.
+        Origin of the figures.
     figures
-        By name; None where it is not defined or not published.
+        Figures by name; None if undefined or not published.
     spread
-        Standard deviation over retrained networks or over draws, where there are several.
+        Standard deviation of each figure over several trained networks or random draws.
     """
 
     detector: str
@@ -46,15 +46,15 @@ class Results(msgspec.Struct, frozen=True):
     Parameters
     ----------
     title
-        Of the table.
+        Title of the table.
     columns
-        Figures that the table shows, in this order, and with how many decimals.
+        Names of the figures in the table, in order, with their decimals.
     entries
-        A row each.
+        Detectors, one row each.
     series
-        By detector and series: its own figures.
+        Figures by detector and series.
     caption
-        What the table means, in a sentence or two.
+        Explanation of the table.
     """
 
     title: str
@@ -65,7 +65,7 @@ class Results(msgspec.Struct, frozen=True):
 
 
 def mean_of(detector: str, kind: DetectorKind, draws: Sequence[Mapping[str, float]]) -> Entry:
-    """Mean and spread over retrained networks, or over draws; NaN stands for what one of them has not defined."""
+    """Mean and standard deviation of figures over networks or draws; a NaN makes the figure undefined."""
     values = {name: np.array([draw[name] for draw in draws]) for name in draws[0]}
     means = {name: float(each.mean()) for name, each in values.items()}
     known = {name: each for name, each in values.items() if np.isfinite(means[name])}
@@ -74,7 +74,7 @@ def mean_of(detector: str, kind: DetectorKind, draws: Sequence[Mapping[str, floa
 
 
 def table(results: Results) -> Table:
-    """Show the entries as rows."""
+    """Make the table of a benchmark."""
     rows = tuple(
         (entry.detector, entry.kind, *(_shown(entry, name, decimals) for name, decimals in results.columns.items()))
         for entry in results.entries
@@ -91,7 +91,7 @@ def _shown(entry: Entry, name: str, decimals: int) -> str | None:
 
 
 def markdown(results: Results) -> str:
-    """Write the table as Markdown."""
+    """Give title, table and caption as Markdown."""
     shown = table(results)
     lines = [
         f"# {results.title}",

@@ -1,4 +1,4 @@
-"""Benchmarks of detection: one file a public data set or question.
+"""Benchmarks of detection accuracy, one file a data set or experiment.
 
-They measure what is found; time and memory are measured in `tools.benchmark.cost`.
+Time and memory are measured in `tools.benchmark.cost`.
 """

@@ -1,7 +1,7 @@
-"""What each part of the detector buys on the Numenta Anomaly Benchmark, and what it costs in a step.
+"""Ablation: the benefit of each part of the detector on NAB, and its cost a step.
 
-A part is left out, everything else stays as it is: networks, weights, limits. Steps with and without it are timed in
-turn, round by round, at the default configuration and 1 Hz.
+One part is removed at a time; networks, weights and limits are unchanged. Steps with and without it are timed in turn,
+with the default configuration at 1 Hz.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "add_arguments", "run", "without"]
 
-#: By name: a kind of error, or a scale, in blocks of the finest.
+#: Parts by name: a kind of error, or a time scale in blocks of the finest.
 PARTS: dict[str, ErrorKind | int] = {
     "reconstruction": ErrorKind.RECONSTRUCTION,
     "seasons": ErrorKind.SEASON,
@@ -41,25 +41,26 @@ PARTS: dict[str, ErrorKind | int] = {
 }
 _ALL = "everything"
 _WITHOUT = "without "
+# Channels of a timed step, and rounds whose median is taken; chosen by hand.
 _CHANNELS = 10
 _ROUNDS = 15
-# Blocks a round: every round holds the same inferences.
+# Blocks a round, a multiple of all scales: every round runs the same inferences.
 _BLOCKS = 96
 _CAPTION = (
-    "NAB score of the alert head when a part is left out, standard profile. Bought: how much less that is than with "
-    "everything. Cost: how much less a step of ten channels takes, amortised over scales, at 1 Hz and the default "
-    "configuration. Differences below 1.5 points are noise."
+    "NAB score of the alert head without a part, standard profile. Bought: the points lost without it. Cost: the time "
+    "saved in a step of ten channels without it, averaged over all scales, at 1 Hz and the default configuration. "
+    "Differences below 1.5 points are noise."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
 
 
 @contextlib.contextmanager
 def without(part: str) -> Iterator[None]:
-    """Let watches made and used in it do without one of `PARTS`, or with everything if ``part`` is empty."""
+    """Remove one of `PARTS` from detectors made and used in this context; none if ``part`` is empty."""
     left_out = PARTS[part] if part else None
     kinds_at = universal.kinds_at
 
@@ -73,7 +74,7 @@ def without(part: str) -> Iterator[None]:
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Time steps, then judge all series, with everything and without each part."""
+    """Time steps, then score all series, with all parts and without each."""
     how = runner.setting(options)
     files = nab_files(options.data)
     cost = _costs(("", *PARTS))
@@ -98,7 +99,7 @@ def _entry(part: str, scores: Mapping[str, list[dict[str, float]]], cost: Mappin
         if part:
             saved, bought = cost[""] - cost[part], with_all["standard"] - left["standard"]
             figures |= {"bought": bought, "cost, µs": saved}
-            # What costs next to nothing has no price.
+            # Undefined below 1 µs: the quotient would be noise.
             figures["bought per 100 µs"] = 100.0 * bought / saved if saved >= 1.0 else float("nan")
         draws.append(figures)
     return mean_of(_WITHOUT + part if part else _ALL, "ours", draws)
@@ -110,7 +111,7 @@ def _scores(files: list[NabFile], bundle: Path, how: runner.Setting, part: str) 
 
 
 def _costs(parts: tuple[str, ...]) -> dict[str, float]:
-    """Microseconds a step, the median of rounds that take turns."""
+    """Microseconds a step without each part: medians of rounds measured in turn."""
     block = round(DetectionConfig().block_s)
     steps = {}
     for part in parts:

@@ -1,7 +1,7 @@
-"""The KPIs of the AIOps challenge 2018, 29 series: share of the events found at one false alarm a day and series.
+"""AIOps challenge 2018, 29 KPIs: share of the events found at one false alarm a day and series.
 
-A KPI is an ``.npz`` of ``train``, ``test``, ``train_timestamp`` and ``test_timestamp``, ``train_label`` and
-``test_label``, a row a sampling interval. What is scored is its test part.
+A KPI is an ``.npz`` file with ``train``, ``test``, ``train_timestamp``, ``test_timestamp``, ``train_label`` and
+``test_label``, one row a sampling interval. Only the test part is scored.
 """
 
 from __future__ import annotations
@@ -31,33 +31,34 @@ if TYPE_CHECKING:
 __all__ = ["Found", "above", "add_arguments", "at_rate", "read_recordings", "run"]
 
 _ARRAYS = ("train", "test", "train_label", "test_label", "train_timestamp", "test_timestamp")
-#: False alarms a day and series that are allowed.
+#: Allowed false alarms a day and series, chosen by hand.
 ALLOWED_A_DAY = 1.0
-# What is flagged in normal rows within such a time is one false alarm; what lasts longer is several.
+# Seconds of a slot: flagged normal rows in one slot are one false alarm. Chosen by hand.
 _SLOT_S = 1800.0
 _DAY_S = 86400.0
+# Draws of random scores, chosen by hand.
 _DRAWS = 3
 _COLUMNS = {"events found %": 1, "false a day": 2, "median delay min": 0}
 _AS_FLAGGED = "alert head, as flagged"
 _CAPTION = (
-    "Share of the labelled events of all series' test parts with a flagged row in them, at the lowest threshold, the "
-    "same for all series, that gives at most one false alarm a day and series on average. Each half hour with a "
-    "flagged normal row is a false alarm. As flagged: at the limits that the agent has learned itself."
+    "Share of the test parts' labelled events with a flagged row, at the lowest common threshold that gives at most "
+    "one false alarm a day and series on average. Each half hour with a flagged normal row is a false alarm. As "
+    "flagged: at the limits learned by the agent."
 )
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a threshold gives over the test parts of all series.
+    """Result of a threshold over the test parts of all series.
 
     Parameters
     ----------
     threshold
-        Rows of a higher score are flagged.
+        Rows with a higher score are flagged.
     events
-        How many there are.
+        Number of labelled events.
     delays_s
-        From the begin of each event found to its first flagged row.
+        Seconds from the begin of each found event to its first flagged row.
     false_a_day
         False alarms a day and series.
     """
@@ -68,19 +69,19 @@ class Found:
     false_a_day: float
 
     def figures(self) -> dict[str, float]:
-        """What the table shows."""
+        """Figures for the table."""
         delay = float(np.median(self.delays_s)) / 60.0 if self.delays_s else np.nan
         share = 100.0 * len(self.delays_s) / max(self.events, 1)
         return dict(zip(_COLUMNS, (share, self.false_a_day, delay), strict=True))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Judge all series, score ours and what to hold it against."""
+    """Score the agent and all comparisons on all series."""
     how = runner.setting(options)
     recordings = read_recordings(options.data)
     draws: dict[str, list[Found]] = {"alert head": [], "state head": [], _AS_FLAGGED: []}
@@ -105,14 +106,14 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def at_rate(recordings: Sequence[Recording], scores: Sequence[Float64Array]) -> Found:
-    """Find the lowest threshold with few enough false alarms, and what it gives.
+    """Find the lowest threshold with at most `ALLOWED_A_DAY` false alarms, and give its result.
 
     Parameters
     ----------
     recordings
-        Labelled; the rows behind their training part count.
+        Labelled recordings; only rows after the training part count.
     scores
-        float64[rows] each, finite, larger is stranger.
+        Finite anomaly scores of each recording, float64[rows].
     """
     highest = np.concatenate([_false(one, score) for one, score in zip(recordings, scores, strict=True)])
     allowed = int(ALLOWED_A_DAY * _days(recordings))
@@ -121,7 +122,7 @@ def at_rate(recordings: Sequence[Recording], scores: Sequence[Float64Array]) -> 
 
 
 def above(recordings: Sequence[Recording], scores: Sequence[Float64Array], threshold: float) -> Found:
-    """Give what a threshold gives; see `at_rate`."""
+    """Give the result of a threshold; see `at_rate`."""
     false = sum(
         int(np.count_nonzero(_false(one, score) > threshold)) for one, score in zip(recordings, scores, strict=True)
     )
@@ -138,7 +139,7 @@ def _days(recordings: Sequence[Recording]) -> float:
 
 
 def _false(one: Recording, score: Float64Array) -> Float64Array:
-    """Highest score of a normal row in each half hour of the test part, float64[half hours]."""
+    """Highest score of a normal row in each slot of the test part, float64[slots]."""
     normal = np.where(np.asarray(one.labels), -np.inf, score)[one.train_rows :]
     rows = max(1, round(_SLOT_S / one.interval_s))
     slots = np.full(-(-len(normal) // rows) * rows, -np.inf)
@@ -149,7 +150,7 @@ def _false(one: Recording, score: Float64Array) -> Float64Array:
 
 
 def _steps(recordings: Sequence[Recording]) -> list[Float64Array]:
-    """Size of each step over the usual size of steps until then, of all series at once."""
+    """Size of each step relative to the usual size of earlier steps, for each series."""
     longest = max(one.rows for one in recordings)
     steps = np.full((longest, len(recordings)), np.nan, np.float32)
     for column, one in enumerate(recordings):
@@ -159,11 +160,17 @@ def _steps(recordings: Sequence[Recording]) -> list[Float64Array]:
 
 
 def read_recordings(folder: Path) -> list[Recording]:
-    """Recordings of a folder, with their labels."""
+    """Read all KPIs of a folder, with their labels.
+
+    Raises
+    ------
+    UserError
+        There is none, or one has inconsistent arrays or times.
+    """
     files = sorted(folder.glob("*.npz"))
     if not files:
         raise UserError(
-            "no .npz in it", location=str(folder), remedy="give the folder that holds the KPIs, a file each"
+            "contains no .npz file", location=str(folder), remedy="name the folder with one .npz file a KPI"
         )
     return [_recording(file) for file in files]
 
@@ -174,12 +181,12 @@ def _recording(file: Path) -> Recording:
     labels = np.concatenate((train_label, test_label)) != 0
     values = np.concatenate((train, test)).astype(np.float32).reshape(-1, 1)
     if not len(time) == len(labels) == len(values) or len(time) < 2:
-        raise UserError("values, labels and times differ in number", location=str(file), remedy="get the file again")
+        raise UserError("values, labels and times differ in number", location=str(file), remedy="create the file again")
     interval_s = float(np.median(np.diff(time)))
     steps = np.diff(time) / interval_s
     if not np.allclose(steps, np.rint(steps), atol=0.01) or steps.min() < 0.5:
         raise UserError(
-            "rows are not a whole number of intervals apart", location=str(file), remedy="get the file again"
+            "rows are not a whole number of intervals apart", location=str(file), remedy="create the file again"
         )
     return Recording(
         file.stem, (Channel("value"),), interval_s, time, values, labels, train_rows=len(train), timed=True

@@ -1,8 +1,7 @@
-"""A machine at 1 Hz while ``tools.stress`` misbehaves on a schedule: what is found, how soon, what else is raised.
+"""Host recording at 1 Hz under scheduled stress: events found, their delay, and false incidents.
 
-``--data`` names a folder. Where it holds no recording yet the agent itself makes one: twenty minutes to learn from,
-then a stress every two and a half minutes, kind after kind, and quiet again at the end; in all more than an hour in
-which nothing is wrong but what else this machine has to do. A folder that holds one is judged at once.
+Without a recording in the folder ``--data``, the agent first makes one: twenty minutes of learning, then the stresses
+of `tools.stress` in turn, one every two and a half minutes, then some quiet minutes.
 """
 
 from __future__ import annotations
@@ -41,12 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Opened", "Schedule", "add_arguments", "figures", "largest_steps", "read_schedule", "record", "run"]
 
+# Seconds before the first stress, between stresses, and of a stress; chosen by hand.
 _QUIET_S = 1200.0
 _EVERY_S = 150.0
 _STRESS_S = 30.0
-#: What a stress should move, by the begins of channels' names.
+#: Prefixes of the channels that each stress affects.
 MOVES = {"cpu": ("cpu.", "load."), "memory": ("memory.", "swap."), "disk": ("disk.", "cpu."), "latency": ("latency.",)}
-# Its traces stay for a while, most of all in the load average: what is raised then is neither found nor false.
+# Seconds after an event in which incidents count as neither found nor false: the load average decays slowly.
 _AFTERMATH_S = 60.0
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 _SCHEDULE = "schedule.json"
@@ -59,20 +59,20 @@ _COLUMNS = {
     "found at budget %": 0,
 }
 _CAPTION = (
-    "An event is found by an incident that opens while it lasts, and named right where a channel takes part that it "
-    "should move. False is what opens at other times, but for the minute after an event. The budget lets the strongest "
-    "pass: found at budget is an event strong enough for it if it were the only one of its day. The rule without a "
-    "model has its threshold where it raises as many false ones as the detector."
+    "An event is found if an incident opens during it, and named right if one of the channels it affects takes part. "
+    "An incident at another time is false, except in the minute after an event. Found at budget treats each event as "
+    "the only one of its day: its strength must pass the bar left by the false incidents before it. The rule without a "
+    "model uses the threshold at which it raises as many false incidents as the agent."
 )
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A time in which the machine was made to misbehave.
+    """A stress of the machine.
 
     Parameters
     ----------
     kind
-        Of `MOVES`.
+        Key of `MOVES`.
     begin, end
         Seconds since 1970.
     """
@@ -83,16 +83,16 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """What was done while the recording was made.
+    """Schedule of the stresses during a recording.
 
     Parameters
     ----------
     machine
-        In words.
+        Description of the machine.
     begin, end
-        Of the recording, without the time to learn; seconds since 1970.
+        Begin and end of the recording without the learning time, seconds since 1970.
     events
-        In their order.
+        Stresses in order of time.
     """
 
     machine: str
@@ -101,16 +101,16 @@ class Schedule(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
 
     def event_at(self, wall: float) -> int | None:
-        """Index of the event that lasts at this time."""
+        """Index of the event at a time, None between events."""
         return next((i for i, event in enumerate(self.events) if event.begin <= wall <= event.end), None)
 
     def is_normal(self, wall: float) -> bool:
-        """Whether nothing was done to the machine at this time or shortly before."""
+        """Whether a time lies in the recording but in no event or its aftermath."""
         disturbed = any(event.begin <= wall <= event.end + _AFTERMATH_S for event in self.events)
         return self.begin <= wall <= self.end and not disturbed
 
     def normal_s(self) -> float:
-        """Seconds in which nothing was done to it."""
+        """Seconds of normal time."""
         return sum(self.is_normal(self.begin + second) for second in range(int(self.end - self.begin)))
 
 
@@ -120,11 +120,11 @@ class Opened(msgspec.Struct):
     Parameters
     ----------
     wall
-        When it opened.
+        Opening time, seconds since 1970.
     channels
-        Those that took part, in the end.
+        All channels that took part.
     strength
-        The greatest it had, at most what the budget tells apart.
+        Largest strength, capped at the budget's `LOUDEST`.
     """
 
     wall: float
@@ -133,13 +133,15 @@ class Opened(msgspec.Struct):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
-    parser.add_argument("--minutes", type=float, default=100.0, metavar="N", help="how long to record (default 100)")
+    parser.add_argument(
+        "--minutes", type=float, default=100.0, metavar="N", help="length of a new recording (default 100)"
+    )
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Record where nothing is recorded yet; judge the recording and score what was raised."""
+    """Make a recording if there is none, run the agent on it, and score its incidents."""
     how = runner.setting(options)
     if not (options.data / _SCHEDULE).is_file():
         record(options.data, options.minutes * 60.0, how.alerts.learning_s)
@@ -152,7 +154,7 @@ def run(options: argparse.Namespace) -> Results:
         draws.append(figures(opened, schedule, how.alerts.budget_per_day))
     false = round(draws[0]["false an hour"] * schedule.normal_s() / _HOUR_S)
     rule = figures(largest_steps(recordings, schedule, false), schedule, how.alerts.budget_per_day)
-    for name in ("false sent a day", "found at budget %"):  # a rule has no strength to choose by
+    for name in ("false sent a day", "found at budget %"):  # the rule has no strength
         rule[name] = math.nan
     entries = (mean_of("incidents", "ours", draws), mean_of("step over its usual size", "no model", [rule]))
     channels, hours = len(recordings[0].channels), schedule.normal_s() / _HOUR_S
@@ -161,12 +163,16 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def figures(opened: Sequence[Opened], schedule: Schedule, per_day: float) -> dict[str, float]:
-    """Score incidents, oldest first, against what was done to the machine.
+    """Score incidents against the schedule.
 
     Parameters
     ----------
+    opened
+        Incidents, oldest first.
+    schedule
+        Stresses of the recording.
     per_day
-        The alert budget.
+        Alert budget, incidents a day.
     """
     budget, sent, false = AlertBudget(per_day), 0, 0
     delays: dict[int, float] = {}
@@ -198,7 +204,7 @@ def figures(opened: Sequence[Opened], schedule: Schedule, per_day: float) -> dic
 
 
 def _opened(recording: Recording, bundle: Bundle, how: runner.Setting) -> list[Opened]:
-    """All incidents, whatever the budget, by the step of the agent."""
+    """All incidents of the agent on a recording, with an unlimited budget."""
     alerts = msgspec.structs.replace(how.alerts, budget_per_day=1e9)
     found: dict[str, Opened] = {}
     with Progress(*COLUMNS, console=console(), transient=True) as progress:
@@ -213,7 +219,10 @@ def _opened(recording: Recording, bundle: Bundle, how: runner.Setting) -> list[O
 
 
 def largest_steps(recordings: Sequence[Recording], schedule: Schedule, false: int) -> list[Opened]:
-    """Incidents of the rule without a model: the step of any channel over its usual size, most of all channels."""
+    """Incidents of the rule without a model: the largest step of any channel relative to its usual size.
+
+    The threshold is the lowest with at most ``false`` false incidents.
+    """
     found: list[tuple[float, float, str]] = []
     for one in recordings:
         relative = np.nan_to_num(relative_size(np.diff(one.values, axis=0, prepend=np.nan)))
@@ -225,7 +234,7 @@ def largest_steps(recordings: Sequence[Recording], schedule: Schedule, false: in
     found = [each for each in found if each[0] >= schedule.begin]
     levels = sorted({size for _, size, _ in found}, reverse=True)
     low, high = 0, len(levels) - 1
-    while low < high:  # the lowest level with no more false ones than allowed
+    while low < high:  # bisect for the lowest level with at most `false` false incidents
         middle = (low + high + 1) // 2
         raised = _merged(found, levels[middle])
         low, high = (middle, high) if sum(schedule.is_normal(o.wall) for o in raised) <= false else (low, middle - 1)
@@ -233,7 +242,7 @@ def largest_steps(recordings: Sequence[Recording], schedule: Schedule, false: in
 
 
 def _merged(found: list[tuple[float, float, str]], level: float) -> list[Opened]:
-    """Rows at a level or above, those within half a minute of the former as one."""
+    """Merge rows at or above a level that are less than `_STRESS_S` apart into incidents."""
     opened: list[Opened] = []
     last = -math.inf
     for wall, size, channel in found:
@@ -247,12 +256,12 @@ def _merged(found: list[tuple[float, float, str]], level: float) -> list[Opened]
 
 
 def record(folder: Path, seconds: float, learning_s: float) -> None:
-    """Let the agent record this machine while it misbehaves on schedule.
+    """Let the agent record this machine during scheduled stresses.
 
     Raises
     ------
     UserError
-        The time is too short for a stress of each kind.
+        The time is too short for one stress of each kind.
     EnvironmentFault
         The agent or a stress failed.
     """
@@ -287,13 +296,13 @@ def record(folder: Path, seconds: float, learning_s: float) -> None:
 
 @contextlib.contextmanager
 def _agent(folder: Path, service: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the agent with its default configuration, a latency to watch, and everything recorded; no broker is there."""
+    """Run the agent with default settings, a latency probe and a recorder, without a broker."""
     config = folder / "config.yaml"
     settings = {
         "sources": [{"type": "host"}, {"type": "latency", "targets": [{"name": "service", "tcp": service}]}],
         "state_dir": str(folder / "state"),
         "history": {"directory": str(folder)},
-        "mqtt": {"host": "127.0.0.1", "port": 9},  # discard: nobody listens there
+        "mqtt": {"host": "127.0.0.1", "port": 9},  # the discard port, closed on most machines
     }
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     command = [sys.executable, "-m", "agent", "run", "--config", str(config)]
@@ -314,10 +323,16 @@ def _stress(kind: str, options: list[str]) -> Event:
 
 
 def read_schedule(path: Path) -> Schedule:
-    """Read when which anomaly was caused."""
+    """Read the schedule of a recording.
+
+    Raises
+    ------
+    UserError
+        The file is missing or invalid.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Schedule)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(
-            f"cannot be used: {error}", location=str(path), remedy="remove the folder, to record anew"
+            f"invalid schedule: {error}", location=str(path), remedy="remove the folder to record again"
         ) from error

@@ -1,7 +1,7 @@
-"""How many anomalies of each simulated kind lead to an alert, and how many of those are called by their right name.
+"""Simulated anomalies by kind: share found, and share of those named correctly.
 
-Each stream holds one anomaly behind a quiet half, and goes through the step and the incidents as in replay. Found is an
-anomaly that an alert overlaps or follows within a minute; its name is that in the last message about it.
+Each stream holds one anomaly in its second half and runs through detector and incidents as in replay. An anomaly is
+found if an alert overlaps it or follows within twelve rows or a minute; its name is that of the last message.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from agent.messages.alert import Alert, AnomalyKind
     from agent.models.bundle import Bundle
 
-#: What the agent should call each simulated kind. A trend ends as a shift of level; a lost season or correlation keeps
-#: each reading within the usual range and breaks only its course.
+#: Correct name of each simulated kind. A trend ends as a level shift; a missing season or a broken correlation keeps
+#: each reading within its usual range and breaks only the pattern.
 NAMES: dict[Planted, AnomalyKind] = {
     "spike": "spike",
     "dip": "drop",
@@ -40,12 +40,12 @@ NAMES: dict[Planted, AnomalyKind] = {
     "missing_season": "pattern_break",
     "correlation_break": "pattern_break",
 }
-# An incident that begins so long after an anomaly's end is still about it.
+# An incident this long after the end of an anomaly still belongs to it: the longer of seconds and rows, by hand.
 _LATE_S, _LATE_ROWS = 60.0, 12
 
 
 class _Result(NamedTuple):
-    """Of one stream: what was planted, what it was called (empty: not found), and what else was said."""
+    """Result of one stream; ``named`` is empty if the anomaly was not found, ``held`` counts suppressed incidents."""
 
     planted: Planted
     found: bool
@@ -56,12 +56,14 @@ class _Result(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     parser.add_argument("--seeds", type=int, default=20, help="streams of each kind (default 20)")
-    parser.add_argument("--ratio", type=float, default=3.0, help="what channels share over their own noise (default 3)")
+    parser.add_argument(
+        "--ratio", type=float, default=3.0, help="common signal over own noise of a channel (default 3)"
+    )
     parser.add_argument("--interval", type=float, default=60.0, help="seconds between rows (default 60)")
-    parser.add_argument("--rows", type=int, default=8000, help="of each stream (default 8,000)")
-    parser.add_argument("--budget", type=float, default=1.0, help="alerts a day (default 1)")
+    parser.add_argument("--rows", type=int, default=8000, help="rows of a stream (default 8,000)")
+    parser.add_argument("--budget", type=float, default=1.0, help="alert budget a day (default 1)")
     parser.add_argument("--processes", type=int, default=2)
 
 
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "held_back_a_day": round(sum(result.held for result in results) / days, 3),
         "kinds": {},
     }
-    print(f"{'planted':<18}{'should be':<17}{'found':>6}{'named':>7}  called")
+    print(f"{'planted':<18}{'correct name':<17}{'found':>6}{'named':>7}  names given")
     for kind in get_args(Planted):
         of_kind = [result for result in results if result.planted == kind]
         called = Counter(result.named for result in of_kind if result.found)
@@ -94,7 +96,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         words = ", ".join(f"{count} {name.replace('_', ' ') or 'nothing'}" for name, count in called.most_common())
         share = f"{right / found:.0%}" if found else "–"
         print(f"{kind:<18}{NAMES[kind]:<17}{found / len(of_kind):>6.0%}{share:>7}  {words}")
-    print(f"other alerts a day {figures['other_alerts_a_day']}, held back a day {figures['held_back_a_day']}")
+    print(f"other alerts a day {figures['other_alerts_a_day']}, suppressed a day {figures['held_back_a_day']}")
     return figures
 
 
@@ -102,7 +104,7 @@ _bundle: list[Bundle] = []
 
 
 def _stream(options: argparse.Namespace, kind: Planted, seed: int) -> _Result:
-    """Run one stream with one anomaly."""
+    """Simulate a stream with one anomaly and run the agent on it."""
     if not _bundle:
         _bundle.append(loader.load_builtin())  # once a process
     models = _bundle[0]
@@ -121,12 +123,12 @@ def _stream(options: argparse.Namespace, kind: Planted, seed: int) -> _Result:
     stream = simulate_stream(config)
     channels = [Channel(name) for name in stream.channels]
     alerts_config = AlertsConfig(budget_per_day=options.budget)
-    monitor = Ensemble(channels, models, DetectionConfig(), alerts_config, interval_s)
+    ensemble = Ensemble(channels, models, DetectionConfig(), alerts_config, interval_s)
     incidents = Incidents(channels, alerts_config, interval_s, node="kinds", model=models.label, instance="0")
     alerts: list[Alert] = []
     for seq, (wall, row) in enumerate(zip(stream.time.tolist(), stream.values.astype(np.float32), strict=True)):
         frame = Frame(seq, seq, wall, row)
-        alerts += incidents.step(frame, monitor.step(frame))
+        alerts += incidents.step(frame, ensemble.step(frame))
     held = len(incidents.take_suppressed())
     alerts += incidents.stop(frame)
     (anomaly,) = stream.anomalies

@@ -1,4 +1,4 @@
-"""The Numenta Anomaly Benchmark, 58 series: score of the three profiles, one threshold for all series."""
+"""Numenta Anomaly Benchmark, 58 series: scores of the three profiles with one threshold for all series."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["add_arguments", "alerts_score", "run", "score_of"]
 _NAMES = dict(zip((profile.name for profile in PROFILES), ("standard", "low FP", "low FN"), strict=True))
 _BUDGETED = "alerts, one a day"
 _OTHER_HALF = ", other half"
-# The benchmark's scoreboard and the score files that its detectors' makers published.
+# Standard, low FP and low FN, from the benchmark's scoreboard and published score files.
 _PUBLISHED = {
     "ARTime": (74.9, 65.1, 80.4),
     "Numenta HTM": (70.5, 62.6, 75.2),
@@ -41,22 +41,23 @@ _PUBLISHED = {
     "Twitter ADVec": (47.1, None, None),
     "windowed Gaussian": (39.6, 20.9, 47.4),
 }
+# Draws of random scores, chosen by hand.
 _DRAWS = 5
 _CAPTION = (
-    "0 is what no detection gets, 100 the perfect one; one threshold for all series, the best one for the profile. "
-    "Other half: the threshold is chosen on a random half of the series and the others are scored, mean over 20 such "
-    "splits, both ways. Alerts are scored as they are raised, without choosing a threshold. Most of the published "
-    "detectors are told the smallest and largest value of each series beforehand."
+    "No detection scores 0, a perfect detector 100. One threshold holds for all series, the best one for the profile. "
+    "Other half: the threshold is chosen on a random half of the series, the others are scored; mean over 20 splits, "
+    "both ways. Alerts are scored as raised, without choosing a threshold. Most published detectors get the minimum "
+    "and maximum of each series in advance."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Judge all series, score ours and what to hold it against."""
+    """Score the agent and all comparisons on all series."""
     how = runner.setting(options)
     files = nab_files(options.data)
     recordings = [file.recording() for file in files]
@@ -91,14 +92,14 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def score_of(files: Sequence[NabFile], scores: Sequence[Float64Array]) -> dict[str, float]:
-    """Score of each profile, and of each with the threshold from the other half of the series.
+    """NAB score by profile, with the best threshold and with the threshold from the other half of the series.
 
     Parameters
     ----------
     files
         From `nab_files`.
     scores
-        float64[rows of the file] each.
+        Anomaly scores of each file, float64[rows].
     """
     sweep = NabSweep([file.scored(score) for file, score in zip(files, scores, strict=True)])
     best = {_NAMES[profile.name]: sweep.best(profile).score for profile in PROFILES}
@@ -107,14 +108,14 @@ def score_of(files: Sequence[NabFile], scores: Sequence[Float64Array]) -> dict[s
 
 
 def alerts_score(files: Sequence[NabFile], alerts: Mapping[str, IntArray]) -> dict[str, float]:
-    """Score of alerts as they were raised, of each profile.
+    """NAB score of alerts by profile, as raised.
 
     Parameters
     ----------
     files
         From `nab_files`.
     alerts
-        By the file's name: int64[n], rows of the file in which an alert opens.
+        Rows of the file in which an alert opens, int64[n], by file name.
     """
     raised = [np.isin(np.arange(len(file.time)), alerts[file.name]).astype(np.float64) for file in files]
     sweep = NabSweep([file.scored(each) for file, each in zip(files, raised, strict=True)])
@@ -122,7 +123,7 @@ def alerts_score(files: Sequence[NabFile], alerts: Mapping[str, IntArray]) -> di
 
 
 def _of_alerts(files: Sequence[NabFile], judged: Sequence[Judged]) -> dict[str, float]:
-    """Score of the rows in which a series begins to be flagged."""
+    """NAB score of the rows at which flagging starts."""
     onsets = {file.name: file.forward[one.onsets()] for file, one in zip(files, judged, strict=True)}
     return alerts_score(files, onsets)
 
@@ -130,7 +131,7 @@ def _of_alerts(files: Sequence[NabFile], judged: Sequence[Judged]) -> dict[str, 
 def _of_budget(
     files: Sequence[NabFile], judged: Sequence[Judged], bundle: Path, how: runner.Setting
 ) -> dict[str, float]:
-    """Score of the incidents that are sent when a series may send one a day."""
+    """NAB score of the incidents sent under a budget of one a day and series."""
     one_a_day = replace(how, alerts=msgspec.structs.replace(how.alerts, budget_per_day=1.0))
     found = all_opens([one.recording for one in judged], bundle, one_a_day)
     return alerts_score(files, {file.name: file.forward[rows] for file, rows in zip(files, found, strict=True)})
@@ -147,7 +148,7 @@ def _every(files: Sequence[NabFile], share: float) -> dict[str, float]:
 
 
 def _each(files: Sequence[NabFile], scores: Sequence[Float64Array]) -> dict[str, dict[str, Any]]:
-    """What each series adds at the best threshold of the standard profile: windows, and those found, false alerts."""
+    """Score, windows, windows found and false rows by series, at the best threshold of the standard profile."""
     sweep = NabSweep([file.scored(score) for file, score in zip(files, scores, strict=True)])
     threshold = sweep.best(PROFILES[0]).threshold
     found: dict[str, dict[str, Any]] = {}

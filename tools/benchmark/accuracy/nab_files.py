@@ -1,4 +1,4 @@
-"""The files of the Numenta Anomaly Benchmark as its scores count them: row by row, windows by time stamp."""
+"""Files of the Numenta Anomaly Benchmark: series and labelled windows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NabFile", "nab_files"]
 
 _WINDOWS = "labels/combined_windows.json"
-# Between so many rows' time stamps the sampling interval is measured, as replay does.
+# Time differences whose median is the sampling interval, as in `edgewatch replay`.
 _DIFFERENCES = 10
 
 
@@ -33,13 +33,13 @@ class NabFile:
     Parameters
     ----------
     name
-        Its path below ``data``, with suffix.
+        Path below ``data``, with suffix.
     time
         float64[rows], seconds since 1970; a time stamp may be repeated or go back.
     value
         float64[rows].
     windows
-        int64[n, 2], begin and end (exclusive), in rows.
+        int64[n, 2], first row and end row (exclusive) of each labelled window.
     """
 
     name: str
@@ -48,17 +48,17 @@ class NabFile:
     windows: IntArray
 
     def scored(self, score: Float64Array) -> NabSeries:
-        """Scores of its own rows, float64[rows], as the benchmark counts them."""
+        """Combine scores of the file's rows, float64[rows], with its windows for the benchmark's scorer."""
         return NabSeries(self.name, score, self.windows, probation_rows(len(self.time)))
 
     @cached_property
     def forward(self) -> IntArray:
-        """Rows whose time stamp is later than all before, int64[n]: those that replay does not skip."""
+        """Rows whose time stamp is later than all before, int64[n]; replay skips the others."""
         latest = np.maximum.accumulate(self.time)
         return np.flatnonzero(np.append(True, self.time[1:] > latest[:-1]))
 
     def recording(self) -> Recording:
-        """Its rows as `edgewatch replay` takes them: one step each, numbered by the ticks of the usual interval."""
+        """Recording of the `forward` rows, with times rounded to ticks of the median interval, as in replay."""
         time = self.time[self.forward]
         interval_s = float(np.median(np.diff(time[: _DIFFERENCES + 1])))
         ticks = np.maximum(1.0, np.rint(np.diff(time) / interval_s))
@@ -67,19 +67,19 @@ class NabFile:
         return Recording(self.name, (Channel("value"),), interval_s, steps, values, timed=False)
 
     def on_rows(self, score: Float64Array) -> Float64Array:
-        """Scores of its recording's rows as scores of its own, 0 for those that were skipped."""
+        """Map scores of the recording's rows to the file's rows; skipped rows get 0."""
         own = np.zeros(len(self.time))
         own[self.forward] = score
         return own
 
 
 def nab_files(folder: Path) -> list[NabFile]:
-    """Read all series of the benchmark's folder, in the order of their names.
+    """Read all series of the benchmark, sorted by name.
 
     Raises
     ------
     UserError
-        The folder is not laid out as the benchmark, or a file cannot be read.
+        The folder does not have the benchmark's layout, or a file cannot be read.
     """
     labels = folder / _WINDOWS
     try:
@@ -88,7 +88,7 @@ def nab_files(folder: Path) -> list[NabFile]:
         raise UserError(
             f"not the Numenta Anomaly Benchmark: {error}",
             location=str(labels),
-            remedy="give the folder that holds data and labels of github.com/numenta/NAB",
+            remedy="name the checkout of github.com/numenta/NAB with data and labels",
         ) from error
     return [_file(folder / "data" / name, name, windows[name]) for name in sorted(windows)]
 
@@ -101,7 +101,7 @@ def _file(path: Path, name: str, windows: list[tuple[str, str]]) -> NabFile:
         limits = np.array(windows, "datetime64[us]").reshape(-1, 2)
     except (OSError, ValueError, IndexError) as error:
         raise UserError(
-            f"not a series of the benchmark: {error}", location=str(path), remedy="get the benchmark again"
+            f"not a series of the benchmark: {error}", location=str(path), remedy="download the benchmark again"
         ) from error
     rows = [(_row(stamps, begin, path), _row(stamps, end, path) + 1) for begin, end in limits]
     time = stamps.astype(np.int64) / 1e6
@@ -111,5 +111,7 @@ def _file(path: Path, name: str, windows: list[tuple[str, str]]) -> NabFile:
 def _row(stamps: np.ndarray[tuple[int, ...], np.dtype[np.datetime64]], at: np.datetime64, path: Path) -> int:
     found = np.flatnonzero(stamps == at)
     if not found.size:
-        raise UserError(f"no row at {at}, where a window begins or ends", location=str(path), remedy="get both again")
+        raise UserError(
+            f"no row at {at}, where a window begins or ends", location=str(path), remedy="download the benchmark again"
+        )
     return int(found[0])

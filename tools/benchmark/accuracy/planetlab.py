@@ -1,7 +1,6 @@
-"""CPU use of PlanetLab's virtual machines, a day each at 5 minutes: how many alerts a day are raised on normal load.
+"""CPU use of PlanetLab's virtual machines, a day each at 5 minutes: alerts a day on unlabelled, mostly normal load.
 
-A ``.tar.xz``, ``.tar.gz`` or ``.tar``, or a folder, of one text a machine, one percentage a line. Nothing is labelled:
-all of it is taken as normal.
+The data are a folder or a ``.tar``, ``.tar.gz`` or ``.tar.xz`` archive with one text a machine, one percentage a line.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ __all__ = ["add_arguments", "read_recordings", "run"]
 
 _INTERVAL_S = 300.0
 _DAY_S = 86400.0
-# As the agent reads it from a host.
+# Same properties as the host source's `cpu.percent`.
 _CHANNEL = Channel("cpu.percent", unit="%", effect=10.0, minimum=0.0, maximum=100.0)
 _COLUMNS = {"alerts a channel-day": 2, "machines without %": 1}
 _CAPTION = (
-    "Incidents that open a machine and day, over all of the day, and the share of machines without any. Each machine "
-    "is watched from its first reading on."
+    "Incidents opened a machine and day, and the share of machines without any. Each machine is monitored from its "
+    "first reading on."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Watch every machine, count what was raised."""
+    """Count incidents on every machine, for the agent and a rule without a model."""
     how = runner.setting(options)
     recordings = list(read_recordings(options.data))
     days = sum(one.rows for one in recordings) * _INTERVAL_S / _DAY_S
@@ -64,28 +63,34 @@ def _figures(counts: Sequence[int], days: float) -> dict[str, float]:
 
 
 def read_recordings(path: Path) -> Iterator[Recording]:
-    """Recordings of an archive or a folder, one a machine."""
+    """Read an archive or a folder, one recording a machine, sorted by name.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, is empty, or holds a line that is not a number.
+    """
     try:
         texts = dict(_texts(path))
     except (OSError, tarfile.TarError, EOFError) as error:
         raise UserError(
-            f"cannot be read: {error}", location=str(path), remedy="give the archive or its folder"
+            f"cannot be read: {error}", location=str(path), remedy="name the archive or its folder"
         ) from error
     if not texts:
-        raise UserError("no machine in it", location=str(path), remedy="give the archive of texts, or its folder")
+        raise UserError("contains no file", location=str(path), remedy="name the archive of texts or its folder")
     for name in sorted(texts):
         try:
             values = np.array(texts[name].split(), np.float32).reshape(-1, 1)
         except ValueError as error:
             raise UserError(
-                f"not one number a line: {error}", location=f"{path}: {name}", remedy="get it again"
+                f"expected one number a line: {error}", location=f"{path}: {name}", remedy="download it again"
             ) from error
         time = _INTERVAL_S * np.arange(len(values), dtype=np.float64)
         yield Recording(name, (_CHANNEL,), _INTERVAL_S, time, values, timed=False)
 
 
 def _texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and content of each text; nothing is unpacked to disk."""
+    """Name and content of each text; an archive is not unpacked to disk."""
     if path.is_dir():
         for file in path.iterdir():
             if file.is_file():

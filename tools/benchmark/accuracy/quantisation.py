@@ -1,6 +1,6 @@
-"""What int8 costs and what it and the fused LSTM op save: scores over real series, size, and time an inference.
+"""Effect of int8 and of the fused LSTM operator: scores on real series, file size, and inference time.
 
-Times are taken in turns in one run; Keras' own conversion of the same network is what most projects ship.
+Times are measured in turn in one run. The comparison is the default conversion of Keras, the usual way to TFLite.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     parser.add_argument(
-        "--data", type=Path, nargs="+", default=[], metavar="PATH", help="series, such as the NAB folder"
+        "--data", type=Path, nargs="+", default=[], metavar="PATH", help="recordings to score, such as the NAB folder"
     )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="the quantised one (default: the one that ships)")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="quantised bundle (default: the shipped one)")
     parser.add_argument(
         "--reference",
         type=Path,
         metavar="DIR",
-        help="the same as float32: `python -m training universal --reference DIR`",
+        help="the same bundle in float32: `python -m training universal --reference DIR`",
     )
 
 
@@ -42,12 +42,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print."""
     figures: dict[str, Any] = {"fused": _fused()}
     fused = figures["fused"]
-    print("autoencoder (window 32, LSTM 32 + 32), microseconds an invoke, in turns:")
+    print("autoencoder (window 32, LSTM 32 + 32), microseconds an inference, measured in turn:")
     for name, each in fused["microseconds"].items():
         print(f"  {name:24} {each:8.1f}   {fused['bytes'][name]:7,} bytes")
-    print(f"  Keras' own conversion takes {fused['ratio']:.1f} times as long as the fused one (both as shipped: int8)")
+    print(f"  Keras' conversion takes {fused['ratio']:.1f} times as long as the fused operator (both int8)")
     if options.reference is None:
-        print("no --reference: scores are not compared")
+        print("without --reference, scores are not compared")
         return figures
     quantised = loader.load(options.bundle) if options.bundle else loader.load_builtin()
     exact = loader.load(options.reference)
@@ -72,7 +72,7 @@ def _sizes(quantised: Bundle, exact: Bundle) -> dict[str, Any]:
 
 
 def _scores(quantised: Bundle, exact: Bundle, paths: list[Path]) -> dict[str, Any]:
-    """Mean and largest difference of the alert score over all rows of all recordings."""
+    """Differences of the alert score over all rows of all recordings."""
     with importing("evaluation"):
         from training.data.readers.options import ReadOptions  # noqa: PLC0415 - an extra
         from training.data.readers.registry import read  # noqa: PLC0415 - the same
@@ -98,7 +98,7 @@ def _scores(quantised: Bundle, exact: Bundle, paths: list[Path]) -> dict[str, An
 
 
 def _fused() -> dict[str, Any]:
-    """The autoencoder in its fused form and as Keras' own converter makes it, with the same weights."""
+    """Time and size of the autoencoder with the fused operator and by Keras' converter, with the same weights."""
     with importing("training"):
         import keras  # noqa: PLC0415 - takes seconds to import
         import tensorflow as tf  # noqa: PLC0415 - the same

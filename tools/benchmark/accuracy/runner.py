@@ -1,4 +1,4 @@
-"""Runs many recordings through the agent's step on all cores."""
+"""Run many recordings through the agent's step on all cores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Setting", "add_arguments", "judge_all", "judge_each", "loaded", "setting"]
 
-# Channels beyond which a step no longer gets cheaper for each.
+# Recordings that share a step; with more, the time a channel no longer falls. Chosen by hand.
 _MOST = 32
 
 _Result = tuple["Float64Array", "Float64Array", "BoolArray"]
@@ -40,16 +40,16 @@ _Within: TypeAlias = "Callable[[], AbstractContextManager[None]]"
 
 @dataclass(frozen=True)
 class Setting:
-    """What recordings are judged with.
+    """Models and settings of a benchmark run.
 
     Parameters
     ----------
     bundles
-        Their folders, at least one: several are the same networks retrained.
+        Bundle folders, at least one; several hold the same networks trained from other seeds.
     detection, alerts
-        The config's sections.
+        Sections of the configuration.
     processes
-        How many at once.
+        Parallel processes.
     """
 
     bundles: tuple[Path, ...]
@@ -59,23 +59,25 @@ class Setting:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what all benchmarks on recordings take."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    """Add the command line options of all benchmarks on recordings."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the data set")
     parser.add_argument(
         "--bundle", type=comma_separated, default=(), metavar="DIR,DIR",
-        help="models (default: those that ship); of several, retrained from other seeds, mean and spread are told",
+        help="models (default: the shipped ones); for several, mean and standard deviation are reported",
     )  # fmt: skip
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the agent's configuration: detection and alerts")
-    parser.add_argument("--processes", type=natural, metavar="N", help="at once (default: one a core)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="agent configuration; detection and alerts are used"
+    )
+    parser.add_argument("--processes", type=natural, metavar="N", help="parallel processes (default: one a core)")
 
 
 def setting(options: argparse.Namespace) -> Setting:
-    """Read what the arguments name.
+    """Load the configuration and bundles named by the options.
 
     Raises
     ------
     UserError
-        The configuration cannot be used.
+        The configuration is invalid.
     """
     config = loader.load(options.config) if options.config else Config()
     bundles = tuple(map(Path, options.bundle)) or (agent_bundle.builtin_directory(),)
@@ -85,35 +87,35 @@ def setting(options: argparse.Namespace) -> Setting:
 def judge_all(
     recordings: Sequence[Recording], directory: Path, how: Setting, within: _Within = nullcontext
 ) -> list[Judged]:
-    """Judge all recordings with the same bundle; see `judge_each`."""
+    """Judge all recordings with one bundle; see `judge_each`."""
     return judge_each(recordings, [directory] * len(recordings), how, within)
 
 
 def judge_each(
     recordings: Sequence[Recording], directories: Sequence[Path], how: Setting, within: _Within = nullcontext
 ) -> list[Judged]:
-    """Judge every row of every recording by what was learned from its rows before; a bar tells how far it is.
+    """Judge every row of every recording, learning only from earlier rows; shows a progress bar.
 
-    Recordings of one channel are judged side by side where the bundle is a universal one. A script that calls this
-    needs ``if __name__ == "__main__":``.
+    With a universal bundle, recordings of one channel run together as channels of one node. A calling script needs
+    ``if __name__ == "__main__":``.
 
     Parameters
     ----------
     recordings
-        In memory, all of them.
+        Recordings in memory.
     directories
-        Of each recording's bundle.
+        Bundle folder of each recording.
     how
-        The rest.
+        Settings, without the bundles.
     within
-        A function of a module: recordings are judged in the context that it gives, in whatever process.
+        Module-level function that gives a context manager, entered in each worker process.
 
     Raises
     ------
     UserError
-        A bundle is not sound or was made for other channels.
+        A bundle is damaged or was made for other channels.
     """
-    # Errors are told before any process starts.
+    # Load here first, so that errors appear before any process starts.
     bundles = {directory: agent_bundle.load(directory) for directory in dict.fromkeys(directories)}
     recordings = [fitted(one, bundles[where]) for one, where in zip(recordings, directories, strict=True)]
     groups = []
@@ -138,14 +140,14 @@ def judge_each(
 
 
 def _cost(recordings: Sequence[Recording]) -> float:
-    """Time it takes, in steps of one channel: the longest is begun first."""
+    """Estimated run time in steps of one channel, for starting the longest group first."""
     channels = sum(len(recording.channels) for recording in recordings)
     return max(recording.rows for recording in recordings) * (1.0 + 0.15 * channels)
 
 
 @lru_cache(maxsize=1)
 def loaded(directory: Path) -> Bundle:
-    """The bundle that this process uses, kept from one piece of work to the next."""
+    """Load a bundle, cached for the next task of this process."""
     return agent_bundle.load(directory)
 
 

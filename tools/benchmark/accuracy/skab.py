@@ -1,7 +1,7 @@
-"""The Skoltech Anomaly Benchmark, both valves: F1, false and missed alarms over the rows of all files together.
+"""Skoltech Anomaly Benchmark, both valves: F1, false and missed alarms over the rows of all files together.
 
-The first 400 rows of a file are normal and there to learn from. The agent learns in silence from the first quarter of
-them; from its state score over the others follows the threshold, by the same rule for all files.
+The first 400 rows of a file are normal. The agent learns from the first 100 of them without alarms; its state score on
+the other 300 sets the threshold, by the same rule for all files.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "count_each", "figures_of", "flags", "run", "running_mean"]
 
 _PARTS = ("valve1", "valve2")
+# Rows without alarms, a quarter of a file's normal rows; chosen by hand.
 _LEARNING_ROWS = 100
-# Of the rule for the state score: rows over which it is averaged, and the quantile over the rows to learn from that,
-# times the factor, is the threshold.
+# Rule for the state score: a mean over `STATE_ROWS` is flagged above `STATE_FACTOR` times its quantile over the normal
+# rows. Chosen by hand, the same for all files.
 STATE_ROWS = 30
 STATE_QUANTILE = 0.99
 STATE_FACTOR = 1.1
-# The same of the rule without a model: a mean over 30 s against the first 400 rows.
+# Same rule for the mean absolute z without a model.
 _Z_ROWS = 30
 _Z_QUANTILE = 1.0
 _Z_FACTOR = 1.0
 _COLUMNS = {"F1": 2, "false alarms %": 1, "missed alarms %": 1}
+# F1, false and missed alarms in percent, from the set's leaderboard.
 _PUBLISHED = {
     "convolutional autoencoder": (0.78, 13.6, 28.0),
     "T² + Q": (0.76, 26.6, 24.9),
@@ -50,29 +52,29 @@ _PUBLISHED = {
     "isolation forest": (0.29, None, None),
 }
 _CAPTION = (
-    "Over all rows of all files together, the first 400 of each included. False alarms are flagged normal rows, missed "
-    "alarms anomalous rows that are not flagged. Thresholds follow from a file's first 400 rows, by one rule for all. "
-    "Published figures are those of the set's own leaderboard, which may count further files."
+    "Over all rows of all files together, including the first 400 of each. False alarms are flagged normal rows, "
+    "missed alarms are anomalous rows without a flag. One rule sets the threshold from the first 400 rows of each "
+    "file. Published figures are from the set's leaderboard, which may include more files."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Judge all files, score ours and what to hold it against."""
+    """Score the agent and all comparisons on all files."""
     how = runner.setting(options)
     folders = [options.data / part for part in _PARTS]
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing:
-        raise UserError("no such folder", location=str(missing[0]), remedy="give the benchmark's data folder")
+        raise UserError("no such folder", location=str(missing[0]), remedy="name the benchmark's folder data")
     recordings = [
         replace(one, name=f"{folder.name}/{one.name}") for folder in folders
         for one in read([folder], ReadOptions(format="skab"))
     ]  # fmt: skip
-    # A file has no more normal rows than 400: what a host learns in ten minutes is learned in a quarter of these.
+    # A file has only 400 normal rows, so the default learning time is too long.
     learning_s = min(how.alerts.learning_s, _LEARNING_ROWS * recordings[0].interval_s)
     how = replace(how, alerts=msgspec.structs.replace(how.alerts, learning_s=learning_s))
     draws: dict[str, list[list[Points]]] = {"state head": [], "alert head, as flagged": []}
@@ -108,37 +110,37 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def flags(score: Float64Array, first: int, rows: int, quantile: float, factor: float) -> BoolArray:
-    """Flag rows whose running mean is beyond what it was in the rows to learn from.
+    """Flag rows whose running mean exceeds a threshold from the normal rows.
 
     Parameters
     ----------
     score
-        float64[rows], ≥ 0, NaN where there was nothing to judge; rows before the first above 0 say nothing.
+        float64[rows], ≥ 0, NaN where a reading is missing; rows before the first score above 0 are ignored.
     first
-        How many rows are there to learn from.
+        Number of normal rows at the begin.
     rows
-        Over which the mean runs.
+        Rows of the running mean.
     quantile, factor
-        The threshold is this quantile of the mean over the rows to learn from, times this.
+        The threshold is ``factor`` times the ``quantile`` of the running mean over the normal rows.
     """
     mean = running_mean(score, rows)
-    spoken = np.maximum.accumulate(np.nan_to_num(score)) > 0.0
-    learned = mean[:first][spoken[:first]]
+    started = np.maximum.accumulate(np.nan_to_num(score)) > 0.0
+    learned = mean[:first][started[:first]]
     threshold = factor * float(np.quantile(learned, quantile)) if learned.size else np.inf
-    return np.logical_and(spoken, mean > threshold)
+    return np.logical_and(started, mean > threshold)
 
 
 def running_mean(values: Float64Array, rows: int) -> Float64Array:
-    """Mean of so many rows up to each; of those there are at the begin.
+    """Mean of the last ``rows`` rows at each row; of fewer at the begin.
 
     Parameters
     ----------
     values
-        float64[n] or float64[n, n_channels]; NaN where missing, which does not count.
+        float64[n] or float64[n, n_channels]; NaN is ignored.
 
     Returns
     -------
-    Of the same shape; 0 where all are missing.
+    Array of the same shape; 0 where all values are missing.
 
     Examples
     --------
@@ -162,7 +164,7 @@ def _z_flags(one: Recording) -> BoolArray:
 
 
 def count_each(recordings: Sequence[Recording], flagged: Sequence[BoolArray]) -> list[Points]:
-    """Count each file's rows; a row of the grid on which no reading lies is none."""
+    """Count the correct and wrong rows of each file; rows without a reading do not count."""
     return [
         count_points(np.asarray(one.labels)[_read(one)], each[_read(one)])
         for one, each in zip(recordings, flagged, strict=True)
@@ -170,7 +172,7 @@ def count_each(recordings: Sequence[Recording], flagged: Sequence[BoolArray]) ->
 
 
 def _read(one: Recording) -> BoolArray:
-    """Rows in which there is a reading, bool[rows]."""
+    """Rows with at least one reading, bool[rows]."""
     there: BoolArray = np.isfinite(one.values).sum(axis=1) > 0
     return there
 

@@ -1,7 +1,7 @@
-"""The Server Machine Dataset as TSB-AD-M evaluates it, 13 machines: mean VUS-PR.
+"""Server Machine Dataset by the protocol of TSB-AD-M, 13 machines: mean VUS-PR.
 
-What is scored is a machine's test half, all of it; its first rows, without an anomaly but for one machine, may be
-trained on.
+The test half of each machine is scored; a prefix of it may be used for training, free of anomalies for all but one
+machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["add_arguments", "auc_each", "principal_components", "read_machines",
 
 _FIGURE = "VUS-PR"
 _RANDOM = "random scores"
-#: Of each machine in TSB-AD-M: leading rows of the test half that are left out, and rows then that may be trained on.
+#: By machine, from TSB-AD-M: leading rows of the test half that are left out, and rows of the training prefix.
 _MACHINES = {
     "machine-1-2": (0, 4529),
     "machine-1-3": (2500, 2272),
@@ -52,7 +52,7 @@ _MACHINES = {
     "machine-3-4": (0, 2634),
     "machine-3-10": (0, 500),
 }
-# Means over these machines of the benchmark's published results (github.com/TheDatumOrg/TSB-AD).
+# VUS-PR, means over these machines of the published results (github.com/TheDatumOrg/TSB-AD).
 _PUBLISHED = {
     "PCA": 0.397,
     "CNN": 0.376,
@@ -68,28 +68,30 @@ _PUBLISHED = {
     "USAD": 0.167,
     "anomaly transformer": 0.071,
 }
+# Share of the variance that the principal axes explain, as in TSB-AD's PCA.
 _COMPONENTS = 0.25
+# Draws of random scores, chosen by hand.
 _DRAWS = 5
 _CAPTION = (
-    "Mean over the machines of the volume under the surface of precision, recall and width, widths up to the period of "
-    "a machine's first channel. Ours see each row once, in order; PCA and most of the published ones see all of a "
-    "series before they score it. Published figures are means over the same machines."
+    "Mean over the machines of the volume under the surface of precision, recall and width, with widths up to the "
+    "period of a machine's first channel. Ours see each row once, in order; PCA and most published detectors see the "
+    "whole series before scoring. Published figures are means over the same machines."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
     parser.add_argument(
-        "--joint", type=Path, metavar="DIR", help="also: a folder of bundles named as the machines, each trained on one"
+        "--joint", type=Path, metavar="DIR", help="also judge with a folder of fitted bundles, named as the machines"
     )
-    parser.add_argument("--fit", action="store_true", help="train those that are not there, on the machines' prefixes")
+    parser.add_argument("--fit", action="store_true", help="train missing bundles on the machines' prefixes")
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Judge all machines, score ours and what to hold it against."""
+    """Score the agent and all comparisons on all machines."""
     if options.fit and options.joint is None:
-        raise UserError("where to", location="--fit", remedy="name the folder with --joint")
+        raise UserError("needs a folder for the bundles", location="--fit", remedy="name it with --joint")
     how = runner.setting(options)
     machines = read_machines(options.data)
     if options.fit:
@@ -132,11 +134,19 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def read_machines(folder: Path) -> list[Recording]:
-    """What is evaluated of each machine."""
+    """Read the evaluated part of each machine.
+
+    Raises
+    ------
+    UserError
+        A machine is missing.
+    """
     whole = {recording.name: recording for recording in read([folder], ReadOptions(format="smd"))}
     missing = [name for name in _MACHINES if name not in whole]
     if missing:
-        raise UserError(f"no {missing[0]}", location=str(folder), remedy="get the whole Server Machine Dataset")
+        raise UserError(
+            f"{missing[0]} is missing", location=str(folder), remedy="download the whole Server Machine Dataset"
+        )
     return [_evaluated(whole[name], *rows) for name, rows in _MACHINES.items()]
 
 
@@ -152,7 +162,7 @@ def _evaluated(whole: Recording, left_out: int, prefix: int) -> Recording:
 
 
 def auc_each(machines: Sequence[Recording], scores: Sequence[Float64Array]) -> list[float]:
-    """VUS-PR of each machine, by its own score."""
+    """VUS-PR of the scores of each machine."""
     return [
         vus_pr(np.asarray(machine.labels), score, period(machine.values[:, 0].astype(np.float64)))
         for machine, score in zip(machines, scores, strict=True)
@@ -165,9 +175,9 @@ def _z(machine: Recording) -> Float64Array:
 
 
 def principal_components(machine: Recording) -> Float64Array:
-    """Score rows as the benchmark's PCA: distances from the first axes, each over its share of the variance.
+    """Score rows as TSB-AD's PCA: distances from the first axes, each divided by its share of the variance.
 
-    The axes are those of the whole standardised series that together explain a quarter of it.
+    The axes are computed on the whole standardised series and explain a quarter of its variance.
 
     Returns
     -------
@@ -183,7 +193,7 @@ def principal_components(machine: Recording) -> Float64Array:
 
 
 def _fit(machines: Sequence[Recording], folder: Path) -> None:
-    """Train a bundle on each machine's prefix, where there is none yet."""
+    """Train the missing bundles on the machines' prefixes."""
     with importing("training"):
         from training.recipes import fit  # noqa: PLC0415 - TensorFlow takes seconds to import
         from training.recipes.fit_options import FitOptions  # noqa: PLC0415 - with it
@@ -193,12 +203,12 @@ def _fit(machines: Sequence[Recording], folder: Path) -> None:
         print(f"training on the first {machine.train_rows:,} rows of {machine.name}", flush=True)
         prefix = slice(machine.train_rows)
         part = replace(machine, time=machine.time[prefix], values=machine.values[prefix], labels=None, train_rows=None)
-        # Quantised, one of the thirteen is too far from Keras on its most extreme rows.
+        # One of the 13 models fails the comparison with Keras as int8, on its most extreme rows.
         fit.fit([part], FitOptions(form="float16"), folder / machine.name, name=machine.name, progress=_Quiet())
 
 
 class _Quiet:
-    """Shows no progress."""
+    """Progress that is not shown."""
 
     def stage(self, name: str, total: int) -> Callable[[int, str], None]:
         """See `training.recipes.fit.Progress`."""

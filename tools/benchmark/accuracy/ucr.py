@@ -1,4 +1,4 @@
-"""The UCR Anomaly Archive: in how many series the highest score behind the training part lies in the only anomaly."""
+"""UCR Anomaly Archive: share of the series whose highest score after the training part lies in the anomaly."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "by_chance", "hits", "run"]
 
 _FIGURE = "accuracy %"
-# Of all 250 series of the archive.
+# Published accuracy in percent, of all 250 series of the archive.
 _PUBLISHED = {
     "fifth place of the KDD Cup 2021": 83.6,
     "matrix profile": 52.8,
     "convolutional autoencoder": 29.2,
     "isolation forest": 23.6,
 }
+# Rows beside the anomaly that count as found, at least; the archive's own rule.
 _SLACK_ROWS = 100
 _CAPTION = (
-    "Share of the series whose highest score behind the training part lies in the anomaly, give or take its length and "
+    "Share of the series whose highest score after the training part lies in the anomaly, plus or minus its length or "
     "at least 100 rows. Ours and the rules see each row once, in order. Published figures are of all 250 series."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     runner.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Judge all series, score ours and what to hold it against."""
+    """Score the agent and all comparisons on all series."""
     how = runner.setting(options)
     recordings = list(read([options.data], ReadOptions(format="ucr")))
     found: dict[str, list[list[bool]]] = {"state head": [], "alert head": []}
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> Results:
 
 
 def hits(recordings: Sequence[Recording], scores: Sequence[Float64Array]) -> list[bool]:
-    """For each series whether the highest score behind its training part lies in or near the anomaly."""
+    """Whether the highest score after the training part lies in or near the anomaly, for each series."""
     return [
         bool(highest_inside(np.asarray(one.labels)[one.train_rows :], score[one.train_rows :]))
         for one, score in zip(recordings, scores, strict=True)
@@ -80,7 +81,7 @@ def hits(recordings: Sequence[Recording], scores: Sequence[Float64Array]) -> lis
 
 
 def by_chance(recording: Recording) -> float:
-    """How likely a row behind the training part, drawn at random, is a hit."""
+    """Probability that a random row after the training part is a hit."""
     begin, end = intervals(np.asarray(recording.labels))[0].tolist()
     train = recording.train_rows or 0
     slack = max(_SLACK_ROWS, end - begin)

@@ -1,4 +1,4 @@
 """Benchmarks of time, memory and scale, one file each.
 
-They measure what running costs, not what is found.
+Detection accuracy is measured in `tools.benchmark.accuracy`.
 """

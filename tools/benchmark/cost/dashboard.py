@@ -1,4 +1,4 @@
-"""What the dashboard costs its server, and how fluid its page is: a fleet of nodes that speak every second."""
+"""CPU and memory of the dashboard's server, and frames a second of its page, for a simulated fleet."""
 
 from __future__ import annotations
 
@@ -33,13 +33,15 @@ __all__ = ["add_arguments", "run"]
 
 _ROOT = Path(__file__).parents[3]
 _PREFIX = "edgewatch"
-# Half an hour of one node's past is told at once, so that its charts are full from the begin.
+# Rows published at once for the first node: half an hour at 1 Hz, so that its charts are full.
 _PAST_ROWS = 1800
+# Charts that the page shows by default.
 _SHOWN = 6
+# Seconds for the server to start, to settle, and of a frame count; chosen by hand.
 _START_S = 30.0
 _WARM_S = 5.0
 _FRAMES_S = 10.0
-# Frames a second, the longest pause between two in milliseconds, and what the page keeps in MiB.
+# Frames a second, longest pause between two frames in milliseconds, and heap of the page in MiB.
 _LOOK = """seconds => new Promise(done => {
   let frames = 0, begin = performance.now(), last = begin, longest = 0;
   const next = now => {
@@ -49,6 +51,7 @@ _LOOK = """seconds => new Promise(done => {
   };
   requestAnimationFrame(next);
 })"""
+# Number of points in the visible parts of the charts.
 _POINTS = """() => {
   const plot = document.querySelector(".ew-plots").plot, [from, to] = plot.window();
   const seen = e => { const box = e.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; };
@@ -59,21 +62,21 @@ _POINTS = """() => {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
-    parser.add_argument("--nodes", type=int, default=50, help="that speak once a second")
-    parser.add_argument("--channels", type=int, default=50, help="of each node")
-    parser.add_argument("--minutes", type=float, default=5.0, help="over which memory and CPU time are taken")
+    """Add the command line options of this benchmark."""
+    parser.add_argument("--nodes", type=int, default=50, help="nodes that publish once a second")
+    parser.add_argument("--channels", type=int, default=50, help="channels of each node")
+    parser.add_argument("--minutes", type=float, default=5.0, help="duration of the measurement")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print; CPU in percent of a core, memory in MiB, frames a second of a page that is looked at."""
+    """Measure and print CPU in percent of a core, memory in MiB, and frames a second of a visible page."""
     with tempfile.TemporaryDirectory(prefix="edgewatch-dashboard-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         broker = Mosquitto(folder / "broker")
         stack.callback(broker.stop)
         browser = launched(stack.enter_context(sync_playwright()))
         if browser is None:
-            raise EnvironmentFault("there is no Chromium", remedy="apt install chromium")
+            raise EnvironmentFault("Chromium is not installed", remedy="apt install chromium")
         stack.callback(browser.close)
         address = ("127.0.0.1", free_port())
         command = [sys.executable, "-m", "tools.dashboard", "--broker", f"127.0.0.1:{broker.port}"]
@@ -82,9 +85,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         until = time.monotonic() + _START_S
         while not listens(*address):
             if time.monotonic() > until:
-                raise EnvironmentFault("the dashboard does not start")
+                raise EnvironmentFault("the dashboard did not start")
             time.sleep(0.1)
-        fleet = stack.enter_context(_speaking(broker.port, options.nodes, options.channels))
+        fleet = stack.enter_context(_publishing(broker.port, options.nodes, options.channels))
         pages = [browser.new_page(viewport={"width": 1440, "height": 900}) for _ in range(2)]
         for page, path in zip(pages, ("/", "/node?name=node0"), strict=True):
             page.goto(f"http://{address[0]}:{address[1]}{path}")
@@ -92,7 +95,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         time.sleep(_WARM_S)
         figures = _measured(server.pid, pages, 60.0 * options.minutes)
         if fleet.poll() is not None:
-            raise EnvironmentFault("the nodes of the benchmark have ended")
+            raise EnvironmentFault("the simulated nodes exited")
     print(f"{options.nodes} nodes of {options.channels} channels, a message each a second; both pages open")
     for key, value in figures.items():
         print(f"{key:<34}{value!s:>10}")
@@ -119,7 +122,7 @@ def _measured(pid: int, pages: list[Page], seconds: float) -> dict[str, Any]:
     return {
         "server_cpu_percent": round(share, 1),
         "server_rss_mib": round(max(memory), 1),
-        # The past that it keeps of every node fills in the first half hour.
+        # Grows during the first half hour, until the history of every node is full.
         "server_rss_by_quarter_mib": [round(float(np.median(part)), 1) for part in quarters],
         "visible_points": int(pages[1].evaluate(_POINTS)),
         "frames_per_second": round(float(np.median([look["frames"] for look in looks])), 1),
@@ -129,8 +132,8 @@ def _measured(pid: int, pages: list[Page], seconds: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _speaking(port: int, nodes: int, channels: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A fleet in a process of its own, so that what it costs is not the page's."""
+def _publishing(port: int, nodes: int, channels: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the simulated fleet in a separate process, so that its cost is not measured."""
     command = [sys.executable, "-m", "tools.benchmark.cost.dashboard", str(port), str(nodes), str(channels)]
     process = subprocess.Popen(command, cwd=_ROOT)
     try:
@@ -144,18 +147,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _speak(port: int, nodes: int, channels: int) -> None:
-    """Publish as so many agents would, the first node's past at once."""
-    wire, noise = MqttFlood(port), np.random.default_rng(0)
-    wire.send(_state(node, channels) for node in range(nodes))
+def _publish(port: int, nodes: int, channels: int) -> None:
+    """Publish as a fleet of agents, after half an hour of history for the first node."""
+    flood, noise = MqttFlood(port), np.random.default_rng(0)
+    flood.send(_state(node, channels) for node in range(nodes))
     now = time.time()
     for row in range(_PAST_ROWS):
-        wire.send([_metrics(0, now - _PAST_ROWS + row, noise.normal(size=channels))])
-        time.sleep(0.002)  # as much as the dashboard takes in, whatever it does beside
+        flood.send([_metrics(0, now - _PAST_ROWS + row, noise.normal(size=channels))])
+        time.sleep(0.002)  # slow enough for the dashboard to keep up
     since = time.monotonic()
     while True:
         now = time.time()
-        since = wire.spread([_metrics(node, now, noise.normal(size=channels)) for node in range(nodes)], since)
+        since = flood.spread([_metrics(node, now, noise.normal(size=channels)) for node in range(nodes)], since)
 
 
 def _state(node: int, channels: int) -> bytes:
@@ -181,7 +184,7 @@ def _state(node: int, channels: int) -> bytes:
 def _metrics(node: int, ts: float, noise: Any) -> bytes:
     name = f"node{node}"
     values = {
-        f"channel.{place}": ChannelMetric(
+        f"channel.{index}": ChannelMetric(
             value=round(20 + value, 3),
             expected=20.0,
             lower=17.0,
@@ -193,11 +196,11 @@ def _metrics(node: int, ts: float, noise: Any) -> bytes:
             provisional=False,
             unit="°C",
         )
-        for place, value in enumerate(noise.tolist())
+        for index, value in enumerate(noise.tolist())
     }
     message = Metrics(1, name, round(ts, 3), int(ts), 0.1, 0.1, values)
     return packet(f"{_PREFIX}/{name}/metrics".encode(), msgspec.json.encode(message))
 
 
 if __name__ == "__main__":
-    _speak(*map(int, sys.argv[1:]))
+    _publish(*map(int, sys.argv[1:]))

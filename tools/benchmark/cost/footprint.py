@@ -1,4 +1,4 @@
-"""What the daemon costs to run: memory, CPU, time to its first message; beside other agents, in the same minutes."""
+"""Memory, CPU and start-up time of the daemon, measured at the same time as other agents."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from tools.testing.mosquitto import Mosquitto
 if TYPE_CHECKING:
     import argparse
 
+# Seconds from start to the CPU measurement, chosen by hand.
 _SETTLE_S = 5.0
-# What psmqtt is asked for every second: about what our default configuration reads.
+# Tasks of psmqtt every second, similar to the channels of our default configuration.
 _PSMQTT_TASKS = (
     ("cpu_percent", "[]"),
     ("cpu_times_percent", "[iowait]"),
@@ -41,14 +42,14 @@ __all__ = ["add_arguments", "cpu_s", "memory_mib", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long CPU time is taken over")
-    parser.add_argument("--starts", type=int, default=5, help="how often the start is timed")
+    """Add the command line options of this benchmark."""
+    parser.add_argument("--seconds", type=float, default=300.0, help="duration of the CPU measurement")
+    parser.add_argument("--starts", type=int, default=5, help="number of timed starts")
     parser.add_argument("--without-peers", action="store_true", help="do not install and measure other agents")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print; memory in MiB, CPU in percent of a core, start in seconds."""
+    """Measure and print memory in MiB, CPU in percent of a core, and start-up time in seconds."""
     with tempfile.TemporaryDirectory(prefix="edgewatch-footprint-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         broker = Mosquitto(folder / "broker")
@@ -72,11 +73,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _first_publish_s(command: list[str], port: int) -> float:
-    """Seconds from starting the process to its birth message at a subscriber."""
-    heard, subscribed = threading.Event(), threading.Event()
+    """Seconds from process start to its birth message at a subscriber."""
+    received, subscribed = threading.Event(), threading.Event()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.on_subscribe = lambda *_: subscribed.set()
-    client.on_message = lambda _client, _userdata, message: heard.set() if message.payload == b"online" else None
+    client.on_message = lambda _client, _userdata, message: received.set() if message.payload == b"online" else None
     client.connect("127.0.0.1", port)
     client.loop_start()
     while not client.is_connected():
@@ -85,7 +86,7 @@ def _first_publish_s(command: list[str], port: int) -> float:
     subscribed.wait(5.0)
     begin = time.perf_counter()
     process = _start(command)
-    heard.wait(20.0)
+    received.wait(20.0)
     seconds = time.perf_counter() - begin
     _end(process)
     client.disconnect()
@@ -94,7 +95,7 @@ def _first_publish_s(command: list[str], port: int) -> float:
 
 
 def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[str, float]]:
-    """Run all side by side; memory at the end, CPU between settling and the end."""
+    """Run all commands at once; measure CPU after settling, and memory at the end."""
     processes = {name: _start(command) for name, command in commands.items()}
     try:
         time.sleep(_SETTLE_S)
@@ -103,7 +104,7 @@ def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[s
         time.sleep(seconds)
         elapsed = time.perf_counter() - begin
         for name in [name for name, process in processes.items() if process.poll() is not None]:
-            print(f"{name}: ended by itself, left out")
+            print(f"{name}: exited, left out")
             del processes[name]
         return {
             name: memory_mib(process.pid)
@@ -116,7 +117,7 @@ def _measure(commands: dict[str, list[str]], seconds: float) -> dict[str, dict[s
 
 
 def _peers(folder: Path, port: int) -> dict[str, list[str]]:
-    """Other agents, each in its own environment, publishing once a second; those that can be had here."""
+    """Commands of other agents that publish once a second, each installed in its own environment if possible."""
     (folder / "glances.conf").write_text(f"[mqtt]\nhost=127.0.0.1\nport={port}\ntls=false\n", encoding="utf-8")
     tasks = "\n".join(f"      - {{task: {task}, params: {params}}}" for task, params in _PSMQTT_TASKS)
     (folder / "psmqtt.yaml").write_text(
@@ -131,15 +132,15 @@ def _peers(folder: Path, port: int) -> dict[str, list[str]]:
     }
     commands = {}
     for name, (packages, command) in wanted.items():
-        home = folder / name
-        made = subprocess.run([sys.executable, "-m", "venv", str(home)], check=False, capture_output=True)
-        if not made.returncode:
-            pip = [str(home / "bin" / "pip"), "install", "--quiet", *packages]
-            made = subprocess.run(pip, check=False, capture_output=True)
-        if made.returncode:
+        environment = folder / name
+        installed = subprocess.run([sys.executable, "-m", "venv", str(environment)], check=False, capture_output=True)
+        if not installed.returncode:
+            pip = [str(environment / "bin" / "pip"), "install", "--quiet", *packages]
+            installed = subprocess.run(pip, check=False, capture_output=True)
+        if installed.returncode:
             print(f"{name}: cannot be installed here, left out")
             continue
-        commands[name] = [str(home / "bin" / name) if part == name else part for part in command]
+        commands[name] = [str(environment / "bin" / name) if part == name else part for part in command]
     return commands
 
 
@@ -157,13 +158,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far, all threads."""
+    """CPU seconds used by all threads of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int) -> dict[str, float]:
-    """Resident memory of a process: all, its share of what several have, and what it has alone."""
+    """Memory of a process in MiB: resident, proportional (shared pages divided), and private."""
     kib = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]:
         key, value = line.split(":")

@@ -1,6 +1,6 @@
-"""Whether memory grows: resident memory after many steps of the simulated source against that after few.
+"""Growth of memory: resident memory after many steps of the simulated source, less that after few.
 
-The whole path but the network runs: source, sampler, step, incidents, outbox.
+Everything but the network runs: source, sampler, detection, incidents, outbox.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     parser.add_argument("--steps", type=int, default=200_000)
-    parser.add_argument("--after", type=int, default=20_000, help="steps after which memory is first taken")
+    parser.add_argument("--after", type=int, default=20_000, help="steps before the first measurement")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the steps, print memory along the way; MiB."""
+    """Run the steps, and print memory in MiB along the way."""
     models = loader.load_builtin()
     simulated = source_class("simulated")
     source = simulated(simulated.Config(type="simulated"), 1.0)
     sampler = Sampler([("simulated", source)], 1.0, ManualClock())
-    monitor = Ensemble(sampler.channels, models, DetectionConfig(), AlertsConfig(), 1.0)
+    ensemble = Ensemble(sampler.channels, models, DetectionConfig(), AlertsConfig(), 1.0)
     figures: dict[str, Any] = {"channels": len(sampler.channels)}
     with tempfile.TemporaryDirectory(prefix="edgewatch-growth-") as folder:
         outbox = Outbox(Path(folder))
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
         raised = 0
         for frame in sampler.frames():
-            alerts = incidents.step(frame, monitor.step(frame))
+            alerts = incidents.step(frame, ensemble.step(frame))
             if alerts:
                 raised += len(alerts)
                 outbox.append(alerts)
@@ -62,5 +62,5 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sampler.close()
     growth = figures[f"rss_mib_after_{options.steps}"] - figures[f"rss_mib_after_{options.after}"]
     figures |= {"growth_mib": round(growth, 3), "alerts": raised}
-    print(f"grown by {growth:.3f} MiB")
+    print(f"growth: {growth:.3f} MiB")
     return figures

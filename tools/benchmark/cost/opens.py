@@ -1,4 +1,4 @@
-"""Where incidents open: the whole path from a reading to what a person is told, without sending it."""
+"""Run detection and incidents over recordings, and give the rows in which incidents open."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["all_opens", "messages", "opens"]
 
 
 def all_opens(recordings: Sequence[Recording], directory: Path, how: runner.Setting) -> list[IntArray]:
-    """Rows in which incidents open, int64[n] of each recording, over all cores; see `opens`."""
+    """Rows in which incidents open, int64[n] for each recording, computed on all cores."""
     pieces = [([one], directory, how.detection, how.alerts) for one in recordings]
     rows = sum(one.rows for one in recordings)
     found = on_all_cores(_opens, pieces, rows=rows, title="rows, with alerts", processes=how.processes)
@@ -50,7 +50,7 @@ def _opens(
 
 
 def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig) -> IntArray:
-    """Rows in which an incident opens, int64[n]."""
+    """Rows of a recording in which an incident opens, int64[n]."""
     raised = enumerate(messages(recording, bundle, detection, alerts))
     return np.array([row for row, found in raised if any(alert.phase == "open" for alert in found)], np.int64)
 
@@ -58,11 +58,11 @@ def opens(recording: Recording, bundle: Bundle, detection: DetectionConfig, aler
 def messages(
     recording: Recording, bundle: Bundle, detection: DetectionConfig, alerts: AlertsConfig
 ) -> Iterator[list[Alert]]:
-    """Messages of each row."""
+    """Alert messages of each row."""
     step = recording.interval_s
-    monitor = Ensemble(recording.channels, bundle, detection, alerts, step)
+    ensemble = Ensemble(recording.channels, bundle, detection, alerts, step)
     incidents = Incidents(recording.channels, alerts, step, node="benchmark", model=bundle.label, instance="0")
     ticks = np.rint((recording.time - recording.time[:1]) / step).astype(np.int64).tolist()
     for row, values in enumerate(np.asarray(recording.values)):
         frame = Frame(ticks[row], round(ticks[row] * step * 1e9), float(recording.time[row]), values)
-        yield incidents.step(frame, monitor.step(frame))
+        yield incidents.step(frame, ensemble.step(frame))

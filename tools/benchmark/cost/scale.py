@@ -1,8 +1,7 @@
-"""What many channels cost: a step, memory, and the whole daemon fed by a real broker; beside half-space trees.
+"""Time and memory for many channels: the step alone, and the daemon with a real broker; beside half-space trees.
 
-*Steps*: the production step over noise, 1 to 10,000 channels, each number in a process of its own whose memory is told;
-and river's `HalfSpaceTrees`, one a channel, round by round in turn. *Daemon*: the agent as people run it, its readings
-coming from mosquitto at 1 Hz. A plot of the cost of a channel can be drawn.
+*Steps*: the production step on random readings with 1 to 10,000 channels, each number in its own process, in turn
+with river's `HalfSpaceTrees`, one a channel. *Daemon*: the complete agent, with readings from mosquitto at 1 Hz.
 """
 
 from __future__ import annotations
@@ -34,27 +33,32 @@ __all__ = ["add_arguments", "run"]
 
 _ROOT = Path(__file__).parents[3]
 _CHANNELS = (1, 10, 100, 1000, 10_000)
-# Each round takes in whole cycles of all scales: 48 blocks of five rows.
+# Rows a round: 48 blocks of five, a whole cycle of all time scales.
 _ROWS_A_ROUND = 240
-# As documented: ten trees of height eight over windows of 250.
+# River's defaults: ten trees of height eight, windows of 250.
 _TREES = {"n_trees": 10, "height": 8, "window_size": 250}
+# Largest number of channels measured with trees, chosen by hand.
 _MOST_FOR_TREES = 1000
 _TREE_ROWS = 24
 _BLOCK = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
-    parser.add_argument("--channels", type=int, nargs="+", default=list(_CHANNELS), metavar="N", help="how many")
+    """Add the command line options of this benchmark."""
+    parser.add_argument(
+        "--channels", type=int, nargs="+", default=list(_CHANNELS), metavar="N", help="numbers of channels"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-peers", action="store_true", help="do not install and measure river")
-    parser.add_argument("--live", type=int, nargs="*", default=[100, 10_000], metavar="N", help="how many by MQTT")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the daemon's CPU time is taken over")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="where to draw the cost of a channel")
+    parser.add_argument(
+        "--live", type=int, nargs="*", default=[100, 10_000], metavar="N", help="numbers of channels by MQTT"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the daemon's CPU measurement")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="file for a plot of the time a channel")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print; times in microseconds, memory in MiB, CPU in percent of a core."""
+    """Measure and print times in microseconds, memory in MiB, and CPU in percent of a core."""
     with tempfile.TemporaryDirectory(prefix="edgewatch-scale-") as folder:
         python = None if options.without_peers else _river(Path(folder))
         steps = [_compared(n, options.rounds, python) for n in options.channels]
@@ -74,12 +78,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.plot:
         _draw(steps, options.plot)
-        print(f"drawn to {options.plot}")
+        print(f"plot written to {options.plot}")
     return {"steps": steps, "live": live}
 
 
 def _compared(n: int, rounds: int, python: Path | None) -> dict[str, Any]:
-    """Ours and river's in turn, each in its own process."""
+    """Measure Edgewatch and river in turn, each in its own process."""
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(_ours(n))
         theirs = stack.enter_context(_trees(n, python)) if python and n <= _MOST_FOR_TREES else None
@@ -115,7 +119,7 @@ def _ours(n: int) -> Iterator[Callable[[], tuple[float, float]]]:
 
 
 def _serve_steps(connection: Connection, n: int) -> None:
-    """Time the step whenever asked; with it, the memory that the process takes."""
+    """Send the time of a step and the memory of this process on request."""
     step = agent_step(n, _BLOCK, warm_rows=_ROWS_A_ROUND)
     connection.send(None)
     with contextlib.suppress(EOFError):
@@ -124,7 +128,7 @@ def _serve_steps(connection: Connection, n: int) -> None:
             connection.send((step_us(step, _ROWS_A_ROUND), round(rss_mib(), 1)))
 
 
-# Runs in an environment of its own, which has nothing of ours.
+# Runs in a separate environment without Edgewatch.
 _RIVER = """
 import random, resource, sys, time
 from river.anomaly import HalfSpaceTrees
@@ -154,7 +158,7 @@ def _trees(n: int, python: Path) -> Iterator[Callable[[], tuple[float, float]]]:
     command = [str(python), "-c", _RIVER.format(**_TREES), str(n), str(_TREE_ROWS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         asked, answers = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
-        answers.readline()  # the trees are made with the first row
+        answers.readline()  # the first row builds the trees
 
         def measure() -> tuple[float, float]:
             asked.write("\n")
@@ -169,21 +173,21 @@ def _trees(n: int, python: Path) -> Iterator[Callable[[], tuple[float, float]]]:
 
 
 def _river(folder: Path) -> Path | None:
-    """An environment with river, None where it cannot be had."""
-    home = folder / "river"
-    python = home / "bin" / "python"
+    """Install river in a new environment; give its Python, None if that fails."""
+    environment = folder / "river"
+    python = environment / "bin" / "python"
     for command in (
-        [sys.executable, "-m", "venv", str(home)],
+        [sys.executable, "-m", "venv", str(environment)],
         [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "river"],
     ):
         if subprocess.run(command, check=False, capture_output=True).returncode:
-            print("river: cannot be installed here, left out")
+            print("river: cannot be installed, left out")
             return None
     return python
 
 
 def _live(n: int, seconds: float, folder: Path) -> dict[str, Any]:
-    """The daemon, whose readings come from a broker, a message a channel and second."""
+    """Measure the daemon with ``n`` channels from a broker, one message a channel and second."""
     broker = Mosquitto(folder / "broker")
     (folder / "config.yaml").write_text(
         f"node: scale\nstate_dir: {folder / 'state'}\n"
@@ -198,7 +202,7 @@ def _live(n: int, seconds: float, folder: Path) -> dict[str, Any]:
         agent = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
         publisher = subprocess.Popen(publish, cwd=_ROOT, stdout=log, stderr=log)
     try:
-        # Until all scales have had their first block, and what is measured is what goes on for years.
+        # Wait until all time scales have had their first block, to measure the steady state.
         _wait(receiver, n, seconds=48 * _BLOCK + 10)
         before, begin = cpu_s(agent.pid), time.perf_counter()
         missed = receiver.health[-1]["missed_ticks"]
@@ -221,30 +225,32 @@ def _live(n: int, seconds: float, folder: Path) -> dict[str, Any]:
     }
 
 
-# A node says once a minute how many channels it has.
+# Seconds to wait for all channels, chosen by hand: a node publishes their number once a minute.
 _PATIENCE_S = 150.0
 _PUBLISH = "import sys; from tools.benchmark.cost.scale import publish; publish(int(sys.argv[1]), int(sys.argv[2]))"
 
 
 def publish(port: int, n: int) -> None:
-    """Publish a message a sensor and second, until ended; spread over the second."""
+    """Publish a message for each of ``n`` sensors a second, spread evenly, until terminated."""
     rng = np.random.default_rng(0)
     topics = [f"s/{index}".encode() for index in range(n)]
     level = rng.uniform(0, 100, n)
-    with contextlib.closing(MqttFlood(port)) as wire:
+    with contextlib.closing(MqttFlood(port)) as flood:
         due = time.monotonic()
         while True:
             values = (level + rng.normal(0, 1, n)).round(3).astype(str).tolist()
             packets = [packet(topic, value.encode()) for topic, value in zip(topics, values, strict=True)]
-            due = wire.spread(packets, due)
+            due = flood.spread(packets, due)
 
 
 def _wait(receiver: Receiver, n: int, *, seconds: float) -> None:
-    """Until all channels are there, and then so long."""
+    """Wait for all channels, then ``seconds`` more."""
     until = time.monotonic() + _PATIENCE_S
     while not (receiver.states and receiver.states[-1]["channels"] >= n and receiver.health):
         if time.monotonic() > until:
-            print(f"of {n:,} channels there are {receiver.states[-1]['channels'] if receiver.states else 0:,}")
+            print(
+                f"timeout: expected {n:,} channels, found {receiver.states[-1]['channels'] if receiver.states else 0:,}"
+            )
             break
         time.sleep(0.2)
     time.sleep(seconds)

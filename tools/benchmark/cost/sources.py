@@ -1,6 +1,6 @@
-"""What reading costs: a reading of each source, and how many a second arrive by MQTT before a tick is late.
+"""Time of a reading for each source, and MQTT readings a second before a tick is late.
 
-The kernel's files are stood for by files of the same kind in a temporary folder; mosquitto is real.
+Sysfs files are replaced by copies in a temporary folder; the broker is a real mosquitto.
 """
 
 from __future__ import annotations
@@ -40,22 +40,24 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _ROOT = Path(__file__).parents[3]
+# Topics over which MQTT readings are spread; chosen by hand.
 _TOPICS = 1000
+# Readings a second, tried in this order.
 _RATES = (5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 75_000, 100_000)
 _WARM_TICKS, _TICKS = 4, 8
-# A tick is late when its step has not begun by then.
+# A tick is late if its step begins more than this many seconds after it is due.
 _LATE_S = 0.1
 _READS, _ROUNDS = 50, 5
 _LINES = 20_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     parser.add_argument("--rates", type=int, nargs="*", default=list(_RATES), metavar="N", help="readings a second")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print; microseconds a read and channel, readings a second."""
+    """Measure and print microseconds a reading and readings a second."""
     with tempfile.TemporaryDirectory(prefix="edgewatch-sources-") as name:
         folder = Path(name)
         reads = {source: _read_us(source, keys) for source, keys in _polled(folder).items()}
@@ -77,7 +79,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _polled(folder: Path) -> dict[str, dict[str, Any]]:
-    """Sources that are asked, each with what it reads."""
+    """Settings of each polled source, with its fake files."""
     for index in range(10):
         for path, text in {
             f"class/hwmon/hwmon{index}/name": f"chip{index}",
@@ -104,7 +106,7 @@ def _polled(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_us(name: str, keys: dict[str, Any]) -> tuple[int, float]:
-    """Channels of a source, and microseconds a reading of them all: the median of some rounds."""
+    """Number of channels, and microseconds to read them all: median of `_ROUNDS`."""
     kind = source_class(name)
     with contextlib.ExitStack() as stack:
         if name == "http":
@@ -135,7 +137,7 @@ def _page() -> Iterator[int]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Page)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -157,7 +159,7 @@ _LINES_OF = {
 
 
 def _lines_a_second(form: str, text: str) -> int:
-    """How many lines of a format are taken in a second: the median of some rounds, by a socket pair."""
+    """Lines of a format parsed a second: median of `_ROUNDS`."""
     from agent.sources.push_buffer import ArrivalsConfig, PushBuffer  # noqa: PLC0415 - measured, not used
     from agent.sources.stream import Lines  # noqa: PLC0415 - the same
 
@@ -174,15 +176,15 @@ def _lines_a_second(form: str, text: str) -> int:
 
 
 def _until_late(rates: list[int], folder: Path) -> list[dict[str, Any]]:
-    """Ticks at each rate, until one is late or a reading is lost."""
+    """Measure each rate until a tick is late or a reading is lost."""
     found = []
     broker = Mosquitto(folder / "broker")
-    print(f"{'MQTT':>9}{'taken':>10}{'latest tick ms':>16}{'CPU %':>8}")
+    print(f"{'MQTT':>9}{'received':>10}{'largest delay ms':>18}{'CPU %':>8}")
     try:
         for rate in rates:
             row = _at_rate(rate, broker.port)
             found.append(row)
-            print(f"{rate:>9,}{row['taken']:>10,}{row['latest_ms']:>16}{row['cpu_percent']:>8}")
+            print(f"{rate:>9,}{row['taken']:>10,}{row['latest_ms']:>18}{row['cpu_percent']:>8}")
             if not row["on_time"]:
                 break
     finally:
@@ -191,7 +193,7 @@ def _until_late(rates: list[int], folder: Path) -> list[dict[str, Any]]:
 
 
 def _at_rate(rate: int, port: int) -> dict[str, Any]:
-    """Some ticks at a rate, with the step of the agent at each; how late they were, and what was taken."""
+    """Run some ticks of the agent at a rate; measure their delay and the readings received."""
     kind = source_class("mqtt")
     topics = [{"filter": "r/#"}]
     keys = {"type": "mqtt", "port": port, "how": "count", "max_channels": _TOPICS, "topics": topics}
@@ -199,7 +201,7 @@ def _at_rate(rate: int, port: int) -> dict[str, Any]:
     clock = SystemClock()
     sampler = Sampler([("mqtt", source)], 1.0, clock)
     models = loader.load_builtin()
-    monitor = Ensemble(sampler.channels, models, DetectionConfig(), AlertsConfig(), 1.0)
+    ensemble = Ensemble(sampler.channels, models, DetectionConfig(), AlertsConfig(), 1.0)
     incidents = Incidents(sampler.channels, AlertsConfig(), 1.0, node="b", model=models.label, instance="0")
     publish = [sys.executable, "-c", _PUBLISH, str(port), str(rate)]
     process = subprocess.Popen(publish, cwd=_ROOT)
@@ -210,8 +212,8 @@ def _at_rate(rate: int, port: int) -> dict[str, Any]:
             taken.append(float(np.nansum(frame.values)))
             spent.append(time.process_time())
             if sampler.changes():
-                continue  # all names come with the first ticks; what they are is not judged here
-            incidents.step(frame, monitor.step(frame))
+                continue  # channels appear during the first ticks and are not judged then
+            incidents.step(frame, ensemble.step(frame))
     finally:
         process.terminate()
         process.wait()
@@ -230,9 +232,9 @@ _PUBLISH = "import sys; from tools.benchmark.cost.sources import publish; publis
 
 
 def publish(port: int, rate: int) -> None:
-    """Publish so many readings a second, until ended; spread over the second."""
+    """Publish ``rate`` readings a second, spread evenly, until terminated."""
     packets = [packet(f"r/{i % _TOPICS}".encode(), f"{i % 977 / 8}".encode()) for i in range(rate)]
-    with contextlib.closing(MqttFlood(port)) as wire, contextlib.suppress(socket.error):
+    with contextlib.closing(MqttFlood(port)) as flood, contextlib.suppress(socket.error):
         due = time.monotonic()
         while True:
-            due = wire.spread(packets, due)
+            due = flood.spread(packets, due)

@@ -1,7 +1,7 @@
-"""What a step costs, as ratios: against the bare invokes in it, and against ``model.predict`` of the same networks.
+"""Time of a step, relative to its bare TFLite invokes and to ``model.predict`` of the same networks.
 
-All three are measured in turn, round by round, so that a machine whose speed drifts does not favour one of them. Keras
-runs in a process of its own, as the agent never shares one with TensorFlow; while one is measured the other waits.
+The three are measured in turn, round by round, so that a drifting clock rate favours none of them. Keras runs in a
+separate process, which is idle while the agent is measured, since the agent never runs beside TensorFlow.
 """
 
 from __future__ import annotations
@@ -32,28 +32,31 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "agent_step", "run", "step_us"]
 
+# Rows of learning before a step counts as warm, chosen by hand.
 _LEARNING_ROWS = 100
-# Blocks after which a coarse scale looks ahead, too.
+# Blocks a forecast of each coarse time scale.
 _COARSE = (12, 24, 48)
-_BLOCKS_A_ROUND = 96  # a multiple of these and of the autoencoder's stride: every round holds the same invokes
+_BLOCKS_A_ROUND = 96  # a multiple of these and of the autoencoder's stride: every round runs the same invokes
 _PREDICTS_A_ROUND = 3
+# Seconds for TensorFlow's threads to stop spinning, chosen by hand.
 _REST_S = 0.5
+# Random readings kept in memory, 4 bytes each.
 _MOST_READINGS = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
+    """Add the command line options of this benchmark."""
     parser.add_argument("--channels", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--block", type=natural, default=round(DetectionConfig().block_s), metavar="ROWS",
-        help="rows a block (default: those of the default configuration at 1 Hz); 1, row by row, costs most",
+        help="rows a block (default: of the default configuration at 1 Hz); 1 is slowest",
     )  # fmt: skip
     parser.add_argument("--without-keras", action="store_true", help="leave out model.predict, which needs TensorFlow")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print; times in microseconds a step."""
+    """Measure and print times in microseconds a step."""
     step, invokes = agent_step(options.channels, options.block), _invokes(options.channels, options.block)
     steps = _BLOCKS_A_ROUND * options.block
     pairs: list[tuple[float, float]] = []
@@ -64,7 +67,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             pairs.append((step_us(step, steps), step_us(invokes, steps)))
             if predict:
                 predicts.append(predict())
-                # TensorFlow's threads spin on for a moment, on the cores that the next round needs.
                 time.sleep(_REST_S)
     figures = {
         "channels": options.channels,
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "step_over_invokes": round(statistics.median(a / b for a, b in pairs), 2),
     }
     print(f"one step of {options.channels} channels      {figures['step_us']:>12,} µs")
-    print(f"the invokes in it, bare      {figures['invokes_us']:>12,} µs")
+    print(f"its bare invokes             {figures['invokes_us']:>12,} µs")
     print(f"step over invokes            {figures['step_over_invokes']:>12}")
     if predicts:
         figures["predict_us"] = round(statistics.median(predicts))
@@ -87,11 +89,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def agent_step(n_channels: int, block: int, warm_rows: int = 0) -> Callable[[], object]:
-    """The production step over noise, warm; ``block`` rows a block, and so many before it counts as warm."""
+    """Make a warm production step that judges random readings.
+
+    Parameters
+    ----------
+    n_channels
+        Number of channels.
+    block
+        Rows a block.
+    warm_rows
+        Rows run before it is returned; by default four times the learning time.
+    """
     models = loader.load_builtin()
     channels = [Channel(f"channel.{i}", log_reference=float(i % 3 == 0)) for i in range(n_channels)]
     alerts = AlertsConfig(learning_s=_LEARNING_ROWS)
-    monitor = Ensemble(channels, models, DetectionConfig(block_s=float(block)), alerts, 1.0)
+    ensemble = Ensemble(channels, models, DetectionConfig(block_s=float(block)), alerts, 1.0)
     incidents = Incidents(channels, alerts, 1.0, node="benchmark", model=models.label, instance="0")
     rows = np.random.default_rng(0).normal(50.0, 5.0, (min(4096, max(1, _MOST_READINGS // n_channels)), n_channels))
     rows = rows.astype(np.float32)
@@ -100,7 +112,7 @@ def agent_step(n_channels: int, block: int, warm_rows: int = 0) -> Callable[[], 
     def step() -> None:
         nonlocal seq
         frame = Frame(seq, seq, float(seq), rows[seq % len(rows)])
-        incidents.step(frame, monitor.step(frame))
+        incidents.step(frame, ensemble.step(frame))
         seq += 1
 
     for _ in range(warm_rows or 4 * _LEARNING_ROWS * block):
@@ -109,7 +121,7 @@ def agent_step(n_channels: int, block: int, warm_rows: int = 0) -> Callable[[], 
 
 
 def _invokes(n_channels: int, block: int) -> Callable[[], object]:
-    """The bare invokes of a step."""
+    """Make a function that runs only the TFLite invokes of a step."""
     models = loader.load_builtin()
     spec = models.manifest.autoencoder
     forecaster = models.forecaster(n_channels)
@@ -133,7 +145,7 @@ def _invokes(n_channels: int, block: int) -> Callable[[], object]:
 
 @contextlib.contextmanager
 def _predicting(n_channels: int) -> Iterator[Callable[[], float]]:
-    """Start Keras in another process; gives a function that times some predictions there."""
+    """Start Keras in another process; yield a function that times predictions there, in microseconds."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve_predictions, args=(theirs, n_channels), daemon=True)
@@ -149,7 +161,7 @@ def _predicting(n_channels: int) -> Iterator[Callable[[], float]]:
         yield predict
     except EOFError:
         raise EnvironmentFault(
-            "Keras does not run here", remedy="pip install 'edgewatch[training]', or --without-keras"
+            "Keras failed to start", remedy="pip install 'edgewatch[training]', or use --without-keras"
         ) from None
     finally:
         ours.close()
@@ -157,7 +169,7 @@ def _predicting(n_channels: int) -> Iterator[Callable[[], float]]:
 
 
 def _serve_predictions(connection: Connection, n_channels: int) -> None:
-    """Time ``model.predict`` of a step of both networks, as the usual script calls it, whenever asked."""
+    """Time ``model.predict`` of both networks on request, as a typical script calls it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.networks.architectures import UNITS, WINDOW, autoencoder, forecaster  # noqa: PLC0415 - in this process only
 
@@ -178,7 +190,7 @@ def _serve_predictions(connection: Connection, n_channels: int) -> None:
 
 
 def step_us(function: Callable[[], object], repeats: int) -> float:
-    """Microseconds a call."""
+    """Mean microseconds of a call over ``repeats`` calls."""
     begin = time.perf_counter()
     for _ in range(repeats):
         function()

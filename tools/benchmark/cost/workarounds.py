@@ -1,8 +1,8 @@
-"""The gain of each work-around that reaches into a library's private parts, measured beside the library as it comes.
+"""Gain of each workaround that uses private parts of a library, beside the unmodified library.
 
-*Memory*: ``edgewatch run`` in a fresh process, as it is and with a module that it spares imported first, in turn.
-*Time*: processor time of the thread that reads small MQTT messages, through the bulk client and through paho's loop.
-A work-around is kept where it gains at least 2 MiB or a factor of 2.
+*Memory*: ``edgewatch run`` in a fresh process, as it is and with a module imported that it avoids, in turn.
+*Time*: CPU time of the thread that reads small MQTT messages, with the bulk client and with paho's loop.
+A workaround stays if it gains at least 2 MiB or a factor of 2.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-# Python that runs before the agent is imported, by the name of what it takes away.
+# Python code that runs before the agent is imported, by variant; importing a module undoes its workaround.
 _FIRST = {
     "as it is": "",
     "with ssl": "import ssl",
     "with _hashlib": "import _hashlib",
-    # Without its own imports of these two, which are measured above.
+    # Without its imports of ssl and _hashlib, which have their own lines.
     "with urllib.request": "import sys; sys.modules.update(ssl=None, _hashlib=None); import urllib.request; "
     "del sys.modules['ssl'], sys.modules['_hashlib']",
     "with ssl, _hashlib, urllib.request": "import ssl, _hashlib, urllib.request",
 }
 _CONFIG = "node: n\nstate_dir: {folder}/state\nmqtt: {{port: 1}}\n"
 _RUN = "import sys; from agent.cli.main import main; sys.exit(main(['run', '--config', {path!r}]))"
-# Seconds after the start at which memory is read: some frames have been judged.
+# Seconds from start to measurement, chosen by hand: some frames have been judged.
 _SETTLED_S = 6.0
 _MESSAGES = 100_000
+# Largest packet in bytes that the bulk client accepts.
 _MOST_PACKET = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare this benchmark's arguments."""
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="processes of each kind")
+    """Add the command line options of this benchmark."""
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="measurements of each variant")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure and print; MiB, and messages a second of processor time."""
+    """Measure and print memory in MiB and messages a second of CPU time."""
     memory: dict[str, list[dict[str, float]]] = {name: [] for name in _FIRST}
     speed: dict[str, list[float]] = {"bulk client": [], "paho's loop": []}
     for _ in range(options.rounds):
@@ -70,12 +71,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         print(f"{name:<38}{row['rss']:>8}{row['private_dirty']:>16}")
     rates_ = {name: round(statistics.median(rates)) for name, rates in speed.items()}
     for name, rate in rates_.items():
-        print(f"{name}: {rate:,} messages a second of processor time")
+        print(f"{name}: {rate:,} messages a second of CPU time")
     return {"memory_mib": medians, "messages_a_second": rates_}
 
 
 def _memory_mib(first: str) -> dict[str, float]:
-    """Memory of the daemon some seconds after its start, without a broker."""
+    """Memory of the daemon in MiB, `_SETTLED_S` after its start, without a broker."""
     with tempfile.TemporaryDirectory(prefix="edgewatch-workarounds-") as folder:
         path = Path(folder, "config.yaml")
         path.write_text(_CONFIG.format(folder=folder), encoding="utf-8")
@@ -98,7 +99,7 @@ def _rollup_mib(pid: int) -> dict[str, float]:
 
 
 def _messages_a_second(*, bulk: bool) -> float:
-    """Messages of quality of service 0 that one second of processor time takes in."""
+    """Messages of quality of service 0 received a second of CPU time."""
     taken = 0
 
     def take(topic: bytes, payload: bytes) -> None:
@@ -131,7 +132,7 @@ def _messages_a_second(*, bulk: bool) -> float:
 
 
 def _serve(server: socket.socket) -> None:
-    """Accept one client, send all messages, and hang up."""
+    """Accept one client, send all messages, and close the connection."""
     link, _ = server.accept()
     packets = (packet(f"r/{i % 1000}".encode(), f"{i % 977 / 8}".encode()) for i in range(_MESSAGES))
     with link:
