@@ -1,1 +1,1 @@
-"""A page that shows a fleet of agents as they are now; itself nothing but an MQTT subscriber."""
+"""Web dashboard of a fleet of agents: an MQTT client that subscribes to their topics and sends commands."""

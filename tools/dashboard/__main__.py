@@ -1,4 +1,4 @@
-"""``python -m tools.dashboard``: a page of all agents on a broker, for a browser or a phone."""
+"""``python -m tools.dashboard``: web page of all agents on a broker, for desktop and phone."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_PORT", "main"]
 
-#: Where the page is unless told otherwise.
+#: Default TCP port of the page.
 DEFAULT_PORT = 8321
 _LOOPBACK = "127.0.0.1"
 _ROOT = Path(__file__).parents[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; gives 0, or the exit code of what failed."""
+    """Serve until Ctrl-C; return 0, or the exit code of an error."""
     options = _parser().parse_args(arguments)
     try:
         _serve(options)
@@ -46,21 +46,23 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=_ROOT / "config.yaml",
         metavar="FILE",
-        help="an agent's; its section mqtt says which broker",
+        help="an agent's configuration; its section mqtt names the broker",
     )
     parser.add_argument(
         "--broker", metavar="HOST[:PORT]", help="another broker, without the configuration's account and TLS"
     )
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; loopback by default")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"{DEFAULT_PORT} by default")
-    parser.add_argument("--password-file", type=Path, metavar="FILE", help="ask visitors for what its first line says")
+    parser.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="file whose first line is the password of the page"
+    )
     return parser
 
 
 def _serve(options: argparse.Namespace) -> None:
     mqtt = loader.load(options.config).mqtt
     if options.broker:
-        mqtt = _elsewhere(mqtt, options.broker)
+        mqtt = _with_broker(mqtt, options.broker)
     password = None
     if options.password_file is not None:
         password = secret_in(options.password_file, "--password-file")
@@ -69,17 +71,20 @@ def _serve(options: argparse.Namespace) -> None:
         from tools.dashboard import site  # noqa: PLC0415 - what is wrong with the options is said at once
     except ImportError as error:
         raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[tools]'") from error
-    here = f"http://{options.host}:{options.port}"
+    url = f"http://{options.host}:{options.port}"
     if password is None and not ipaddress.ip_address(socket.gethostbyname(options.host)).is_loopback:
-        print("dashboard: everybody who reaches this address may look; --password-file asks for one", file=sys.stderr)
-    print(f"dashboard: {here} · broker {mqtt.address[0]}:{mqtt.address[1]} · Ctrl-C ends it", flush=True)
+        print(
+            "dashboard: anyone who reaches this address has access; set a password with --password-file",
+            file=sys.stderr,
+        )
+    print(f"dashboard: {url} · broker {mqtt.address[0]}:{mqtt.address[1]} · Ctrl-C to stop", flush=True)
     site.serve(mqtt, options.host, options.port, password)
 
 
-def _elsewhere(mqtt: MqttConfig, broker: str) -> MqttConfig:
+def _with_broker(mqtt: MqttConfig, broker: str) -> MqttConfig:
     host, _, port = broker.rpartition(":") if ":" in broker else (broker, "", "")
     if port and not port.isdigit():
-        raise UserError(f"port {port} is no number", location="--broker", remedy="say HOST or HOST:PORT")
+        raise UserError(f"port {port} is not a number", location="--broker", remedy="use HOST or HOST:PORT")
     return MqttConfig(host=host.strip("[]"), port=int(port) if port else None, prefix=mqtt.prefix)
 
 

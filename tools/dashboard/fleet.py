@@ -1,7 +1,7 @@
-"""What all nodes have said: their state, their incidents, and the recent course of every channel.
+"""State, incidents and recent channel history of all nodes, collected from their messages.
 
-What arrives is foreign: it is decoded by the types of the contract, names are shown without control characters, and
-there are bounds to how much of it is kept.
+Messages are untrusted: they are decoded by the types of the contract, names are stripped of control characters, and
+the amount of stored data is limited.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ANSWERS", "FIELDS", "Fleet", "Incident", "Node", "Standing", "Worst"]
 
-#: Rows of a channel's course.
+#: Quantities stored of a channel's history.
 FIELDS = ("value", "expected", "lower", "upper", "score", "anomalous")
+# Limits of stored data, chosen by hand; `_LARGEST_ALERT` is in bytes, `_LONGEST_NAME` in characters.
 _MOST_NODES = 200
 _MOST_CHANNELS = 2000
 _MOST_INCIDENTS = 100
@@ -35,15 +36,16 @@ _LARGEST_ALERT = 16_384
 _MOST_IDS = 2000
 _MOST_ANSWERS = 100
 _LONGEST_NAME = 100
-# Readings of a node that are kept: each takes 24 bytes.
+# Readings kept of a node, 24 bytes each.
 _MOST_READINGS = 200_000
+# Rows kept of each channel: half an hour at 1 Hz, fewer with many channels.
 _FEWEST_ROWS, _MOST_ROWS = 64, 1800
-# A node that has not spoken for so many of its intervals, and at least so long, is silent.
+# A node is silent after this many of its metrics intervals without metrics, and at least these seconds; by hand.
 _SILENT_TURNS, _SILENT_S = 3.5, 4.0
-# What is older than this against the newest was not delayed: the node's clock was set back.
+# Metrics this many seconds older than the newest are not late: the node's clock was set back. Chosen by hand.
 _SET_BACK_S = 60.0
 
-#: How a node is: as it says, or as one sees by its silence.
+#: State of a node: as published, or inferred from missing messages.
 Standing: TypeAlias = Literal["learning", "normal", "anomalous", "offline", "silent", "unknown"]
 _DECODERS: dict[str, Any] = {
     "state": msgspec.json.Decoder(NodeState),
@@ -53,12 +55,12 @@ _DECODERS: dict[str, Any] = {
 }
 _ALERT = msgspec.json.Decoder(Alert)
 _ANSWER = msgspec.json.Decoder(Answer)
-#: Where a node answers commands that name no other place.
+#: Subtopic of answers to commands without a response topic.
 ANSWERS = "cmd/answer"
 
 
 class Worst(NamedTuple):
-    """A channel that stands out."""
+    """An unusual channel."""
 
     channel: str
     score: float
@@ -66,20 +68,20 @@ class Worst(NamedTuple):
 
 
 class Incident(msgspec.Struct):
-    """What was said of an incident.
+    """An incident, from its alert messages.
 
     Parameters
     ----------
     name
-        As commands call it.
+        Id of the incident, as in commands.
     newest
-        The message of it that came last.
+        Last message of the incident.
     opened
-        Wall time it began at, seconds since 1970.
+        Wall time of its begin, seconds since 1970.
     closed
-        Wall time of its close; None while it is open.
+        Wall time of its end, seconds since 1970; None while open.
     acknowledged
-        Somebody knows.
+        Whether it was acknowledged by a command.
     """
 
     name: str
@@ -90,56 +92,56 @@ class Incident(msgspec.Struct):
 
 
 class Course:
-    """The newest readings of all channels of a node, in rings that grow until they are half an hour at 1 Hz."""
+    """Recent readings of all channels of a node, in growing ring buffers of at most `_MOST_ROWS` rows."""
 
     def __init__(self) -> None:
         self._time = np.full(0, np.nan)
         self._rows: Float32Array = np.full((0, len(FIELDS), 0), np.nan, np.float32)
-        # Rows that are kept, the newest of which lies before this one.
+        # Number of stored rows, and index of the next one.
         self._kept = self._next = 0
-        #: Where the channels are.
-        self.places: dict[str, int] = {}
+        #: Column of each channel.
+        self.indices: dict[str, int] = {}
 
     def add(self, metrics: Metrics) -> None:
-        """Take in what a node says of all its channels."""
-        new = [name for name in metrics.channels if name not in self.places][: _MOST_CHANNELS - len(self.places)]
-        self.places.update({name: len(self.places) + index for index, name in enumerate(new)})
-        most = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_READINGS // max(len(self.places), 1)))
+        """Store the readings of a metrics message."""
+        new = [name for name in metrics.channels if name not in self.indices][: _MOST_CHANNELS - len(self.indices)]
+        self.indices.update({name: len(self.indices) + index for index, name in enumerate(new)})
+        most = max(_FEWEST_ROWS, min(_MOST_ROWS, _MOST_READINGS // max(len(self.indices), 1)))
         if new or self._kept == len(self._time) < most:
             self._resize(min(most, max(_FEWEST_ROWS, 2 * self._kept)))
-        row = np.full((len(FIELDS), len(self.places)), np.nan, np.float32)
-        with np.errstate(over="ignore"):  # what is too large to be drawn is drawn as missing
+        row = np.full((len(FIELDS), len(self.indices)), np.nan, np.float32)
+        with np.errstate(over="ignore"):  # values too large for float32 become infinite and are not drawn
             for name, metric in metrics.channels.items():
-                place = self.places.get(name)
-                if place is not None:
-                    row[:, place] = _fields(metric)
+                index = self.indices.get(name)
+                if index is not None:
+                    row[:, index] = _fields(metric)
         self._time[self._next] = metrics.ts
         self._rows[self._next] = row
         self._next = (self._next + 1) % len(self._time)
         self._kept = min(self._kept + 1, len(self._time))
 
     def of(self, channel: str, after: float = -np.inf) -> tuple[Float64Array, Float32Array]:
-        """Wall times after one, float64[n], and what was said then, float32[6, n] as `FIELDS`; oldest first."""
-        place, order = self.places.get(channel), self._order()
-        if place is None:
+        """Wall times later than ``after``, float64[n], and the channel's `FIELDS`, float32[6, n]; oldest first."""
+        index, order = self.indices.get(channel), self._order()
+        if index is None:
             return np.empty(0), np.empty((len(FIELDS), 0), np.float32)
-        chosen = order[self._time[order] > after]
-        return self._time[chosen], self._rows[chosen, :, place].T
+        selected = order[self._time[order] > after]
+        return self._time[selected], self._rows[selected, :, index].T
 
     @property
     def newest(self) -> float:
-        """Wall time of the newest row; minus infinity before the first."""
+        """Wall time of the newest row, seconds since 1970; minus infinity before the first."""
         return float(self._time[self._next - 1]) if self._kept else -np.inf
 
     def _order(self) -> IntArray:
-        """Where the rows are, oldest first."""
+        """Indices of the stored rows, oldest first."""
         order: IntArray = (self._next - self._kept + np.arange(self._kept)) % max(len(self._time), 1)
         return order
 
     def _resize(self, size: int) -> None:
         order = self._order()[-size:]
         times = np.full(size, np.nan)
-        rows = np.full((size, len(FIELDS), len(self.places)), np.nan, np.float32)
+        rows = np.full((size, len(FIELDS), len(self.indices)), np.nan, np.float32)
         times[: order.size] = self._time[order]
         rows[: order.size, :, : self._rows.shape[2]] = self._rows[order]
         self._time, self._rows, self._kept, self._next = times, rows, order.size, order.size % size
@@ -156,9 +158,9 @@ class Node:
     Parameters
     ----------
     name
-        As it is shown.
+        Name as shown.
     clock
-        Seconds that only go on.
+        Monotonic time in seconds.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
@@ -171,27 +173,27 @@ class Node:
         self.health: Health | None = None
         self.digest: Digest | None = None
         self.course = Course()
-        #: By name, oldest first.
+        #: Incidents by id, oldest first.
         self.incidents: OrderedDict[str, Incident] = OrderedDict()
-        self._heard = clock()
+        self._last_message_s = clock()
         self._metrics_at: float | None = None
         self._metrics_every = np.nan
 
     def take(self, leaf: str, payload: bytes) -> bool:
-        """Take in a message; False for one that says nothing of the node.
+        """Process a message; give False for an unknown topic.
 
         Raises
         ------
         msgspec.MsgspecError
-            It is none of the contract.
+            The message violates the contract.
         """
         if leaf == "status":
             if payload not in {b"online", b"offline"}:
-                raise msgspec.ValidationError("neither online nor offline")
+                raise msgspec.ValidationError("expected online or offline")
             self.online = payload == b"online"
         elif leaf == "alert":
             if len(payload) > _LARGEST_ALERT:
-                raise msgspec.ValidationError("larger than any alert")
+                raise msgspec.ValidationError(f"alert larger than {_LARGEST_ALERT} bytes")
             self._take_alert(_ALERT.decode(payload))
         elif leaf in _DECODERS:
             message = _DECODERS[leaf].decode(payload)
@@ -200,7 +202,7 @@ class Node:
                 self._take_metrics(message)
         else:
             return False
-        self._heard = self._clock()
+        self._last_message_s = self._clock()
         return True
 
     def _take_metrics(self, metrics: Metrics) -> None:
@@ -227,34 +229,34 @@ class Node:
 
     @property
     def open(self) -> list[Incident]:
-        """Incidents that are not over, newest first."""
+        """Open incidents, newest first."""
         return [incident for incident in reversed(self.incidents.values()) if incident.closed is None]
 
     @property
     def standing(self) -> Standing:
-        """How it is."""
+        """State as published, unless the node is offline or silent."""
         if self.online is False:
             return "offline"
         if self._metrics_at is not None:
-            turn = self._metrics_every if np.isfinite(self._metrics_every) else 0.0
-            if self._clock() - self._metrics_at > max(_SILENT_TURNS * turn, _SILENT_S):
+            interval_s = self._metrics_every if np.isfinite(self._metrics_every) else 0.0
+            if self._clock() - self._metrics_at > max(_SILENT_TURNS * interval_s, _SILENT_S):
                 return "silent"
         return self.state.state if self.state else "unknown"
 
     @property
     def silent_s(self) -> float:
-        """Seconds since it spoke last."""
-        return self._clock() - self._heard
+        """Seconds since the last message."""
+        return self._clock() - self._last_message_s
 
     @property
     def progress(self) -> float:
-        """How much of the learning is done, 0..1."""
+        """Learning progress, 0 to 1."""
         if self.metrics and self.metrics.channels:
             return sum(metric.progress for metric in self.metrics.channels.values()) / len(self.metrics.channels)
         return self.state.learning_progress if self.state else 0.0
 
     def worst(self, most: int = 3) -> list[Worst]:
-        """Channels that stand out most, the first the most."""
+        """The ``most`` most unusual channels, the worst first."""
         if self.metrics is None:
             return []
         ranked = sorted(self.metrics.channels.items(), key=lambda item: (-item[1].anomalous, -item[1].score))
@@ -267,23 +269,23 @@ class Fleet:
     Parameters
     ----------
     prefix
-        First levels of the topics.
+        Topic prefix of all nodes.
     clock
-        Seconds that only go on.
+        Monotonic time in seconds.
     """
 
     def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._prefix = f"{prefix}/"
         self._clock = clock
-        #: By the level of the topic.
+        #: Nodes by their topic level.
         self.nodes: dict[str, Node] = {}
-        #: To commands, by the command's id, the latest last.
+        #: Answers by command id, the latest last.
         self.answers: OrderedDict[str, Answer] = OrderedDict()
-        #: Messages that were not what the contract says.
+        #: Number of invalid messages.
         self.refused = 0
 
     def take(self, topic: str, payload: bytes) -> None:
-        """Take in a message; what is none of the contract's is counted."""
+        """Process a message; invalid ones are counted in `refused`."""
         name, _, leaf = topic.removeprefix(self._prefix).partition("/")
         if not topic.startswith(self._prefix) or not leaf or ("/" in leaf and leaf != ANSWERS):
             return
@@ -292,7 +294,7 @@ class Fleet:
             if leaf == ANSWERS:
                 self._take_answer(_ANSWER.decode(payload))
             elif node is not None and not payload and leaf in {"status", "state"}:
-                del self.nodes[name]  # its retained messages were removed: it is gone for good
+                del self.nodes[name]  # an empty payload deletes the retained message: the node was removed
             elif node is not None:
                 node.take(leaf, payload)
             elif len(self.nodes) < _MOST_NODES and payload:

@@ -1,4 +1,4 @@
-"""Who may come in: nobody from another page, and with a password only who knows it."""
+"""Access control: refuses requests from pages of other sites, and asks for the password if one is set."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ __all__ = ["Gate"]
 
 _COOKIE = "edgewatch_dashboard"
 _LOGIN = "/login"
+# Sessions kept, and bytes of a login form; chosen by hand.
 _MOST_SESSIONS = 1000
 _LARGEST_FORM = 4096
-# A wrong password makes everybody wait a little: ten thousand guesses take hours.
+# Seconds before the next login after a wrong password: ten thousand guesses take hours.
 _PAUSE_S = 1.0
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Edgewatch</title><style>:root{color-scheme:light dark}body{font:1rem system-ui;margin:20vh auto;max-width:20rem;
@@ -33,16 +34,16 @@ autocomplete="current-password"></label><p role="alert">%s</p><button>Log in</bu
 
 
 class Gate:
-    """Stands before the whole site, web sockets included.
+    """ASGI middleware that protects the whole site, including web sockets.
 
     Parameters
     ----------
     app
-        What is behind.
+        The protected application.
     password
-        None where everybody who reaches the address may come in.
+        Password of the site; None gives free access.
     clock
-        Seconds that only go on.
+        Monotonic time in seconds.
     """
 
     def __init__(self, app: ASGIApp, password: str | None, clock: Any = time.monotonic) -> None:
@@ -53,32 +54,32 @@ class Gate:
         self._next_try = -1.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in or turn away."""
+        """Pass a request on, ask for the password, or refuse it."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
         if not _is_from_here(connection) or (self._password is None and not _is_own_name(connection)):
-            await self._turn_away(PlainTextResponse("asked for by another site", 403), scope, receive, send)
-        elif self._password is None or self._knows(connection):
+            await self._refuse(PlainTextResponse("request from another site refused", 403), scope, receive, send)
+        elif self._password is None or self._has_session(connection):
             await self._app(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == _LOGIN and scope["method"] == "POST":
             await (await self._log_in(Request(scope, receive)))(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == _LOGIN:
             await HTMLResponse(_PAGE % "", headers={"Cache-Control": "no-store"})(scope, receive, send)
         else:
-            await self._turn_away(RedirectResponse(_LOGIN, 303), scope, receive, send)
+            await self._refuse(RedirectResponse(_LOGIN, 303), scope, receive, send)
 
     @staticmethod
-    async def _turn_away(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await response(scope, receive, send)
 
-    def _knows(self, connection: HTTPConnection) -> bool:
-        shown = connection.cookies.get(_COOKIE, "")
-        return any(hmac.compare_digest(shown.encode(), session.encode()) for session in self._sessions)
+    def _has_session(self, connection: HTTPConnection) -> bool:
+        cookie = connection.cookies.get(_COOKIE, "")
+        return any(hmac.compare_digest(cookie.encode(), session.encode()) for session in self._sessions)
 
     async def _log_in(self, request: Request) -> Response:
         now = self._clock()
@@ -89,10 +90,10 @@ class Gate:
             body += part
             if len(body) > _LARGEST_FORM:
                 return PlainTextResponse("too large", 413)
-        tried = parse_qs(body.decode(errors="replace")).get("password", [""])[0]
-        if not hmac.compare_digest(tried.encode(), str(self._password).encode()):
+        password = parse_qs(body.decode(errors="replace")).get("password", [""])[0]
+        if not hmac.compare_digest(password.encode(), str(self._password).encode()):
             self._next_try = now + _PAUSE_S
-            return HTMLResponse(_PAGE % "That is not the password.", 401)
+            return HTMLResponse(_PAGE % "Wrong password.", 401)
         session = secrets.token_urlsafe(32)
         self._sessions = [*self._sessions[-_MOST_SESSIONS:], session]
         response = RedirectResponse("/", 303)
@@ -101,9 +102,9 @@ class Gate:
 
 
 def _is_own_name(connection: HTTPConnection) -> bool:
-    """Whether we are called by an address or by this machine's name.
+    """Whether the Host header is an IP address, localhost or this machine's name.
 
-    By any other name a page elsewhere could have its own name lead here, and ask in a visitor's place.
+    This prevents DNS rebinding: a foreign page whose name resolves to this machine could act for a visitor.
     """
     try:
         name = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
@@ -119,7 +120,7 @@ def _is_own_name(connection: HTTPConnection) -> bool:
 
 
 def _is_from_here(connection: HTTPConnection) -> bool:
-    """Whether a browser that says which page asks says one of ours; a page elsewhere may not use a visitor's way in."""
+    """Whether the Origin header is absent or names this site, so that foreign pages cannot use a session."""
     origin = connection.headers.get("origin")
     try:
         return origin is None or urlsplit(origin).netloc == connection.headers.get("host")

@@ -1,4 +1,4 @@
-"""What all pages share: the one connection to the broker, and what was heard there."""
+"""Shared state of all pages: the connection to the broker, and the fleet seen there."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Hub"]
 
-# What has come is taken in so many at a time, and for so long, before pages have their turn.
+# Messages read at once, and seconds of reading before the pages get their turn; chosen by hand.
 _AT_ONCE = 200
 _LONGEST_TURN_S = 0.05
+# Seconds to wait for the answer to a command, chosen by hand.
 _ANSWER_S = 5.0
 
 
 class Hub:
-    """Listens to all nodes below a prefix and passes commands on.
+    """Receive the messages of all nodes below a prefix, and send commands.
 
     Parameters
     ----------
     config
-        The broker, as in the agent's configuration.
+        Settings of the broker, as in the agent's configuration.
 
     Raises
     ------
     UserError
-        Password or TLS files cannot be used.
+        A password or TLS file is unusable.
     """
 
     def __init__(self, config: MqttConfig) -> None:
@@ -44,11 +45,11 @@ class Hub:
         self._subscriber = Subscriber(config, [f"{config.prefix}/+/+", f"{config.prefix}/+/{ANSWERS}"])
         self.fleet = Fleet(config.prefix)
         self.start, self.stop = self._subscriber.start, self._subscriber.stop
-        # By the ids of commands that were sent.
+        # Awaited answers by command id.
         self._awaited: dict[str, asyncio.Future[Answer]] = {}
 
     def take(self) -> None:
-        """Take in what has come, as much of it as a short turn allows."""
+        """Process received messages for at most `_LONGEST_TURN_S`."""
         until = time.monotonic() + _LONGEST_TURN_S
         while time.monotonic() < until:
             messages = list(self._subscriber.waiting(_AT_ONCE))
@@ -62,24 +63,24 @@ class Hub:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker sends us what nodes say."""
+        """Whether the broker is connected and the subscriptions are accepted."""
         return self._subscriber.connected and not self._subscriber.failure
 
     @property
     def link(self) -> str:
-        """The broker and how we stand with it, in words."""
+        """Address of the broker and, unless connected, the reason."""
         host, port = self._config.address
         if self.connected:
             return f"{host}:{port}"
-        return f"{host}:{port}: {self._subscriber.failure or 'not reached yet'}"
+        return f"{host}:{port}: {self._subscriber.failure or 'not connected yet'}"
 
     @property
     def lost(self) -> int:
-        """Messages that could not be shown: unreadable, too large, or too many at once."""
+        """Messages not shown: invalid, too large, or too many at once."""
         return self.fleet.refused + self._subscriber.lost
 
-    async def order(self, node: str, command: Command) -> Answer | None:
-        """Send a command and wait a while for the answer; None where there is none."""
+    async def send(self, node: str, command: Command) -> Answer | None:
+        """Send a command and wait `_ANSWER_S` for the answer; None without one."""
         command = msgspec.structs.replace(command, id=f"dashboard-{secrets.token_hex(8)}")
         if not self._subscriber.publish(topic(self._config.prefix, node, "cmd"), msgspec.json.encode(command)):
             return None

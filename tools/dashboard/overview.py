@@ -1,4 +1,4 @@
-"""The page of all nodes: how each is, what is wrong now, and which were heard last."""
+"""Page of all nodes: their states, open incidents, and most unusual channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from agent.core.text import plain, quantity, range_text
-from tools.dashboard.shell import LIVE_S, Chip, ago, frame, lasting, node_address, repeatedly, say, worst_first
+from tools.dashboard.shell import LIVE_S, Chip, ago, frame, lasting, node_address, repeatedly, set_text, worst_first
 
 if TYPE_CHECKING:
     from tools.dashboard.fleet import Fleet, Incident, Node
@@ -17,7 +17,7 @@ __all__ = ["page"]
 
 _INCIDENTS_SHOWN = 12
 _WORST_SHOWN = 3
-_EMPTY = "No node has been heard yet. Does an agent publish below this prefix, on this broker?"
+_EMPTY = "No messages received yet. Check that an agent publishes to this broker with the same topic prefix."
 
 
 def page(hub: Hub) -> None:
@@ -25,7 +25,7 @@ def page(hub: Hub) -> None:
     with frame(hub, "Nodes"):
         with ui.row().classes("ew-bar"):
             counts = ui.label().classes("ew-name text-lg").props("role=heading aria-level=1 aria-live=polite")
-            wanted = ui.input(placeholder="Filter: node, channel, state").props(
+            search = ui.input(placeholder="Filter: node, channel, state").props(
                 'dense outlined clearable aria-label="Filter nodes"'
             )
         incidents = _OpenIncidents()
@@ -41,16 +41,16 @@ def page(hub: Hub) -> None:
             for name in nodes:
                 if name not in cards:
                     cards[name] = _Card(name)
-        filtered = _filtered(nodes, wanted.value or "")
+        filtered = _filtered(nodes, search.value or "")
         ranked = sorted(nodes, key=lambda name: (worst_first(nodes[name].standing), name))
         for name in ranked:
             cards[name].refresh(nodes[name], shown=name in filtered)
         if ranked != list(cards):
-            for place, name in enumerate(ranked):
-                cards[name].move(place)
-                cards[name] = cards.pop(name)  # a dictionary in the order of the page
+            for index, name in enumerate(ranked):
+                cards[name].move(index)
+                cards[name] = cards.pop(name)  # keep the dictionary in the order of the page
         empty.set_visibility(not nodes)
-        say(counts, _counts(nodes))
+        set_text(counts, _counts(nodes))
         incidents.refresh(hub.fleet)
 
     repeatedly(refresh)
@@ -64,22 +64,22 @@ def _counts(nodes: dict[str, Node]) -> str:
     return ": ".join([total, *([", ".join(f"{n} {word}" for word, n in by_standing.items())] if nodes else [])])
 
 
-def _filtered(nodes: dict[str, Node], wanted: str) -> set[str]:
-    """Names of the nodes that all words of a filter fit: their name, their standing, or a channel of theirs."""
+def _filtered(nodes: dict[str, Node], search: str) -> set[str]:
+    """Names of the nodes for which each word of the filter matches the name, the state or a channel."""
 
-    def fits(node: Node, word: str) -> bool:
+    def matches(node: Node, word: str) -> bool:
         return (
             word in node.name.lower()
             or word in node.standing
-            or any(word in name.lower() for name in node.course.places)
+            or any(word in name.lower() for name in node.course.indices)
         )
 
-    words = wanted.lower().split()
-    return {name for name, node in nodes.items() if all(fits(node, word) for word in words)}
+    words = search.lower().split()
+    return {name for name, node in nodes.items() if all(matches(node, word) for word in words)}
 
 
 class _OpenIncidents:
-    """What is wrong now, over all nodes."""
+    """Cards of the open incidents of all nodes."""
 
     def __init__(self) -> None:
         self._column = ui.column().classes("ew-side").props('role=region aria-label="Open incidents" aria-live=polite')
@@ -99,7 +99,7 @@ class _OpenIncidents:
                 if len(found) > _INCIDENTS_SHOWN:
                     ui.label(f"and {len(found) - _INCIDENTS_SHOWN} more open incidents").classes("ew-dim")
         for label, incident in self._times:
-            say(label, lasting(incident))
+            set_text(label, lasting(incident))
 
     def _add(self, name: str, node: Node, incident: Incident) -> None:
         with ui.card().classes("ew-card ew-alarm"):
@@ -111,7 +111,7 @@ class _OpenIncidents:
 
 
 class _Card:
-    """One node."""
+    """Card of one node."""
 
     def __init__(self, name: str) -> None:
         with ui.card().classes("ew-card").props("role=listitem") as self._card:
@@ -139,20 +139,20 @@ class _Card:
         for row, name in zip(self._rows, [*(item.channel for item in worst), *[""] * _WORST_SHOWN], strict=False):
             row.refresh(node, name)
         count = len(node.open)
-        say(self._open, f"▲ {count} open incident{'' if count == 1 else 's'}" if count else "no open incident")
+        set_text(self._open, f"▲ {count} open incident{'' if count == 1 else 's'}" if count else "no open incident")
         self._open.classes(add="ew-bad" if count else "ew-dim", remove="ew-dim" if count else "ew-bad")
         silent_s = node.silent_s
-        say(self._seen, "live" if silent_s < LIVE_S else f"heard {ago(silent_s)} ago")
+        set_text(self._seen, "live" if silent_s < LIVE_S else f"last message {ago(silent_s)} ago")
 
-    def move(self, place: int) -> None:
-        self._card.move(target_index=place)
+    def move(self, index: int) -> None:
+        self._card.move(target_index=index)
 
     def delete(self) -> None:
         self._card.delete()
 
 
 class _WorstRow:
-    """A channel of a card."""
+    """Row of a card with one unusual channel."""
 
     def __init__(self) -> None:
         with ui.element("div").classes("ew-row"):
@@ -162,6 +162,6 @@ class _WorstRow:
 
     def refresh(self, node: Node, name: str) -> None:
         metric = node.metrics.channels.get(name) if node.metrics and name else None
-        say(self._name, f"{'▲ ' * bool(metric and metric.anomalous)}{plain(name, 100)}")
-        say(self._value, quantity(metric.value, metric.unit) if metric else "")
-        say(self._range, f"({range_text(metric.lower, metric.upper, metric.unit)})" if metric else "")
+        set_text(self._name, f"{'▲ ' * bool(metric and metric.anomalous)}{plain(name, 100)}")
+        set_text(self._value, quantity(metric.value, metric.unit) if metric else "")
+        set_text(self._range, f"({range_text(metric.lower, metric.upper, metric.unit)})" if metric else "")

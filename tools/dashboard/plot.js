@@ -1,5 +1,5 @@
-// The course of channels, one chart below the other: value, what was expected, the normal range, and the score.
-// What is drawn here was said by foreign nodes: it goes into texts and canvases, never into HTML.
+// Charts of channels in a column: value, expected value, normal range, and error relative to its limit.
+// The data come from untrusted nodes: they are drawn as text and on canvases, never as HTML.
 import { echarts } from "nicegui-echart";
 
 const MOST_ROWS = 1800;
@@ -38,11 +38,11 @@ export default {
     this.frame = 0;
     this.newest = 0;
     this.rangeMs = 300_000;
-    this.held = null; // the window in milliseconds that was zoomed or panned to; null while live
+    this.fixedWindow = null; // the time window in milliseconds set by zoom or pan; null while live
   },
 
   mounted() {
-    // Named, so that whoever looks at the page from outside, as its tests do, sees what is drawn.
+    // For the tests, which read the charts through this property.
     this.$el.plot = this;
     this.resizing = new ResizeObserver((entries) => entries.forEach(({ target }) => target.chart?.resize()));
     this.theming = new MutationObserver(() => this.restyle());
@@ -57,7 +57,7 @@ export default {
   },
 
   methods: {
-    // Shows these channels and no others: [{name, unit}], each with its course so far in `columns`.
+    // Replaces the charts: [{name, unit}], with the history of each in `columns`.
     async show(channels, columns) {
       this.courses = new Map(
         channels.map(({ name, unit }) => [
@@ -86,8 +86,8 @@ export default {
       this.add(columns, {});
     },
 
-    // Takes in what is new: {name: {time, value, …}}, and what to say of each channel in words.
-    add(columns, words) {
+    // Appends new readings, {name: {time, value, …}}, and updates the texts of each channel.
+    add(columns, texts) {
       for (const [name, rows] of Object.entries(columns)) {
         const course = this.courses.get(name);
         if (!course) continue;
@@ -98,25 +98,25 @@ export default {
         if (rows.time.length) this.newest = Math.max(this.newest, 1000 * rows.time.at(-1));
         this.draw(name);
       }
-      for (const head of this.heads) Object.assign(head, words[head.name]);
+      for (const head of this.heads) Object.assign(head, texts[head.name]);
     },
 
-    // Shades times: {name: [[from, to or null], …]}.
+    // Shades the times of incidents: {name: [[from, to or null], …]}.
     shade(spans) {
       this.spans = new Map(Object.entries(spans));
       this.drawAll();
     },
 
-    // Follows what is new again, with so many seconds to be seen.
+    // Follows the newest readings again, with this many seconds visible.
     follow(seconds) {
       this.rangeMs = 1000 * seconds;
-      this.held = null;
+      this.fixedWindow = null;
       this.drawAll();
     },
 
     hold(zoomed) {
       const [from, to] = this.window();
-      this.held = [zoomed?.startValue ?? from, zoomed?.endValue ?? to];
+      this.fixedWindow = [zoomed?.startValue ?? from, zoomed?.endValue ?? to];
       this.$emit("hold");
       this.drawAll();
     },
@@ -146,10 +146,10 @@ export default {
     },
 
     window() {
-      return this.held ?? [this.newest - this.rangeMs, this.newest];
+      return this.fixedWindow ?? [this.newest - this.rangeMs, this.newest];
     },
 
-    // One chart a frame: the page stays fluid however many there are.
+    // Draws one chart a frame, so that the page stays responsive.
     draw(name) {
       this.waiting.add(name);
       if (!this.frame) this.frame = requestAnimationFrame(this.drawNext);
@@ -173,7 +173,7 @@ export default {
       this.drawAll();
     },
 
-    // What of a chart stays.
+    // Fixed options of a chart.
     frameOf(name) {
       const style = getComputedStyle(this.$el);
       const colour = (key) => style.getPropertyValue(`--ew-${key}`).trim();
@@ -233,7 +233,7 @@ export default {
       };
     },
 
-    // What of a chart changes.
+    // Options of a chart that change with its data.
     contentOf(name, course) {
       const [from, to] = this.window();
       const times = course.time.map((seconds) => 1000 * seconds);
@@ -272,7 +272,7 @@ export default {
         `value ${short(course.value[row])}${unit}`,
         `expected ${short(course.expected[row])}${unit}`,
         `normal ${short(course.lower[row])} to ${short(course.upper[row])}${unit}`,
-        `${short(course.strength[row])} of its limit${course.anomalous[row] ? ", anomalous" : ""}`,
+        `error ${short(course.strength[row])} × limit${course.anomalous[row] ? ", anomalous" : ""}`,
       ].join("\n");
     },
   },

@@ -1,4 +1,4 @@
-"""The charts of a node's channels: what the server tells them; drawing, zooming and panning are the browser's."""
+"""Server side of the charts: sends data to `plot.js`, which draws, zooms and pans in the browser."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Plot", "strength_of"]
 
-# Importing it is what brings the library that `plot.js` draws with.
+# The import registers the ECharts library that `plot.js` uses.
 _ = EChart
 
 
 class Plot(Element, component="plot.js"):
-    """Charts one below the other, as many as there are channels to be shown.
+    """A column of charts, one for each shown channel.
 
     Parameters
     ----------
     on_hold
-        Called when somebody zooms or pans, and the charts no longer follow what is new.
+        Called when the visitor zooms or pans and the charts stop following the newest readings.
     """
 
     def __init__(self, on_hold: Callable[[], object]) -> None:
         super().__init__()
         self._shown: tuple[str, ...] = ()
-        # Wall time up to which the browser has the channels' courses.
+        # Wall time of the newest reading sent to the browser.
         self._until = -np.inf
         self._spans: dict[str, list[tuple[float, float | None]]] = {}
         self.on("hold", on_hold)
 
     def refresh(self, node: Node, shown: Sequence[str]) -> None:
-        """Bring the charts up to what the node has said."""
+        """Send new readings, texts and incidents of the shown channels to the browser."""
         if tuple(shown) != self._shown or node.course.newest < self._until:
             self._shown, self._until, self._spans = tuple(shown), -np.inf, {}
             columns = self._columns(node)
             metrics = node.metrics.channels if node.metrics else {}
             units = [{"name": name, "unit": metrics[name].unit if name in metrics else ""} for name in shown]
             self.run_method("show", units, columns)
-            self.run_method("add", {}, self._words(node))
+            self.run_method("add", {}, self._texts(node))
         elif node.course.newest > self._until:
-            self.run_method("add", self._columns(node), self._words(node))
+            self.run_method("add", self._columns(node), self._texts(node))
         self._until = node.course.newest
         spans = self._incidents(node)
         if spans != self._spans:
@@ -59,19 +59,19 @@ class Plot(Element, component="plot.js"):
             self.run_method("shade", spans)
 
     def follow(self, range_s: float) -> None:
-        """Show what is newest, and so much of what was before."""
+        """Follow the newest readings, with the last ``range_s`` seconds visible."""
         self.run_method("follow", range_s)
 
     def hold(self) -> None:
-        """Stand still; what is new is kept for later."""
+        """Freeze the charts; new readings are still collected."""
         self.run_method("hold", None)
 
     def zoom(self, factor: float) -> None:
-        """Show so many times as much."""
+        """Multiply the visible time range by ``factor``."""
         self.run_method("zoom", factor)
 
     def pan(self, part: float) -> None:
-        """Move by a part of what is seen; back where negative."""
+        """Move by a part of the visible range; negative is towards the past."""
         self.run_method("pan", part)
 
     def _columns(self, node: Node) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Plot(Element, component="plot.js"):
             columns[name] = {"time": times.round(3), **course}
         return columns
 
-    def _words(self, node: Node) -> dict[str, Any]:
+    def _texts(self, node: Node) -> dict[str, Any]:
         metrics = node.metrics.channels if node.metrics else {}
         return {
             name: {
@@ -105,7 +105,7 @@ class Plot(Element, component="plot.js"):
 
 
 def strength_of(score: Float32Array) -> Float32Array:
-    """Error over limit from a score, the inverse of `agent.detection.verdict.bounded_score`.
+    """Error relative to its limit, from a score; the inverse of `agent.detection.verdict.bounded_score`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What all pages have: the header, light and dark, and how things are said."""
+"""Common parts of all pages: header, light and dark theme, state chip, and texts of times."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from tools.dashboard.fleet import Incident, Standing
     from tools.dashboard.hub import Hub
 
-__all__ = ["LIVE_S", "Chip", "ago", "frame", "lasting", "node_address", "repeatedly", "say", "worst_first"]
+__all__ = ["LIVE_S", "Chip", "ago", "frame", "lasting", "node_address", "repeatedly", "set_text", "worst_first"]
 
 _STYLE = Path(__file__).with_name("style.css")
+# Seconds between updates of a page, chosen by hand.
 _REFRESH_S = 0.5
-#: A node that speaks oftener than this is live; of others one is told when they were heard.
+#: Seconds since the last message within which a node is shown as live; chosen by hand.
 LIVE_S = 5.0
 _MODES: dict[bool | None, tuple[str, str]] = {
-    None: ("brightness_auto", "Light or dark: as the system"),
-    False: ("light_mode", "Light"),
-    True: ("dark_mode", "Dark"),
+    None: ("brightness_auto", "Theme: system"),
+    False: ("light_mode", "Theme: light"),
+    True: ("dark_mode", "Theme: dark"),
 }
-# An icon and a word: no colour says anything alone.
+# Icons by state: no information is given by colour alone. Worst state first.
 _STANDINGS: dict[Standing, str] = {
     "anomalous": "warning",
     "offline": "power_off",
@@ -39,13 +40,13 @@ _STANDINGS: dict[Standing, str] = {
 
 
 def worst_first(standing: Standing) -> int:
-    """Place of a standing in a list whose top is what needs somebody."""
+    """Sort key of a state; states that need attention come first."""
     return list(_STANDINGS).index(standing)
 
 
 @contextlib.contextmanager
 def frame(hub: Hub, title: str) -> Iterator[None]:
-    """Put the block's elements on a page with a header that says how the broker is."""
+    """Build a page whose header shows the connection to the broker; the block adds its content."""
     ui.add_css(_STYLE)
     ui.page_title(f"{title} – Edgewatch")
     with ui.header().classes("ew-header"):
@@ -57,9 +58,9 @@ def frame(hub: Hub, title: str) -> Iterator[None]:
         yield
 
     def refresh() -> None:
-        say(link, f"● {hub.link}" if hub.connected else f"▲ {hub.link}")
+        set_text(link, f"● {hub.link}" if hub.connected else f"▲ {hub.link}")
         link.classes(add="ew-bad" if not hub.connected else "", remove="ew-bad" if hub.connected else "")
-        say(lost, f"{hub.lost} messages could not be shown: unreadable, too large, or too many" if hub.lost else "")
+        set_text(lost, f"{hub.lost} messages could not be shown: invalid, too large, or too many" if hub.lost else "")
 
     repeatedly(refresh)
 
@@ -67,35 +68,35 @@ def frame(hub: Hub, title: str) -> Iterator[None]:
 def _mode_button() -> None:
     mode = ui.dark_mode(value=None)
 
-    def turn() -> None:
+    def next_mode() -> None:
         order = list(_MODES)
         mode.value = order[(order.index(mode.value) + 1) % len(order)]
-        say_mode()
+        show_mode()
 
-    def say_mode() -> None:
-        icon, words = _MODES[mode.value]
-        button.props(f'icon={icon} aria-label="{words}"')
-        tip.text = words
+    def show_mode() -> None:
+        icon, text = _MODES[mode.value]
+        button.props(f'icon={icon} aria-label="{text}"')
+        tip.text = text
 
-    with ui.button(on_click=turn).props("flat round dense color=inherit") as button:
+    with ui.button(on_click=next_mode).props("flat round dense color=inherit") as button:
         tip = ui.tooltip()
-    say_mode()
+    show_mode()
 
 
-def say(label: Any, text: str) -> None:
-    """Change a text; what is the same already is not sent again."""
+def set_text(label: Any, text: str) -> None:
+    """Set the text of a label; an unchanged text is not sent again."""
     if label.text != text:
         label.set_text(text)
 
 
 def repeatedly(refresh: Callable[[], None]) -> None:
-    """Bring something up to date now, and from now on."""
+    """Call ``refresh`` now and every `_REFRESH_S`."""
     refresh()
     ui.timer(_REFRESH_S, refresh)
 
 
 class Chip:
-    """Says how a node is."""
+    """Icon and word for the state of a node."""
 
     def __init__(self) -> None:
         with ui.element("span").classes("ew-chip") as self.element:
@@ -103,7 +104,7 @@ class Chip:
             self._word = ui.label("")
 
     def refresh(self, standing: Standing) -> None:
-        """Say it, if it is news."""
+        """Show a state, if it changed."""
         if self._word.text != standing:
             self._icon.set_name(_STANDINGS[standing])
             self._word.set_text(standing)
@@ -111,12 +112,12 @@ class Chip:
 
 
 def node_address(name: str) -> str:
-    """Where the page of a node is; its topic's level may hold anything, so it is no part of the path."""
+    """Address of the page of a node, with the name as a query since it may contain any character."""
     return f"/node?{urlencode({'name': name})}"
 
 
 def ago(seconds: float) -> str:
-    """How long something was ago.
+    """Format a duration in seconds.
 
     Examples
     --------
@@ -132,13 +133,13 @@ def ago(seconds: float) -> str:
 def _moment(ts: float) -> str:
     try:
         return time.strftime("%a %H:%M:%S", time.localtime(ts))
-    except (OverflowError, ValueError, OSError):  # what a node calls a time may be none
-        return "no time"
+    except (OverflowError, ValueError, OSError):  # a node may send an impossible time
+        return "invalid time"
 
 
 def lasting(incident: Incident) -> str:
-    """When an incident began, and for how long it has lasted or did last."""
+    """Begin and duration of an incident, as a text."""
     begun = _moment(incident.opened)
     if incident.closed is None:
-        return f"since {begun}, {ago(max(0.0, time.time() - incident.opened))}"
-    return f"{begun}, over after {ago(max(0.0, incident.closed - incident.opened))}"
+        return f"since {begun} ({ago(max(0.0, time.time() - incident.opened))})"
+    return f"{begun}, lasted {ago(max(0.0, incident.closed - incident.opened))}"

@@ -1,4 +1,4 @@
-"""The web server with its pages."""
+"""Web server of the dashboard and its pages."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+# Seconds between readings of the MQTT queue, chosen by hand.
 _TAKE_EVERY_S = 0.1
-# What a browser is sent again after a short loss of the connection.
+# Messages sent again to a browser after a short loss of the connection.
 _KEPT_MESSAGES = 100
-_LAST_WORDS_S = 1
+# Seconds for open requests at shutdown, chosen by hand.
+_SHUTDOWN_S = 1
 
 
 def serve(mqtt: MqttConfig, host: str, port: int, password: str | None) -> None:
-    """Serve until told to stop.
+    """Serve the dashboard until a signal ends it.
 
     Parameters
     ----------
     mqtt
-        The broker.
+        Settings of the broker.
     host, port
-        Where to listen.
+        Address and port to listen on.
     password
-        What visitors are asked for; None asks for nothing.
+        Password of the pages; None gives free access.
 
     Raises
     ------
     UserError
-        Password or TLS files of the broker cannot be used.
+        A password or TLS file of the broker is unusable.
     """
     hub = Hub(mqtt)
     app.on_startup(hub.start)
@@ -64,4 +66,4 @@ def serve(mqtt: MqttConfig, host: str, port: int, password: str | None) -> None:
         binding_refresh_interval=None,
         message_history_length=_KEPT_MESSAGES,
     )
-    uvicorn.run(server, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_LAST_WORDS_S)
+    uvicorn.run(server, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_SHUTDOWN_S)

@@ -1,4 +1,4 @@
-"""The dashboard's gate, what it says in words, and how it is started; the pages are looked at in tests/e2e."""
+"""Parts of the dashboard: access control, texts and start; tests/e2e tests its pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class At:
 
 
 class Response:
-    """What came back: of a web page, or of a web socket that was taken or not."""
+    """Response to a page request, or to a web socket that was accepted or closed."""
 
     def __init__(self, messages: list[dict[str, Any]]) -> None:
         self.taken = messages[0]["type"] != "websocket.close"
@@ -45,7 +45,7 @@ class Response:
 
 
 class Visitor:
-    """Somebody with a browser before the gate; behind it stands a secret."""
+    """Browser in front of a gate that protects a page with the text ``secret``."""
 
     def __init__(self, password: str | None, host: str = "127.0.0.1:8321", clock: At | None = None) -> None:
         self._gate = Gate(self._secret, password, clock or At())
@@ -138,9 +138,9 @@ def test_a_form_that_is_none_is_refused(body: bytes) -> None:
 def test_times_are_said_as_people_say_them() -> None:
     assert [ago(s) for s in (12.3, 200.0, 9000.0, 400_000.0)] == ["12 s", "3 min", "2.5 h", "4.6 d"]
     over = Incident("a", alert(1), 1000.0, closed=1090.0)
-    assert lasting(over).endswith("over after 90 s")
+    assert lasting(over).endswith("lasted 90 s")
     for absurd in (1e300, -1e300):
-        assert lasting(Incident("a", alert(1), absurd)).startswith("since no time")
+        assert lasting(Incident("a", alert(1), absurd)).startswith("since invalid time")
 
 
 def test_a_name_is_no_part_of_a_path() -> None:
@@ -175,12 +175,12 @@ def test_a_dashboard_that_cannot_start_says_why(
 def test_a_command_is_answered_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.dashboard.hub._ANSWER_S", 0.2)
     hub = Hub(MqttConfig(host="127.0.0.1", port=free_port()))
-    assert "not reached yet" in hub.link
+    assert "not connected yet" in hub.link
     sent: list[Any] = []
     monkeypatch.setattr(hub._subscriber, "publish", lambda topic, payload: not sent.append((topic, payload)))
 
     async def asked(*, answered: bool) -> Answer | None:
-        waiting = asyncio.ensure_future(hub.order("pi4", Reload()))
+        waiting = asyncio.ensure_future(hub.send("pi4", Reload()))
         await asyncio.sleep(0.01)
         (name,) = hub._awaited
         if answered:
@@ -195,5 +195,5 @@ def test_a_command_is_answered_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [topic for topic, _ in sent] == ["edgewatch/pi4/cmd"] * 2
     assert not hub._awaited
     monkeypatch.setattr(hub._subscriber, "publish", lambda topic, payload: False)
-    assert asyncio.run(hub.order("pi4", Reload())) is None
+    assert asyncio.run(hub.send("pi4", Reload())) is None
     wait_for(lambda: not hub.connected)
