@@ -1,4 +1,4 @@
-"""A broker for the demo when this machine has none: amqtt (MQTT 3.1.1) on loopback, nothing kept, no accounts."""
+"""Embedded broker of the demo: amqtt (MQTT 3.1.1) on loopback, without accounts and persistence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Whether a TCP connection to an address succeeds."""
     try:
         with socket.create_connection((host, port), timeout=0.5):
             return True
@@ -46,7 +46,7 @@ async def _serve(port: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo.embedded_broker", description=__doc__)
     parser.add_argument("--port", type=int, default=1883)
     options = parser.parse_args(arguments)

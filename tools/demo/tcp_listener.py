@@ -1,6 +1,6 @@
-"""A small TCP service on loopback, for the demo to probe and for ``tools.stress latency`` to slow down.
+"""A small TCP service on loopback: the demo probes it, and ``tools.stress latency`` slows it down.
 
-It takes connections and hangs up, one at a time and with a short queue, as the simplest services do.
+It accepts connections one at a time, with a short queue, and closes each.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_ADDRESS", "listening"]
 
-#: Where the demo listens, and what the stress tool slows down unless told otherwise.
+#: Address of the demo's service, the default target of the stress tool.
 DEFAULT_ADDRESS = ("127.0.0.1", 18_831)
+# Pending connections, chosen by hand: few, so that a flood fills the queue.
 _QUEUE = 16
-# What serving a connection takes.
+# Seconds to serve a connection, chosen by hand.
 _SERVICE_S = 0.002
 
 
 @contextlib.contextmanager
 def listening(address: tuple[str, int] = DEFAULT_ADDRESS) -> Iterator[tuple[str, int]]:
-    """Listen until the block ends; gives the address, with another port where the wanted one is taken."""
+    """Listen until the block ends; yield the address, with another port if the requested one is taken."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -39,7 +40,7 @@ def listening(address: tuple[str, int] = DEFAULT_ADDRESS) -> Iterator[tuple[str,
         try:
             yield host, port
         finally:
-            # A closed socket alone does not wake `accept`.
+            # Closing a socket does not wake `accept`.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
 

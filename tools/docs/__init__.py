@@ -1,4 +1,4 @@
-"""Parts of the guides that are generated: tables of keys, the description of all topics, pictures.
+"""Generated parts of the documents: tables of keys, description of topics, pictures.
 
-It writes into docs/ and is not needed at run time.
+Not needed at run time.
 """

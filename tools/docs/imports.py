@@ -1,4 +1,4 @@
-"""Tables of imports: which package of the agent imports which, and which module imports a library."""
+"""Tables of imports: those between packages of the agent, and the modules that import each library."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COMMON = {"msgspec", "numpy"}
 
 @lru_cache(maxsize=1)
 def tables() -> str:
-    """Two tables in Markdown, of packages and of libraries; imports for type checking count, as in `make check`.
+    """Tables of packages and of libraries in Markdown; imports for type checking count, as in `make check`.
 
-    Packages are listed from the ground up: each imports only packages above it in the table.
+    Packages are sorted by dependency: each imports only packages above it in the table.
     """
     graph = grimp.build_graph(_ROOT, include_external_packages=True, cache_dir=None)
     packages = {module.rpartition(".")[2] for module in graph.find_children(_ROOT) if graph.find_children(module)}

@@ -1,8 +1,7 @@
-"""Pictures of the dashboard for the guides, of the real thing.
+"""Screenshots of the dashboard for the documents.
 
-``python -m tools.docs.pictures`` runs the demo and looks on.
-
-It waits until the demo has learned, misbehaves, and writes what the page shows, as an animation and as its last frame.
+``python -m tools.docs.pictures`` runs the demo, waits until it has learned, stresses this machine, and writes the page
+as an animation and as its last frame.
 """
 
 from __future__ import annotations
@@ -35,23 +34,31 @@ __all__ = ["main"]
 
 _ROOT = Path(__file__).parents[2]
 _SIZE: ViewportSize = {"width": 1120, "height": 680}
+# Seconds between frames of the animation.
 _FRAME_S = 1.0
+# Seconds to wait for the page, the end of learning, and an incident; chosen by hand.
 _START_S, _LEARNING_S, _ALERT_S = 30.0, 240.0, 90.0
-# Of the animation: before somebody misbehaves, and after the incident was opened.
+# Frames before the stress, and after the incident opened.
 _BEFORE, _AFTER = 5, 14
 _COLOURS = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo, look on, and write the pictures."""
+    """Run the demo and write the pictures.
+
+    Raises
+    ------
+    EnvironmentFault
+        Chromium is missing, the demo did not start, or no incident opened.
+    """
     parser = argparse.ArgumentParser(prog="python -m tools.docs.pictures", description=__doc__)
-    parser.add_argument("--kind", default="memory", help="of stress, see tools.stress")
+    parser.add_argument("--kind", default="memory", help="stress to apply, see tools.stress")
     parser.add_argument("--output", type=Path, default=_ROOT / "docs" / "images", metavar="DIR")
     options = parser.parse_args(arguments)
     with _demo() as address, sync_playwright() as playwright:
         browser = launched(playwright)
         if browser is None:
-            raise EnvironmentFault("there is no Chromium", remedy="apt install chromium")
+            raise EnvironmentFault("Chromium is not installed", remedy="apt install chromium")
         page = browser.new_page(viewport=_SIZE)
         _await(address)
         page.goto(address)
@@ -67,20 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stress.wait()
         browser.close()
     if after < _AFTER:
-        raise EnvironmentFault("no incident was opened", remedy="try another --kind, or a quieter machine")
+        raise EnvironmentFault("no incident opened", remedy="try another --kind, or a quieter machine")
     options.output.mkdir(parents=True, exist_ok=True)
     frames[-1].save(options.output / "dashboard.png", optimize=True)
     small = [frame.quantize(_COLOURS) for frame in frames]
     animation = options.output / "dashboard.gif"
     pace_ms = round(500 * _FRAME_S)
     small[0].save(animation, save_all=True, append_images=small[1:], duration=pace_ms, loop=0, optimize=True)
-    print(f"{animation} and dashboard.png are written")
+    print(f"wrote {animation} and dashboard.png")
     return 0
 
 
 @contextlib.contextmanager
 def _demo() -> Iterator[str]:
-    """The demo while the block runs; gives the address of its page."""
+    """Run the demo during the block; yield the address of its page."""
     command = [sys.executable, "-u", "-m", "tools.demo"]
     process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -89,18 +96,18 @@ def _demo() -> Iterator[str]:
             if found:
                 yield found[1]
                 return
-        raise EnvironmentFault("the demo does not start", remedy="look at what make run says")
+        raise EnvironmentFault("the demo did not start", remedy="see the output of make run")
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate()
 
 
 def _await(address: str) -> None:
-    place = urlsplit(address)
+    url = urlsplit(address)
     until = time.monotonic() + _START_S
-    while not listens(str(place.hostname), int(place.port or 0)):
+    while not listens(str(url.hostname), int(url.port or 0)):
         if time.monotonic() > until:
-            raise EnvironmentFault("the dashboard does not start", location=address)
+            raise EnvironmentFault("the dashboard did not start", location=address)
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
 """Parts that tests, fault injection and benchmarks share: a mosquitto, a browser, a flood of messages, findings.
 
-It contains no test of its own.
+It contains no tests.
 """

@@ -1,4 +1,4 @@
-"""Alerts as long as real ones are, to be queued, sent and damaged."""
+"""Alerts of realistic size for tests of the outbox and the delivery."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTRIBUTORS = tuple(
 
 
 def alert(seq: int, severity: Severity = "warning", node: str = "pi4", ts: float = 0.0) -> Alert:
-    """An alert with that number; without a time it was raised while the clock could not be believed."""
+    """Make an alert with sequence number ``seq``; without a time, ``clock_synced`` is false."""
     stem = f"{node}-7f3a-{seq:06d}"
     return Alert(
         v=1,

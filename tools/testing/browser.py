@@ -1,4 +1,4 @@
-"""A browser that nobody sees, for pages that tests and benchmarks look at."""
+"""Headless browser for tests and benchmarks of pages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 __all__ = ["launched"]
 
-# It asks nothing of anybody but the page: it would look for its maker's hosts at every start.
+# Without these, Chromium contacts hosts of its vendor at every start.
 _ARGUMENTS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 
 def launched(playwright: Playwright) -> Browser | None:
-    """Start the Chromium of this machine; None where it has none."""
+    """Start the installed Chromium; None if there is none."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         return None
-    # Root may not have its sandbox; in a container that runs tests there is nobody else.
+    # Chromium refuses to run its sandbox as root, the only user of a test container.
     alone = ("--no-sandbox",) if os.geteuid() == 0 else ()
     return playwright.chromium.launch(executable_path=program, args=[*_ARGUMENTS, *alone])

@@ -1,4 +1,4 @@
-"""Findings of an experiment: figures, and promises that were kept or broken."""
+"""Findings of an experiment: measured figures, and promises kept or broken."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Findings"]
 
+# Seconds between progress lines.
 _PROGRESS_S = 10.0
 
 
 class Findings:
-    """Collects findings and prints them as they come.
+    """Collect findings and print each at once.
 
     Parameters
     ----------
     name
-        Of the experiment.
+        Name of the experiment.
     out
-        Where to print; standard output by default.
+        Stream to print to; standard output by default.
     """
 
     def __init__(self, name: str, out: TextIO | None = None) -> None:
         self.name = name
         self._out = out or sys.stdout
-        self._said_at = time.monotonic()
-        #: Names of the promises that were broken.
+        self._printed_at_s = time.monotonic()
+        #: Names of broken promises.
         self.broken: list[str] = []
-        #: Of the promises that were kept.
+        #: Names of kept promises.
         self.kept: list[str] = []
-        #: Figures by their names.
+        #: Figures by name.
         self.figures: dict[str, float] = {}
         self.say(f"== {name}")
 
     def progress(self, done: int, of: int) -> None:
         """Print the progress, every ten seconds at most."""
-        if time.monotonic() - self._said_at >= _PROGRESS_S:
-            self._said_at = time.monotonic()
+        if time.monotonic() - self._printed_at_s >= _PROGRESS_S:
+            self._printed_at_s = time.monotonic()
             self.say(f"   … {done:,} of {of:,}")
 
     def figure(self, name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""A real broker as a process of its own, that can be killed and comes back with what it had."""
+"""A real mosquitto in a separate process, which can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ if TYPE_CHECKING:
 
 __all__ = ["PERSISTENT", "Mosquitto", "free_port", "program"]
 
+# Seconds to wait for the start, chosen by hand.
 _START_S = 10.0
-#: With its defaults the broker itself loses what it has acknowledged when it is killed.
+#: Configuration for tests that kill the broker: with its defaults, mosquitto loses acknowledged messages then.
 PERSISTENT = ("allow_anonymous true", "persistence true", "autosave_on_changes true", "autosave_interval 1")
 
 
 def program() -> str | None:
-    """Where mosquitto is, None where it is not."""
+    """Path of mosquitto, None if it is not installed."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on."""
+    """Give a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Mosquitto:
-    """Listens on a free loopback port until stopped.
+    """A broker on a free loopback port.
 
     Parameters
     ----------
     folder
-        For its configuration, its log and what it keeps.
+        Folder for configuration, log and persistent data.
     lines
-        Of the configuration.
+        Lines of the configuration.
 
     Raises
     ------
     EnvironmentFault
-        It is not installed, or does not start.
+        Mosquitto is not installed or does not start.
     """
 
     def __init__(self, folder: Path, lines: tuple[str, ...] = ("allow_anonymous true",)) -> None:
@@ -59,30 +60,30 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         self._log = folder / "mosquitto.log"
         if "persistence true" in lines:
-            # As root it would give its rights away, and then find that it may not write here.
+            # Started as root, mosquitto would drop its privileges and could not write here.
             lines = (*lines, f"persistence_location {folder}/", "user root")
-        # An outage of hours leaves a queue longer than its default of a thousand messages.
+        # Unlimited: an outage of hours exceeds the default queue of 1000 messages.
         lines = (f"listener {self.port} 127.0.0.1", "max_queued_messages 0", *lines)
         self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self.start()
 
     def start(self) -> None:
-        """Start, or start again; returns when it listens."""
+        """Start or restart the broker, and wait until it listens."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
         until = time.monotonic() + _START_S
         while not self._listens():
             if time.monotonic() > until or self._process.poll() is not None:
-                raise EnvironmentFault(f"mosquitto does not start: {self._log.read_text(encoding='utf-8')[-500:]}")
+                raise EnvironmentFault(f"mosquitto did not start: {self._log.read_text(encoding='utf-8')[-500:]}")
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Stop the broker cleanly."""
         self._process.terminate()
         self._process.wait(10)
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill the broker without a clean shutdown."""
         self._process.kill()
         self._process.wait(10)
 

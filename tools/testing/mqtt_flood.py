@@ -1,6 +1,6 @@
-"""Publishes very many small messages: packets of MQTT 3.1.1 made by hand, written to the socket in large pieces.
+"""Fast publisher of many small messages: MQTT 3.1.1 packets, written to the socket in large chunks.
 
-A client library takes tens of microseconds a message, which would make the publisher what a benchmark measures.
+A client library takes tens of microseconds a message; a benchmark would measure the publisher.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ __all__ = ["MqttFlood", "packet"]
 
 _CONNACK = b"\x20\x02\x00\x00"
 _KEEPALIVE_S = 3600
+# Writes a second over which packets are spread, chosen by hand.
 _PIECES = 50
 
 
 def packet(topic: bytes, payload: bytes, *, retain: bool = False) -> bytes:
-    r"""A PUBLISH packet of quality of service 0.
+    r"""Encode a PUBLISH packet of quality of service 0.
 
     Examples
     --------
@@ -35,7 +36,7 @@ def packet(topic: bytes, payload: bytes, *, retain: bool = False) -> bytes:
 
 
 def _length(size: int) -> bytes:
-    """A number in groups of seven bits, the lowest first."""
+    """Encode a length as an MQTT variable byte integer."""
     encoded = bytearray()
     while True:
         size, low = divmod(size, 128)
@@ -45,19 +46,19 @@ def _length(size: int) -> bytes:
 
 
 class MqttFlood:
-    """A connection to a broker that only publishes.
+    """A publish-only connection to a broker.
 
     Parameters
     ----------
     port
-        Of the broker, on loopback.
+        Port of the broker on loopback.
     name
-        Of the client.
+        Client identifier.
 
     Raises
     ------
     EnvironmentFault
-        The broker does not let it in.
+        The broker refuses the connection.
     """
 
     def __init__(self, port: int, name: str = "wire") -> None:
@@ -68,14 +69,14 @@ class MqttFlood:
         self._socket.sendall(b"\x10" + _length(len(body)) + body)
         answer = self._socket.recv(4, socket.MSG_WAITALL)
         if answer != _CONNACK:
-            raise EnvironmentFault(f"the broker answers {answer.hex()} to a connection", location=f"127.0.0.1:{port}")
+            raise EnvironmentFault(f"the broker refused the connection: {answer.hex()}", location=f"127.0.0.1:{port}")
 
     def send(self, packets: Iterable[bytes]) -> None:
-        """Write packets; returns when the kernel has them."""
+        """Write packets to the socket."""
         self._socket.sendall(b"".join(packets))
 
     def spread(self, packets: Sequence[bytes], since: float) -> float:
-        """Write packets evenly over a second from a monotonic moment on; gives the moment at which it is over."""
+        """Write packets evenly over the second from monotonic time ``since``; return its end."""
         for piece in range(_PIECES):
             self.send(packets[piece::_PIECES])
             since += 1.0 / _PIECES
@@ -83,5 +84,5 @@ class MqttFlood:
         return since
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()

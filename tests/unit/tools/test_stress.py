@@ -99,7 +99,7 @@ def test_memory_is_really_touched_and_given_back_at_once() -> None:
 
     with stress("memory", "--seconds", 30, "--share", 0.004) as process:
         out(process).readline()
-        (taken_mib,) = re.findall(r"taking (\d+) MiB", out(process).readline())
+        (taken_mib,) = re.findall(r"allocating (\d+) MiB", out(process).readline())
         wait_until(lambda: resident_kib() >= 1024 * (int(taken_mib) - 1))
         process.send_signal(signal.SIGTERM)
         assert process.wait(10.0) == 0
@@ -167,7 +167,7 @@ def test_a_flood_makes_connecting_slow_and_ends_with_it() -> None:
             assert slowest > 0.5
             text = out(process).read()
             assert process.wait() == 0
-        assert "meanwhile" in text
+        assert "during the stress" in text
         wait_until(lambda: seconds_to_connect(address) < 0.5)
 
 
