@@ -1,4 +1,4 @@
-"""Kills, full disks, dead links, damage and a long time, done to the agent on purpose.
+"""Fault injection: kills, full and damaged disks, bad networks, malformed input, and simulated months.
 
-``python -m tools.fault_injection NAME`` prints what was promised and what was found, and fails where they differ.
+``python -m tools.fault_injection NAME`` runs an experiment, prints figures and promises, and fails if one is broken.
 """

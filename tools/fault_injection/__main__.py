@@ -1,4 +1,4 @@
-"""``python -m tools.fault_injection [NAME…]``: all experiments in full, or those named."""
+"""``python -m tools.fault_injection [NAME…]``: run all experiments in full, or the named ones."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _EXPERIMENTS: dict[str, Callable[[Findings, Path], None]] = {
 
 
 def main() -> int:
-    """Run them one after another; 1 where a promise was broken."""
+    """Run the experiments in turn; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tools.fault_injection", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_EXPERIMENTS)}; all by default")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in _EXPERIMENTS]
     if unknown:
-        parser.error(f"there is no {unknown[0]!r}")
+        parser.error(f"unknown experiment {unknown[0]!r}")
     broken = []
     for name in options.names or _EXPERIMENTS:
         begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""A broker that was away for a week: what waited is delivered in order, fast, and nothing else suffers."""
+"""Backlog: after a week without a broker, all alerts are delivered in order and fast, and no tick is missed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _ROOT = Path(__file__).parents[2]
-_FASTEST_A_SECOND = 1000.0
+# Required deliveries a second, and allowed memory in MiB; chosen by hand.
+_LEAST_A_SECOND = 1000.0
 _MOST_MIB = 100.0
+# Alerts committed at once while filling, and seconds to wait for delivery; chosen by hand.
 _AT_ONCE = 50
 _PATIENCE_S = 600.0
 _CONFIG = """\
@@ -34,7 +36,7 @@ mqtt: {{port: {port}, health_interval_s: 1}}
 
 
 def run(findings: Findings, folder: Path, *, alerts: int) -> None:
-    """Let so many alerts wait, start the agent with a broker, and watch them arrive."""
+    """Fill an outbox with ``alerts`` alerts, start the agent with a broker, and wait for their delivery."""
     broker = Mosquitto(folder / "broker")
     receiver = Receiver(broker.port)
     _fill(findings, folder, alerts)
@@ -53,7 +55,7 @@ def run(findings: Findings, folder: Path, *, alerts: int) -> None:
             most_mib = max(most_mib, _rss_mib(process.pid))
             findings.progress(len(receiver.alerts), alerts)
         end = time.monotonic()
-        time.sleep(2.0)  # for a health message that has seen it all
+        time.sleep(2.0)  # for a health message after the last delivery
     finally:
         process.terminate()
         process.wait(10)
@@ -63,17 +65,17 @@ def run(findings: Findings, folder: Path, *, alerts: int) -> None:
     findings.figure("delivered a second", rate)
     findings.figure("largest resident memory, MiB", most_mib)
     numbers = [one.seq for one in receiver.alerts]
-    findings.promise("all are delivered, in order, once", numbers == list(range(1, alerts + 1)))
-    findings.promise("all say that they are late", all(one.replayed for one in receiver.alerts))
-    findings.promise(f"at {_FASTEST_A_SECOND:g} a second at least", rate >= _FASTEST_A_SECOND)
-    findings.promise(f"within {_MOST_MIB:g} MiB of memory", most_mib <= _MOST_MIB)
+    findings.promise("all alerts are delivered once and in order", numbers == list(range(1, alerts + 1)))
+    findings.promise("all alerts are marked as replayed", all(one.replayed for one in receiver.alerts))
+    findings.promise(f"at least {_LEAST_A_SECOND:g} a second are delivered", rate >= _LEAST_A_SECOND)
+    findings.promise(f"memory stays within {_MOST_MIB:g} MiB", most_mib <= _MOST_MIB)
     health = receiver.health[-1]
-    findings.promise("no tick was missed meanwhile", health["missed_ticks"] == 0)
-    findings.promise("nothing waits any more", health["outbox_depth"] == 0)
+    findings.promise("no tick is missed during delivery", health["missed_ticks"] == 0)
+    findings.promise("the outbox is empty at the end", health["outbox_depth"] == 0)
 
 
 def _fill(findings: Findings, folder: Path, alerts: int) -> None:
-    """Raise alerts as an agent without a broker does, some at once so that it does not take a week."""
+    """Store alerts in the outbox as an agent without a broker does, several at once."""
     outbox = Outbox(folder / "state")
     begin = time.monotonic()
     for first in range(1, alerts + 1, _AT_ONCE):
@@ -85,7 +87,7 @@ def _fill(findings: Findings, folder: Path, alerts: int) -> None:
     findings.figure("alerts waiting", alerts)
     findings.figure("committed a second", alerts / seconds)
     findings.figure("MiB on disk", size / 2**20)
-    findings.promise("none was dropped", outbox.dropped == 0)
+    findings.promise("no alert is dropped", outbox.dropped == 0)
 
 
 def _rss_mib(pid: int) -> float:

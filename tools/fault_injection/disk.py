@@ -1,4 +1,4 @@
-"""A disk that is full, read-only, or damaged: the agent runs on, and what the medium holds is not lost."""
+"""Full, read-only and damaged disks: the agent continues, and no intact alert is lost."""
 
 from __future__ import annotations
 
@@ -28,15 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["damage", "fill"]
 
+# Alerts in the outbox that is damaged, and changes to it at most; chosen by hand.
 _WAITING = 60
-# Alerts on the full disk of which the broker has not taken the first fifty.
-_LEFT = 1950
 _MOST_CHANGES = 8
+# Alerts left of 2000 after the broker acknowledged fifty.
+_LEFT = 1950
 
 
 @contextlib.contextmanager
 def _small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own, in memory."""
+    """Mount a small file system in memory during the block.
+
+    Raises
+    ------
+    EnvironmentFault
+        Mounting is not permitted.
+    """
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
@@ -45,7 +52,7 @@ def _small_disk(folder: Path, size: str) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        raise EnvironmentFault(f"no file system can be mounted here: {mounted.stderr.strip()}", remedy="run it as root")
+        raise EnvironmentFault(f"cannot mount a file system: {mounted.stderr.strip()}", remedy="run it as root")
     try:
         yield folder
     finally:
@@ -54,8 +61,8 @@ def _small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    """Have an outbox try a disk that failed at every turn, not twice a minute."""
-    usual, outbox_module._RETRY_S = outbox_module._RETRY_S, 0.0  # noqa: SLF001 - there is no other use for it
+    """Let the outbox retry a failed disk at every call instead of twice a minute."""
+    usual, outbox_module._RETRY_S = outbox_module._RETRY_S, 0.0  # noqa: SLF001 - only needed here
     try:
         yield
     finally:
@@ -63,7 +70,7 @@ def _impatient() -> Iterator[None]:
 
 
 def fill(findings: Findings, folder: Path) -> None:
-    """Fill a disk under the outbox, make it read-only, and give it back."""
+    """Fill the disk of an outbox, free it, make it read-only, and make it writable again."""
     with _impatient(), _small_disk(folder / "disk", "24m") as disk:
         outbox = Outbox(disk / "state")
         outbox.append([alert(seq) for seq in range(1, 101)], b"100")
@@ -72,39 +79,39 @@ def fill(findings: Findings, folder: Path) -> None:
         for seq in range(101, 2001):
             outbox.append([alert(seq)], b"%d" % seq)
         findings.figure("alerts kept in memory while the disk is full", outbox.depth - _on_disk(outbox))
-        findings.promise("full: all that was raised still waits", _waiting(outbox) == list(range(1, 2001)))
-        findings.promise("full: it says that they would not survive", not outbox.durable)
+        findings.promise("full: all alerts are still queued", _waiting(outbox) == list(range(1, 2001)))
+        findings.promise("full: durable is false", not outbox.durable)
         outbox.acknowledge([rowid for rowid, _ in outbox.pending(0, 50)])
         filler.unlink()
         outbox.tend()
-        findings.promise("space again: it says that they survive", outbox.durable)
+        findings.promise("space again: durable is true", outbox.durable)
         outbox.close()
         outbox = Outbox(disk / "state")
         kept = _waiting(outbox)
-        findings.promise("space again: all are on disk", kept[-_LEFT:] == list(range(51, 2001)))
-        findings.promise("the incidents' state is the last one", outbox.incidents == b"2000")
+        findings.promise("space again: all alerts are on disk", kept[-_LEFT:] == list(range(51, 2001)))
+        findings.promise("space again: the latest state of the incidents is on disk", outbox.incidents == b"2000")
 
         outbox.close()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         outbox = Outbox(disk / "state")
         outbox.append([alert(1)])
-        findings.promise("read-only: it works in memory, and says so", outbox.depth >= 1 and not outbox.durable)
+        findings.promise(
+            "read-only: alerts are queued in memory and durable is false", outbox.depth >= 1 and not outbox.durable
+        )
         try:
             snapshot_file.write(disk / "state" / "s", _SAVED, {})
             code = 0
         except OSError as error:
             code = error.errno or 0
-        findings.promise("read-only: a snapshot says why it is not written", code == errno.EROFS)
+        findings.promise("read-only: a failed snapshot gives its reason", code == errno.EROFS)
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         outbox.tend()
-        findings.promise(
-            "writable again: the old and the new are on disk", outbox.durable and outbox.depth == _LEFT + 1
-        )
+        findings.promise("writable again: old and new alerts are on disk", outbox.durable and outbox.depth == _LEFT + 1)
         outbox.close()
 
 
 def damage(findings: Findings, folder: Path, *, rounds: int) -> None:
-    """Change bytes of the outbox and of a snapshot at random."""
+    """Change random bytes of an outbox and of a snapshot, and open them."""
     sound = folder / "sound"
     outbox = Outbox(sound)
     outbox.append([alert(seq) for seq in range(1, _WAITING + 1)], b"state")
@@ -112,28 +119,28 @@ def damage(findings: Findings, folder: Path, *, rounds: int) -> None:
     content = (sound / "outbox.db").read_bytes()
     payloads = {seq: msgspec.json.encode(alert(seq)) for seq in range(1, _WAITING + 1)}
     rng = np.random.default_rng(0)
-    lost, stopped, resumed = 0, 0, 0
+    lost, stopped, with_incidents = 0, 0, 0
     for number in range(rounds):
         changed, changes = _damage(rng, content)
         state = folder / f"outbox{number}"
         state.mkdir()
         (state / "outbox.db").write_bytes(changed)
-        held = {seq for seq, payload in payloads.items() if payload in changed}
+        intact = {seq for seq, payload in payloads.items() if payload in changed}
         try:
             again = Outbox(state)
             again.append([alert(1000)])
             kept = set(_waiting(again))
             again.close()
-        except Exception:  # noqa: BLE001 - that is what is looked for
+        except Exception:  # noqa: BLE001 - any exception is a finding
             stopped += 1
             continue
-        resumed += again.incidents is not None
-        # A change may hit what tells a record from noise instead of its payload: one alert each at most.
-        lost += max(0, len(held - kept) - changes)
+        with_incidents += again.incidents is not None
+        # A change may hit the marker of a record instead of its payload: it loses at most one alert.
+        lost += max(0, len(intact - kept) - changes)
         findings.progress(number, 2 * rounds)
     findings.figure("damaged outboxes", rounds)
-    findings.promise("outbox: none stops the agent", stopped == 0)
-    findings.promise("outbox: no alert is lost that is still whole", lost == 0)
+    findings.promise("outbox: no damage stops the agent", stopped == 0)
+    findings.promise("outbox: no intact alert is lost", lost == 0)
     _damage_snapshots(findings, folder, rounds)
 
 
@@ -149,18 +156,18 @@ def _damage_snapshots(findings: Findings, folder: Path, rounds: int) -> None:
             snapshot_file.read(path)
         except Unusable:
             refused += 1
-        except Exception:  # noqa: BLE001 - that is what is looked for
+        except Exception:  # noqa: BLE001 - any exception is a finding
             other += 1
         findings.progress(rounds + number, 2 * rounds)
     findings.figure("damaged snapshots", rounds)
-    findings.promise("snapshot: every one is refused, with its reason", (refused, other) == (rounds, 0))
+    findings.promise("snapshot: every damaged one is refused", (refused, other) == (rounds, 0))
 
 
 _SAVED = Saved(FORMAT, "1", {"models": "m"}, Moment("boot", 1, 2.0), 3, 4, "7f3a")
 
 
 def _damage(rng: np.random.Generator, content: bytes) -> tuple[bytes, int]:
-    """Change single bytes or runs of bytes, up to eight; gives how many, too."""
+    """Change up to `_MOST_CHANGES` runs of bytes; return the content and the number of changes."""
     changed = bytearray(content)
     changes = int(rng.integers(1, _MOST_CHANGES + 1))
     for _ in range(changes):
@@ -171,7 +178,7 @@ def _damage(rng: np.random.Generator, content: bytes) -> tuple[bytes, int]:
 
 
 def _fill(path: Path) -> None:
-    """Write until there is no room."""
+    """Write until the disk is full."""
     with path.open("wb", buffering=0) as file:
         try:
             for size in (4096, 1):

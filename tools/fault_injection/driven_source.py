@@ -1,7 +1,7 @@
-"""An agent whose readings an experiment sets: ``python -m tools.fault_injection.driven_source run --config FILE``.
+"""Agent with a controlled source: ``python -m tools.fault_injection.driven_source run --config FILE``.
 
-Its source ``driven`` reads one number from a small file, beside a channel that is always lively, so that there is
-something to learn, and counts its readings there. The number has a hard limit: what must be raised is known exactly.
+The source ``driven`` reads a number from a small file and counts its readings there; a second channel varies all the
+time, so that there is something to learn. The number has a hard limit: the expected alerts are known exactly.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Drive", "DrivenSource"]
 
+#: Hard limit of the channel ``driven``.
 LIMIT = 100.0
 
 
 class Drive:
-    """The number and how often it was read, as the experiment and the agent share them.
+    """Number and count of readings, shared by experiment and agent through a memory-mapped file.
 
     Parameters
     ----------
     path
-        The file; made if it is not there.
+        The file; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +44,7 @@ class Drive:
 
     @property
     def value(self) -> float:
-        """The number now."""
+        """Current number."""
         return self._numbers[0]
 
     @value.setter
@@ -52,11 +53,11 @@ class Drive:
 
     @property
     def readings(self) -> float:
-        """How often it was read, over all runs of the agent."""
+        """Number of readings, over all runs of the agent."""
         return self._numbers[1]
 
     def read(self) -> float:
-        """Read the number, and count that."""
+        """Read the number and increase the count."""
         self._numbers[1] += 1.0
         return self._numbers[0]
 
@@ -68,7 +69,7 @@ class DrivenConfig(SourceConfig, frozen=True):
 
 
 class DrivenSource:
-    """Reads the driven number, and makes up a lively one."""
+    """Source of the driven number and a varying channel."""
 
     Config: ClassVar[type[SourceConfig]] = DrivenConfig
     inline: ClassVar[bool] = True
@@ -85,7 +86,7 @@ class DrivenSource:
         return self._drive.read(), 50.0 + 3.0 * math.sin(self._row * 0.7) + (self._row * 7919 % 11) / 10.0
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 REGISTRY["driven"] = ("tools.fault_injection.driven_source", "DrivenSource")

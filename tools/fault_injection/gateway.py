@@ -1,7 +1,7 @@
-"""A gateway's day: thousands of sensors over a real broker; loss, duplicates, disorder, garbage, and some faults.
+"""Gateway: thousands of sensors over a real broker, with lost, duplicate, late and invalid messages and some faults.
 
-Time is simulated; every reading goes through mosquitto. The agent runs in a process of its own, which is also who
-publishes, so that a tick begins when all that was published before it has come:
+Time is simulated, but every reading goes through mosquitto. The agent runs in a separate process that also publishes,
+so that a tick begins only after all earlier messages have arrived:
 ``python -m tools.fault_injection.gateway FOLDER PORT SENSORS HOURS``.
 """
 
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _ROOT = Path(__file__).parents[2]
+# Sampling interval, in simulated seconds.
 _INTERVAL_S = 10.0
 _HOUR_S, _DAY_S = 3600.0, 86400.0
-# Simulated seconds since 1970 at the begin.
+# Simulated time of the first tick, seconds since 1970.
 _BEGIN = 1_750_000_000.0
 _CLOCK = "clock/tick"
 _CONFIG = """\
@@ -52,7 +53,7 @@ state_dir: {folder}/state
 sources:
   - type: mqtt
     port: {port}
-    max_channels: {places}
+    max_channels: {channels_max}
     topics:
       - {{filter: "zigbee2mqtt/+", strip: 1, ignore: [linkquality]}}
       - {{filter: "tele/+/SENSOR", strip: 1, values: [CO2.value, ENERGY.Power]}}
@@ -60,11 +61,12 @@ sources:
 alerts: {{budget_per_day: 1e9}}
 mqtt: {{port: {port}, health_interval_s: 600}}
 """
-# Shares of the messages.
+# Shares of all messages, and new unknown topics a tick; chosen by hand.
 _LOST, _DOUBLED, _LATE, _GARBAGE = 0.02, 0.01, 0.01, 0.005
 _JUNK_TOPICS = 3
-# Every sensor has its place by then.
+# Ticks without unknown topics, until every sensor has a channel.
 _QUIET_TICKS = 6
+# Seconds between repetitions of the clock message while the agent is not subscribed yet.
 _REPEAT_S = 0.5
 _GARBAGE_PAYLOADS = (
     b"",
@@ -79,31 +81,34 @@ _GARBAGE_PAYLOADS = (
     b"<html>",
     b"9" * 100_000,
 )
-# Of all sensors, those that have a fault; and when, as shares of the time.
+# Share of sensors with a fault, and when faults begin, as shares of the time; chosen by hand.
 _FAULTY = 0.04
 _FIRST, _LAST = 0.4, 0.93
+# Duration of faults, in simulated seconds.
 _FAULT_S = {"spike": 10.0, "shift": 1800.0, "noise": 1800.0, "stuck": 2700.0}
-# An incident that opens so long after the end of a fault is still of it.
+# Simulated seconds after a fault in which an incident still counts as found; chosen by hand.
 _GRACE_S = 300.0
+# Seconds to wait for the messages of a tick, chosen by hand.
 _PATIENCE_S = 60.0
+# Allowed growth of memory in the second half, chosen by hand.
 _GROWTH_MIB = 2.0
 
 
 class _SensorKind(NamedTuple):
-    """Sensors of one kind.
+    """A kind of sensor.
 
     Parameters
     ----------
     topic, payload
-        With a place for the sensor's number, and for its reading.
+        Format strings with a field for the sensor's number, or for its reading.
     channel
-        Which channel a reading becomes.
+        Format string of the channel name.
     usual
-        Readings at a time in seconds, of sensors with phases between 0 and 1.
+        Gives normal readings from time in seconds, phases between 0 and 1, and standard normal noise.
     size
-        Of a fault: many times the noise.
+        Size of a fault in the sensor's unit, many times the noise.
     faults
-        Those that such a sensor can have.
+        Kinds of faults of such a sensor.
     """
 
     topic: str
@@ -181,7 +186,7 @@ _KINDS = {
 
 
 class _Fault(msgspec.Struct):
-    """Something wrong with one sensor, simulated seconds since 1970."""
+    """Fault of one sensor; times are simulated seconds since 1970."""
 
     channel: str
     kind: str
@@ -189,15 +194,15 @@ class _Fault(msgspec.Struct):
     end: float
 
 
-class _World:
-    """Thousands of sensors and what becomes of their messages.
+class _Network:
+    """Simulated sensors and the network that carries their messages.
 
     Parameters
     ----------
     sensors
-        How many, in equal parts of each kind.
+        Number of sensors, in equal parts of each kind.
     hours
-        How long.
+        Simulated hours, for the schedule of faults.
     """
 
     def __init__(self, sensors: int, hours: float) -> None:
@@ -209,25 +214,25 @@ class _World:
         self._before: dict[tuple[int, int], bytes] = {}
         self._stuck: dict[tuple[int, int], float] = {}
         self._junk = 0
-        #: By place among the sensors: what is wrong, and when.
+        #: Faults by index of the kind and number of the sensor.
         self.faults = dict(self._planned(hours * _HOUR_S))
 
     def _planned(self, seconds: float) -> Iterator[tuple[tuple[int, int], _Fault]]:
         for index, kind in enumerate(_KINDS.values()):
             count = max(len(kind.faults), round(_FAULTY * self._n))
             for number, sensor in enumerate(self._choice.sample(range(self._n), min(count, self._n))):
-                what = kind.faults[number % len(kind.faults)]
+                fault_kind = kind.faults[number % len(kind.faults)]
                 begin = _BEGIN + seconds * self._choice.uniform(_FIRST, _LAST)
-                fault = _Fault(kind.channel.format(sensor), what, begin, begin + _FAULT_S[what])
+                fault = _Fault(kind.channel.format(sensor), fault_kind, begin, begin + _FAULT_S[fault_kind])
                 yield (index, sensor), fault
 
     def messages(self, now: float, *, junk: bool) -> list[bytes]:
-        """Packets of a tick, in the order in which they are sent; with topics without end, or not yet."""
+        """MQTT packets of a tick in order of sending; ``junk`` adds new unknown topics."""
         packets: list[bytes] = []
         for index, kind in enumerate(_KINDS.values()):
             values = kind.usual(now, self._phase[index], self._rng.normal(0, 1, self._n))
-            for (where, sensor), fault in self.faults.items():
-                if where == index and fault.begin <= now < fault.end:
+            for (kind_index, sensor), fault in self.faults.items():
+                if kind_index == index and fault.begin <= now < fault.end:
                     values[sensor] = self._wrong((index, sensor), kind, fault, float(values[sensor]))
             fate = self._rng.random(self._n)
             for sensor, (topic, value, chance) in enumerate(
@@ -241,16 +246,16 @@ class _World:
             packets.append(packet(f"junk/{self._junk}".encode(), b"1"))
         return packets
 
-    def _wrong(self, place: tuple[int, int], kind: _SensorKind, fault: _Fault, value: float) -> float:
+    def _wrong(self, sensor_key: tuple[int, int], kind: _SensorKind, fault: _Fault, value: float) -> float:
         if fault.kind == "stuck":
-            return self._stuck.setdefault(place, value)
+            return self._stuck.setdefault(sensor_key, value)
         if fault.kind == "noise":
             return value + 0.5 * kind.size * float(self._rng.normal())
         return value + kind.size
 
-    def _sent(self, place: tuple[int, int], message: bytes, topic: bytes, chance: float) -> list[bytes]:
-        """What arrives of a message: nothing, it, twice it, something old behind it, or garbage instead."""
-        before, self._before[place] = self._before.get(place, message), message
+    def _sent(self, sensor_key: tuple[int, int], message: bytes, topic: bytes, chance: float) -> list[bytes]:
+        """Packets that arrive for a message: none, one, two, one with an old one, or garbage."""
+        before, self._before[sensor_key] = self._before.get(sensor_key, message), message
         if chance < _LOST:
             return []
         if chance < (bound := _LOST + _DOUBLED):
@@ -263,23 +268,23 @@ class _World:
 
 
 class _Time(ManualClock):
-    """Simulated time; a tick begins when all messages before it have been taken in."""
+    """Simulated clock; a tick begins when all earlier messages have arrived."""
 
-    def __init__(self, world: _World, wire: MqttFlood, folder: Path, hours: float) -> None:
+    def __init__(self, network: _Network, flood: MqttFlood, folder: Path, hours: float) -> None:
         super().__init__(_BEGIN)
-        self._world, self._wire = world, wire
+        self._network, self._flood = network, flood
         self._end_s = hours * _HOUR_S
         self._samples = (folder / "samples.jsonl").open("ab", buffering=0)
         self._ticks = 0
         self.daemon: Daemon | None = None
 
     def sleep_until(self, deadline_ns: int) -> bool:
-        """See `Clock.sleep_until`; between ticks is when the sensors speak."""
+        """See `Clock.sleep_until`; publishes the messages of the sensors between ticks."""
         going = super().sleep_until(deadline_ns)
         if self.daemon is None or not going:
             return going
         self._ticks += 1
-        self._wire.send(self._world.messages(self.wall(), junk=self._ticks > _QUIET_TICKS))
+        self._flood.send(self._network.messages(self.wall(), junk=self._ticks > _QUIET_TICKS))
         self._wait()
         if self._ticks % round(600 / _INTERVAL_S) == 0:
             self._samples.write(msgspec.json.encode([self.now_ns / 1e9, rss_mib()]) + b"\n")
@@ -288,23 +293,23 @@ class _Time(ManualClock):
         return going
 
     def _wait(self) -> None:
-        """Until the agent has all that was sent: it has the time that was sent last."""
+        """Wait until the agent has received the last clock message, hence all messages before it."""
         (source,) = cast("Daemon", self.daemon).parts.pipeline.sampler.sources
-        arrivals: PushBuffer = cast("Any", source)._arrivals  # noqa: SLF001 - nobody else knows
-        arrivals._clock = lambda: self.now_ns / 1e9  # noqa: SLF001 - readings grow stale by simulated time
+        arrivals: PushBuffer = cast("Any", source)._arrivals  # noqa: SLF001 - no public access to the newest reading
+        arrivals._clock = lambda: self.now_ns / 1e9  # noqa: SLF001 - readings become stale in simulated time
         until = time.monotonic() + _PATIENCE_S
-        told = 0.0
+        sent_at_s = 0.0
         while arrivals._newest[arrivals._indices.get(_CLOCK, -1)] != self._ticks:  # noqa: SLF001 - as above
             if time.monotonic() > until:
-                raise TimeoutError("what was published does not arrive")
-            if time.monotonic() - told > _REPEAT_S:  # at first nobody listens yet
-                told = time.monotonic()
-                self._wire.send([packet(_CLOCK.encode(), str(self._ticks).encode())])
+                raise TimeoutError("published messages do not arrive")
+            if time.monotonic() - sent_at_s > _REPEAT_S:  # the agent may not be subscribed yet
+                sent_at_s = time.monotonic()
+                self._flood.send([packet(_CLOCK.encode(), str(self._ticks).encode())])
             time.sleep(5e-4)
 
 
 def run(findings: Findings, folder: Path, *, sensors: int, hours: float) -> None:
-    """Let so many sensors speak for so long, and see what was found and what else was said."""
+    """Simulate ``sensors`` sensors for ``hours`` hours, and compare the agent's alerts with the faults."""
     broker = Mosquitto(folder / "broker")
     receiver = Receiver(broker.port)
     command = [
@@ -330,30 +335,30 @@ def run(findings: Findings, folder: Path, *, sensors: int, hours: float) -> None
         process.wait()
         receiver.close()
         broker.stop()
-    findings.promise("it ended when and as it should", process.returncode == 0)
+    findings.promise("the agent ends normally", process.returncode == 0)
     if process.returncode == 0:
         _judge(findings, folder, receiver, sensors, hours)
 
 
 def _judge(findings: Findings, folder: Path, receiver: Receiver, sensors: int, hours: float) -> None:
     faults = msgspec.json.decode((folder / "faults.json").read_bytes(), type=list[_Fault])
-    blamed = _blamed(receiver.unique())
+    joined_at = _joined_at(receiver.unique())
     found = {
         index
         for index, fault in enumerate(faults)
-        if any(fault.begin <= at <= fault.end + _GRACE_S for at in blamed.get(fault.channel, ()))
+        if any(fault.begin <= at <= fault.end + _GRACE_S for at in joined_at.get(fault.channel, ()))
     }
     budget, false, sent = AlertBudget(AlertsConfig().budget_per_day), 0, 0
     budget.keep_initial(AlertsConfig().learning_s, sensors)
     for at, channels, strength in _incidents(receiver.unique()):
-        concerned = [fault for fault in faults if fault.channel in channels]
-        if not any(fault.begin <= at <= fault.end + _GRACE_S for fault in concerned):
+        own_faults = [fault for fault in faults if fault.channel in channels]
+        if not any(fault.begin <= at <= fault.end + _GRACE_S for fault in own_faults):
             false += 1
             sent += budget.admits(strength, at - _BEGIN)
     health = receiver.health[-1]
     findings.figure("sensors", sensors)
     findings.figure("faults", len(faults))
-    findings.figure("of them found, %", round(100 * len(found) / len(faults), 1))
+    findings.figure("faults found, %", round(100 * len(found) / len(faults), 1))
     for kind in _FAULT_S:
         of_kind = [index for index, fault in enumerate(faults) if fault.kind == kind]
         if of_kind:
@@ -361,25 +366,29 @@ def _judge(findings: Findings, folder: Path, receiver: Receiver, sensors: int, h
     for index in sorted(set(range(len(faults))) - found):
         findings.say(f"   missed: {faults[index].kind} of {faults[index].channel}")
     allowed = 2 * AlertsConfig().budget_per_day * max(hours * _HOUR_S / _DAY_S, 1 / 3)
-    findings.figure("other incidents", false)
-    findings.figure("of them within the default budget", sent)
+    findings.figure("false incidents", false)
+    findings.figure("false incidents within the default budget", sent)
     left_out = health["left_out"].get("mqtt", {})
-    for why, count in sorted(left_out.items()):
-        findings.figure(f"left out: {why}", count)
+    for reason, count in sorted(left_out.items()):
+        findings.figure(f"left out: {reason}", count)
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_bytes().splitlines()]
     half = [rss for at, rss in samples if at >= hours * _HOUR_S / 2]
     findings.figure("resident memory at the end, MiB", round(samples[-1][1], 1))
-    findings.promise("all places are taken, by every sensor first", receiver.states[-1]["channels"] >= sensors + 1)
+    findings.promise(
+        "every sensor has a channel despite unknown topics", receiver.states[-1]["channels"] >= sensors + 1
+    )
     findings.promise("nine faults of ten are found", len(found) >= 0.9 * len(faults))
-    findings.promise(f"of the rest at most {allowed:.3g} would be sent", sent <= allowed)
-    findings.promise("what is no reading is counted by kind", len(left_out) >= 3)
-    findings.promise("no tick was missed", health["missed_ticks"] == 0)
-    findings.promise(f"in its second half it grows by {_GROWTH_MIB:g} MiB at most", half[-1] - half[0] <= _GROWTH_MIB)
-    findings.promise("no exception is in the log", "Traceback" not in (folder / "agent.log").read_text("utf-8"))
+    findings.promise(f"at most {allowed:.3g} false incidents would be sent", sent <= allowed)
+    findings.promise("messages without a reading are counted by kind", len(left_out) >= 3)
+    findings.promise("no tick is missed", health["missed_ticks"] == 0)
+    findings.promise(
+        f"memory grows by at most {_GROWTH_MIB:g} MiB in the second half", half[-1] - half[0] <= _GROWTH_MIB
+    )
+    findings.promise("the log has no traceback", "Traceback" not in (folder / "agent.log").read_text("utf-8"))
 
 
-def _blamed(alerts: list[Alert]) -> dict[str, list[float]]:
-    """When each channel was first named in an incident, whether that opened with it or it joined."""
+def _joined_at(alerts: list[Alert]) -> dict[str, list[float]]:
+    """Times at which each channel joined an incident, by channel."""
     named: set[tuple[str, str]] = set()
     times: dict[str, list[float]] = {}
     for alert in alerts:
@@ -391,7 +400,7 @@ def _blamed(alerts: list[Alert]) -> dict[str, list[float]]:
 
 
 def _incidents(alerts: list[Alert]) -> list[tuple[float, set[str], float]]:
-    """When each incident opened, what it was ever said to concern, and how strong it became."""
+    """Opening time, all channels and largest strength of each incident."""
     found: dict[str, tuple[float, set[str], float]] = {}
     for alert in alerts:
         at, channels, strength = found.get(alert.incident, (alert.ts, set(), 0.0))
@@ -401,7 +410,7 @@ def _incidents(alerts: list[Alert]) -> list[tuple[float, set[str], float]]:
 
 
 def main() -> None:
-    """Run the agent of the experiment, and its sensors."""
+    """Run the agent and its simulated sensors in this process."""
     parser = argparse.ArgumentParser(prog="python -m tools.fault_injection.gateway")
     parser.add_argument("folder", type=Path)
     parser.add_argument("port", type=int)
@@ -409,12 +418,12 @@ def main() -> None:
     parser.add_argument("hours", type=float)
     options = parser.parse_args()
     log_format.configure(20)
-    world = _World(options.sensors, options.hours)
-    (options.folder / "faults.json").write_bytes(msgspec.json.encode(list(world.faults.values())))
-    # Room for the sensors and the clock, and for a few of those without end.
-    places = len(_KINDS) * max(1, options.sensors // len(_KINDS)) + 8
-    text = _CONFIG.format(interval=_INTERVAL_S, folder=options.folder, port=options.port, places=places)
-    clock = _Time(world, MqttFlood(options.port), options.folder, options.hours)
+    network = _Network(options.sensors, options.hours)
+    (options.folder / "faults.json").write_bytes(msgspec.json.encode(list(network.faults.values())))
+    # Channels for the sensors, the clock and a few unknown topics.
+    channels_max = len(_KINDS) * max(1, options.sensors // len(_KINDS)) + 8
+    text = _CONFIG.format(interval=_INTERVAL_S, folder=options.folder, port=options.port, channels_max=channels_max)
+    clock = _Time(network, MqttFlood(options.port), options.folder, options.hours)
     clock.daemon = Daemon(configuration.parse(text.encode()), clock)
     clock.daemon.run()
 

@@ -1,4 +1,4 @@
-"""Kill -9, thousands of times, while incidents open and close and the broker dies and comes back."""
+"""Thousands of kills (SIGKILL) while incidents open and close and the broker is killed and restarted."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ __all__ = ["run"]
 
 _ROOT = Path(__file__).parents[2]
 _INTERVAL_S = 0.05
-# A life ends while the agent starts, or so long after its first reading: while it opens an incident, writes, or sends.
+# Share of kills during the start, and seconds until a kill after the start or the first reading; chosen by hand.
 _EARLY, _START_S, _LIFE_S = 0.2, (0.05, 1.0), (0.0, 1.5)
+# Seconds with and without a fault, chosen by hand.
 _FAULT_S, _CALM_S = (3.0, 8.0), (3.0, 8.0)
+# Chance of a broker kill each second, and its longest absence in seconds; chosen by hand.
 _BROKER_KILLS = 0.03
 _BROKER_AWAY_S = 2.0
+# Seconds without a new alert until the end is reached, and to wait at most; chosen by hand.
 _SETTLED_S = 3.0
 _PATIENCE_S = 60.0
 _CONFIG = """\
@@ -40,7 +43,7 @@ mqtt: {{port: {port}}}
 
 
 class _Node:
-    """One agent, its number, and the faults that it was given."""
+    """An agent with a driven number, its faults and its kills."""
 
     def __init__(self, folder: Path, name: str, port: int) -> None:
         folder.mkdir()
@@ -66,16 +69,16 @@ class _Node:
             ]
             return subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
 
-    def misbehave(self, rng: random.Random, over: threading.Event) -> None:
-        """Go wrong and right again until it is over."""
+    def toggle_faults(self, rng: random.Random, over: threading.Event) -> None:
+        """Exceed the hard limit from time to time until ``over`` is set."""
         while not over.wait(rng.uniform(*_CALM_S)):
             self.faults += 1
             self.drive.value = LIMIT + 1.0
             over.wait(rng.uniform(*_FAULT_S))
             self.drive.value = 1.0
 
-    def suffer(self, rng: random.Random, rounds: int) -> None:
-        """Live and be killed."""
+    def kill_repeatedly(self, rng: random.Random, rounds: int) -> None:
+        """Start and kill the agent ``rounds`` times."""
         for _ in range(rounds):
             before = self.drive.readings
             process = self.start()
@@ -92,24 +95,27 @@ class _Node:
 
 
 def run(findings: Findings, folder: Path, *, rounds: int, nodes: int = 2, seed: int = 0) -> None:
-    """Kill agents so often, in all, and see what their receiver got."""
+    """Kill agents ``rounds`` times in total, and check the received alerts."""
     rng = random.Random(seed)
     broker = Mosquitto(folder / "broker", PERSISTENT)
     receiver = Receiver(broker.port)
-    hurt = [_Node(folder / f"node{k}", f"node{k}", broker.port) for k in range(nodes)]
+    agents = [_Node(folder / f"node{k}", f"node{k}", broker.port) for k in range(nodes)]
     processes: list[subprocess.Popen[bytes]] = []
     over = threading.Event()
     try:
-        _learn(hurt, receiver)
+        _learn(agents, receiver)
         learned = len(receiver.states)
-        faults = [threading.Thread(target=n.misbehave, args=(random.Random(rng.random()), over)) for n in hurt]
-        lives = [threading.Thread(target=n.suffer, args=(random.Random(rng.random()), rounds // nodes)) for n in hurt]
-        for thread in (*faults, *lives):
+        faults = [threading.Thread(target=n.toggle_faults, args=(random.Random(rng.random()), over)) for n in agents]
+        kills = [
+            threading.Thread(target=n.kill_repeatedly, args=(random.Random(rng.random()), rounds // nodes))
+            for n in agents
+        ]
+        for thread in (*faults, *kills):
             thread.start()
         broker_kills = 0
-        while any(thread.is_alive() for thread in lives):
+        while any(thread.is_alive() for thread in kills):
             time.sleep(1.0)
-            findings.progress(sum(n.kills for n in hurt), rounds)
+            findings.progress(sum(n.kills for n in agents), rounds)
             if rng.random() < _BROKER_KILLS:
                 broker.kill()
                 broker_kills += 1
@@ -118,7 +124,7 @@ def run(findings: Findings, folder: Path, *, rounds: int, nodes: int = 2, seed: 
         over.set()
         for thread in faults:
             thread.join()
-        processes = [n.start() for n in hurt]
+        processes = [n.start() for n in agents]
         _settle(receiver)
     finally:
         over.set()
@@ -127,14 +133,14 @@ def run(findings: Findings, folder: Path, *, rounds: int, nodes: int = 2, seed: 
             process.wait(10)
         receiver.close()
         broker.stop()
-    findings.figure("kills of the agent", sum(n.kills for n in hurt))
+    findings.figure("kills of the agent", sum(n.kills for n in agents))
     findings.figure("kills of the broker", broker_kills)
-    findings.figure("alerts received, repeated ones included", len(receiver.alerts))
-    _judge(findings, hurt, receiver, learned)
+    findings.figure("alerts received, including duplicates", len(receiver.alerts))
+    _judge(findings, agents, receiver, learned)
 
 
 def _learn(nodes: list[_Node], receiver: Receiver) -> None:
-    """Let everyone learn once, undisturbed, and stop in good order."""
+    """Let all agents finish learning, and stop them cleanly."""
     processes = [node.start() for node in nodes]
     until = time.monotonic() + _PATIENCE_S
     while {s["node"] for s in tuple(receiver.states) if s["state"] != "learning"} != {n.name for n in nodes}:
@@ -148,7 +154,7 @@ def _learn(nodes: list[_Node], receiver: Receiver) -> None:
 
 
 def _settle(receiver: Receiver) -> None:
-    """Wait until all incidents are closed and nothing comes any more."""
+    """Wait until all incidents are closed and no more alerts arrive."""
     until = time.monotonic() + _PATIENCE_S
     count, since = -1, time.monotonic()
     while time.monotonic() < until:
@@ -163,22 +169,24 @@ def _settle(receiver: Receiver) -> None:
 def _judge(findings: Findings, nodes: list[_Node], receiver: Receiver, learned: int) -> None:
     unique = receiver.unique()
     for node in nodes:
-        mine = [alert for alert in unique if alert.node == node.name]
-        numbers = [alert.seq for alert in mine]
-        phases = Counter((alert.incident, alert.phase) for alert in mine)
+        own = [alert for alert in unique if alert.node == node.name]
+        numbers = [alert.seq for alert in own]
+        phases = Counter((alert.incident, alert.phase) for alert in own)
         opened = [incident for incident, phase in phases if phase == "open"]
         closed = [incident for incident, phase in phases if phase == "close"]
         findings.figure(f"{node.name}: faults", node.faults)
         findings.figure(f"{node.name}: incidents", len(opened))
-        findings.promise(f"{node.name}: most faults became incidents", len(opened) >= node.faults / 2)
-        findings.promise(f"{node.name}: no number is missing", sorted(numbers) == list(range(1, len(numbers) + 1)))
-        findings.promise(f"{node.name}: every incident has one end", sorted(opened) == sorted(closed))
-        findings.promise(f"{node.name}: none twice", max(phases[i, "open"] for i in opened) == 1)
+        findings.promise(f"{node.name}: most faults open an incident", len(opened) >= node.faults / 2)
+        findings.promise(
+            f"{node.name}: no sequence number is missing", sorted(numbers) == list(range(1, len(numbers) + 1))
+        )
+        findings.promise(f"{node.name}: every incident closes once", sorted(opened) == sorted(closed))
+        findings.promise(f"{node.name}: no incident opens twice", max(phases[i, "open"] for i in opened) == 1)
         findings.promise(f"{node.name}: no more incidents than faults", len(opened) <= node.faults)
-        said = {line.split()[3].rstrip(":") for line in node.log.read_text("utf-8").splitlines() if _raised(line)}
-        findings.promise(f"{node.name}: all that was said was received", said <= {alert.id for alert in mine})
-        again = [s for s in receiver.states[learned:] if s["node"] == node.name and s["state"] == "learning"]
-        findings.promise(f"{node.name}: it did not learn twice", not again)
+        logged = {line.split()[3].rstrip(":") for line in node.log.read_text("utf-8").splitlines() if _raised(line)}
+        findings.promise(f"{node.name}: all logged alerts are received", logged <= {alert.id for alert in own})
+        relearned = [s for s in receiver.states[learned:] if s["node"] == node.name and s["state"] == "learning"]
+        findings.promise(f"{node.name}: no restart learns relearned", not relearned)
 
 
 def _raised(line: str) -> bool:

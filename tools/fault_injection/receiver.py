@@ -1,4 +1,4 @@
-"""Someone who receives alerts as the documents ask: a session that the broker keeps, repeated ones told by their id."""
+"""Subscriber as recommended in the documents: a persistent session, and duplicates recognised by their id."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiver"]
 
+# Seconds that the broker keeps the session.
 _KEPT_S = 86_400
 _ALERT = msgspec.json.Decoder(Alert)
 
 
 class Receiver:
-    """Collects alerts and states of all nodes.
+    """Collect alerts, states and health messages of all nodes.
 
     Parameters
     ----------
     port
-        Of the broker, on loopback.
+        Port of the broker on loopback.
     """
 
     def __init__(self, port: int) -> None:
-        #: All alerts in the order they came, repeated ones included.
+        #: All alerts in order of arrival, including duplicates.
         self.alerts: list[Alert] = []
-        #: What `health` said, in order.
+        #: Health messages in order of arrival.
         self.health: list[dict[str, Any]] = []
-        #: What `state` said, in order.
+        #: State messages in order of arrival.
         self.states: list[dict[str, Any]] = []
         self._ready = threading.Event()
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="receiver", protocol=MQTTProtocolVersion.MQTTv5)
@@ -52,11 +53,11 @@ class Receiver:
         self._ready.wait(10)
 
     def unique(self) -> list[Alert]:
-        """Alerts by their id, the first of each."""
+        """Alerts without duplicates, in order of first arrival."""
         return list({alert.id: alert for alert in reversed(tuple(self.alerts))}.values())[::-1]
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
 

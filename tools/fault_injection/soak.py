@@ -1,7 +1,7 @@
-"""A month in minutes: the real daemon at full speed, with everything around it going wrong again and again.
+"""Soak test: a simulated month of the real daemon at full speed, with repeated faults of everything around it.
 
-Time is simulated; the disk, the broker and the connection to it are real. The agent runs in a process of its own, which
-measures itself every simulated hour: ``python -m tools.fault_injection.soak FOLDER DAYS``.
+Time is simulated; the disk, the broker and the connection are real. The agent runs in a separate process that measures
+itself every simulated hour: ``python -m tools.fault_injection.soak FOLDER DAYS``.
 """
 
 from __future__ import annotations
@@ -44,12 +44,15 @@ __all__ = ["WaywardSource", "run"]
 _ROOT = Path(__file__).parents[2]
 _HOUR_S, _DAY_S = 3600.0, 86400.0
 _INTERVAL_S = 5.0
+# Allowed growth of resident memory a day; docs/reliability.md gives the measured growth.
 _STEEPEST_KIB = 10.0
-# The first days fill rings, histories and pools of memory, the last of them by the tenth.
+# Days before growth is measured: buffers, histories and memory pools fill during them.
 _SETTLED_DAYS = 10.0
-# Simulated days of the broker: there, and away.
+# Simulated days that the broker is present, then away, in turn.
 _PRESENT_DAYS, _AWAY_DAYS = 2.0, 1.0
+# Disk jobs in the queue beyond which simulated time waits for the disk.
 _MOST_JOBS = 4
+# Seconds to wait for delivery at most, and without a new alert; chosen by hand.
 _PATIENCE_S = 120.0
 _DONE_S = 3.0
 _SAMPLES = "samples.jsonl"
@@ -73,7 +76,7 @@ class WaywardConfig(SourceConfig, frozen=True):
 
 
 class WaywardSource:
-    """Gives what no sensor should: nothing, too much, nonsense; it raises, and now and then it hangs."""
+    """Faulty source: missing, infinite and huge values, wrong numbers of values, errors, and hangs."""
 
     Config: ClassVar[type[SourceConfig]] = WaywardConfig
     inline: ClassVar[bool] = False
@@ -97,14 +100,14 @@ class WaywardSource:
         return self._rng.gauss(50.0, 5.0), self._rng.expovariate(1e-3)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 REGISTRY["wayward"] = ("tools.fault_injection.soak", "WaywardSource")
 
 
 class _Sample(msgspec.Struct):
-    """The process at some simulated time."""
+    """Resources of the agent's process at a simulated time."""
 
     day: float
     rss_kib: float
@@ -113,14 +116,14 @@ class _Sample(msgspec.Struct):
 
 
 class _Time(ManualClock):
-    """Simulated time, no faster than the disk, in which things happen.
+    """Simulated clock that waits for the disk and triggers clock jumps, sleep and reloads.
 
     Parameters
     ----------
     folder
-        Of configuration and samples.
+        Folder of configuration and samples.
     days
-        After which it stops.
+        Simulated days until it stops.
     """
 
     def __init__(self, folder: Path, days: float) -> None:
@@ -128,13 +131,13 @@ class _Time(ManualClock):
         self._folder = folder
         self._end_s = days * _DAY_S
         self._hour = 0
-        self._doubtful_until_ns = 0
+        self._unsynchronised_until_ns = 0
         self._rng = random.Random(0)
         self._samples = (folder / _SAMPLES).open("ab", buffering=0)
         self.daemon: Daemon | None = None
 
     def sleep_until(self, deadline_ns: int) -> bool:
-        """See `Clock.sleep_until`; between ticks is when the world changes."""
+        """See `Clock.sleep_until`; runs the hourly events between ticks."""
         going = super().sleep_until(deadline_ns)
         while self.daemon is not None and self.daemon.delivery.jobs > _MOST_JOBS:
             time.sleep(1e-4)
@@ -143,22 +146,22 @@ class _Time(ManualClock):
         hour = int(self.now_ns / 1e9 // _HOUR_S)
         if hour > self._hour:
             self._hour = hour
-            self._happen(hour)
+            self._hourly(hour)
         return going
 
     def synchronised(self) -> bool:
-        """Not for ten minutes after a jump."""
-        return self.now_ns >= self._doubtful_until_ns
+        """Whether the wall clock is synchronised: not for ten minutes after a jump."""
+        return self.now_ns >= self._unsynchronised_until_ns
 
-    def _happen(self, hour: int) -> None:
+    def _hourly(self, hour: int) -> None:
         self._samples.write(msgspec.json.encode(_measured(self.now_ns / 1e9 / _DAY_S)) + b"\n")
         if hour % 31 == 0:
             self.start_wall += self._rng.choice((-365 * _DAY_S, -_HOUR_S, _HOUR_S, 365 * _DAY_S))
-            self._doubtful_until_ns = self.now_ns + 600 * 10**9
+            self._unsynchronised_until_ns = self.now_ns + 600 * 10**9
         if hour % 101 == 0:
-            self.now_ns += round(8 * _HOUR_S * 1e9)  # asleep
+            self.now_ns += round(8 * _HOUR_S * 1e9)  # suspended for a night
         if hour % 6 == 0 and self.daemon is not None:
-            # Now and then the connection is another, and now and then the whole watch.
+            # A change of `health_interval_s` replaces the connection, one of `merge_s` the whole pipeline.
             path = self._folder / "config.yaml"
             settings = {"merge": 30 + hour // 48 % 2, "health": 60 + hour // 12 % 2}
             path.write_text(_text(self._folder, self.daemon.parts.config.mqtt.address[1], **settings), "utf-8")
@@ -176,7 +179,7 @@ def _measured(day: float) -> _Sample:
 
 
 class _Found(NamedTuple):
-    """What came of it."""
+    """Samples and outbox at the end of a run."""
 
     samples: list[_Sample]
     next_seq: int
@@ -184,7 +187,7 @@ class _Found(NamedTuple):
 
 
 def run(findings: Findings, folder: Path, *, days: float) -> None:
-    """Let so many days pass, and see what has grown and what was lost."""
+    """Simulate ``days`` days, and check growth of resources and loss of alerts."""
     broker = Mosquitto(folder / "broker", PERSISTENT)
     receiver = Receiver(broker.port)
     (folder / "config.yaml").write_text(_text(folder, broker.port), encoding="utf-8")
@@ -215,13 +218,13 @@ def run(findings: Findings, folder: Path, *, days: float) -> None:
         receiver.close()
         broker.stop()
     findings.figure("restarts of the broker", restarts)
-    findings.promise("it ended when and as it should", process.returncode == 0)
+    findings.promise("the agent ends normally", process.returncode == 0)
     _judge(findings, folder, found, receiver)
 
 
 def _samples(folder: Path) -> list[_Sample]:
     lines = (folder / _SAMPLES).read_bytes().splitlines()
-    with contextlib.suppress(msgspec.DecodeError):  # the last one is being written
+    with contextlib.suppress(msgspec.DecodeError):  # the last line is being written
         return [msgspec.json.decode(line, type=_Sample) for line in lines]
     return []
 
@@ -235,7 +238,7 @@ def _left(folder: Path) -> _Found:
 
 
 def _settle(receiver: Receiver, found: _Found) -> None:
-    """Wait for what the broker still has."""
+    """Wait for the alerts that the broker still holds."""
     until, count, since = time.monotonic() + _PATIENCE_S, -1, time.monotonic()
     while time.monotonic() < until and time.monotonic() - since < _DONE_S:
         time.sleep(0.1)
@@ -252,27 +255,27 @@ def _judge(findings: Findings, folder: Path, found: _Found, receiver: Receiver) 
     received = {alert.seq for alert in receiver.alerts}
     findings.figure("simulated days", round(samples[-1].day, 1))
     findings.figure("alerts", found.next_seq - 1)
-    findings.figure("of them waiting at the end", len(found.waiting))
+    findings.figure("alerts waiting at the end", len(found.waiting))
     findings.figure("largest resident memory, MiB", round(max(s.rss_kib for s in samples) / 1024, 1))
     findings.figure("most threads", max(s.threads for s in samples))
     findings.figure("most descriptors", max(s.descriptors for s in samples))
     if samples[-1].day >= 2 * _SETTLED_DAYS:
         slope = float(np.polyfit([s.day for s in settled], [s.rss_kib for s in settled], 1)[0])
         findings.figure("growth of resident memory, KiB a day", round(slope, 2))
-        findings.promise(f"it grows by {_STEEPEST_KIB:g} KiB a day at most", slope <= _STEEPEST_KIB)
+        findings.promise(f"memory grows by at most {_STEEPEST_KIB:g} KiB a day", slope <= _STEEPEST_KIB)
     half = len(samples) // 2
-    for what in ("threads", "descriptors"):
-        # In the middle of them: a file that is just being written is no growth.
-        first, second = (median(getattr(s, what) for s in part) for part in (samples[:half], samples[half:]))
-        findings.promise(f"{what} do not become more", second <= first)
-    findings.promise("no exception is in the log", "Traceback" not in text)
+    for resource_name in ("threads", "descriptors"):
+        # Compare medians: a file open only while it is written is no growth.
+        first, second = (median(getattr(s, resource_name) for s in part) for part in (samples[:half], samples[half:]))
+        findings.promise(f"{resource_name} do not grow", second <= first)
+    findings.promise("the log has no traceback", "Traceback" not in text)
     numbers = received | set(found.waiting)
     findings.promise("alerts are numbered without gaps", numbers == set(range(1, found.next_seq)))
-    findings.promise("there were alerts", found.next_seq > 1)
+    findings.promise("alerts are raised", found.next_seq > 1)
 
 
 def main() -> None:
-    """Run the agent of the experiment."""
+    """Run the agent in this process."""
     parser = argparse.ArgumentParser(prog="python -m tools.fault_injection.soak")
     parser.add_argument("folder", type=Path)
     parser.add_argument("days", type=float)
