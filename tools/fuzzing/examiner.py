@@ -1,4 +1,4 @@
-"""Tries one input after another, and keeps what broke a promise, as small as it can be made."""
+"""Run a check on inputs one by one, and store minimised inputs that fail."""
 
 from __future__ import annotations
 
@@ -18,91 +18,91 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_S", "Examiner"]
 
-#: Processor time that one input may take.
+#: Allowed CPU seconds an input, the promise in docs/reliability.md.
 LONGEST_S = 1.0
-# What takes so long is ended.
+# CPU seconds after which a check is aborted as a hang, chosen by hand.
 _PATIENCE_S = 3.0
-# Time for making one input small.
+# Seconds to minimise an input, chosen by hand.
 _SMALL_S = 20.0
 
 
 class _HangError(BaseException):
-    """Not an error that the code under examination may survive."""
+    """Aborts a hanging check; no `Exception`, so that the code under test cannot catch it."""
 
 
 class Examiner:
-    """Counts, measures, and collects what failed.
+    """Run a check on inputs; count them, measure time and memory, and collect failures.
 
     Parameters
     ----------
     check
-        Raises where an input is neither used nor refused as documented.
+        Raises an exception if an input is neither used nor refused as documented.
     folder
-        Where the inputs that failed are kept; made when there is one.
+        Folder for failed inputs; created with the first.
     """
 
     def __init__(self, check: Check, folder: Path) -> None:
         self._check = check
         self._folder = folder
-        #: Inputs tried.
+        #: Number of inputs.
         self.count = 0
-        #: Seconds of processor time of the slowest.
+        #: CPU seconds of the slowest input.
         self.slowest_s = 0.0
-        #: What failed: where and how, with the file that holds the input.
+        #: Failures: error type and location, to message and file of the input.
         self.failures: dict[str, str] = {}
         signal.signal(signal.SIGVTALRM, self._give_up)
         self._start_mib = 0.0
 
     def begin(self) -> None:
-        """Measure memory from here on: all is loaded and warm."""
-        # Five resets the peak, see proc(5).
+        """Start measuring memory, after warm-up."""
+        # Writing 5 resets the peak, see proc(5).
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         self._start_mib = rss_mib()
 
     @property
     def growth_mib(self) -> float:
-        """How much larger than at the beginning the process has been since."""
+        """Peak of resident memory since `begin`, less memory at `begin`, in MiB."""
         status = Path("/proc/self/status").read_text(encoding="ascii")
         (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
         return int(peak) / 1024 - self._start_mib
 
     def examine(self, data: bytes) -> None:
-        """Try an input; one that fails in a new way is made small and kept."""
+        """Run the check on an input; minimise and store it if it fails in a new way."""
         self.count += 1
         begin = time.process_time()
         failure = self._failure(data)
         seconds = time.process_time() - begin
         if seconds > self.slowest_s:
-            # Once more: the processor may have been busy with what is cleaned up now and then.
+            # Measure again: the first time may include a garbage collection.
             begin = time.process_time()
             self._failure(data)
             self.slowest_s = max(self.slowest_s, min(seconds, time.process_time() - begin))
             if self.slowest_s > LONGEST_S:
                 failure = failure or "slow"
-        kind, _, told = failure.partition(": ")
+        kind, _, message = failure.partition(": ")
         if kind and kind not in self.failures:
-            self.failures[kind] = told
+            self.failures[kind] = message
             small = data if kind == "slow" else self._minimised(data, kind)
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / hashlib.sha256(small).hexdigest()[:12]
             path.write_bytes(small)
-            self.failures[kind] = f"{told} – {path}"
+            self.failures[kind] = f"{message} – {path}"
 
     def _failure(self, data: bytes) -> str:
-        """What an input breaks, and where; empty where all is well."""
+        """Describe the failure of an input; empty if the check passes."""
         signal.setitimer(signal.ITIMER_VIRTUAL, _PATIENCE_S)
         try:
             self._check(data)
         except _HangError:
             return "hang"
-        except Exception as error:  # noqa: BLE001 - that is what is looked for
-            return f"{type(error).__name__} {_place(error.__traceback__)}: {str(error)[:120]}"
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
+            return f"{type(error).__name__} {_location(error.__traceback__)}: {str(error)[:120]}"
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
         return ""
 
     def _minimised(self, data: bytes, kind: str) -> bytes:
-        """Leave out what is not needed for the same failure, larger parts first."""
+        """Remove parts of an input that are not needed for the same failure, larger ones first."""
         size, until = max(1, len(data) // 2), time.monotonic() + _SMALL_S
         while time.monotonic() < until:
             start = 0
@@ -123,8 +123,8 @@ class Examiner:
         raise _HangError
 
 
-def _place(trace: TracebackType | None) -> str:
-    """The innermost line of ours."""
+def _location(trace: TracebackType | None) -> str:
+    """Innermost function of the agent or the targets in a traceback, as ``file:function``."""
     frames = traceback.extract_tb(trace)
     ours = [f for f in frames if "/agent/" in f.filename or "/fuzzing/targets" in f.filename] or list(frames)
     return f"{Path(ours[-1].filename).name}:{ours[-1].name}"

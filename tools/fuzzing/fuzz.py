@@ -1,7 +1,7 @@
-"""A million inputs that nobody meant: none stops the agent, holds it up, or makes it grow.
+"""Fuzzing of all targets: no input may stop the agent, delay it, or make it grow.
 
-Every target is tried by three engines, each in a process of its own: variations of sound inputs by chance, structured
-ones by hypothesis, and what atheris finds by watching which lines an input reaches, where that is installed.
+Three engines run on every target, each in its own process: random mutations of valid inputs, structured ones by
+hypothesis, and, if installed, coverage-guided ones by atheris.
 """
 
 from __future__ import annotations
@@ -35,17 +35,21 @@ __all__ = ["ENGINES", "run"]
 
 ENGINES = ("chance", "hypothesis", "atheris")
 _ROOT = Path(__file__).parents[2]
+# Allowed growth of memory, the promise in docs/reliability.md.
 _MOST_MIB = 100.0
+# Inputs between looks at the clock, chosen by hand.
 _AT_ONCE = 200
 _REPORT = "report.json"
-# Packages in which atheris watches what an input reaches.
+# Packages instrumented for coverage by atheris.
 _WATCHED = {"agent", "yaml"}
+# Additional seconds for an engine that has not reached its number of inputs, chosen by hand.
 _PATIENCE_S = 120.0
+# Seconds between saved reports of atheris.
 _SAVE_S = 0.5
 
 
 class _Report(msgspec.Struct):
-    """What a process has found."""
+    """Result of an engine's process; ``skipped`` is the reason for not running."""
 
     count: int
     slowest_s: float
@@ -64,29 +68,33 @@ def run(
     engines: Sequence[str] = ENGINES,
     seed: int = 0,
 ) -> None:
-    """Try every target by every engine for so long, and by chance until there were so many inputs in all.
+    """Run every engine on every target, and random mutations until the total number of inputs is reached.
 
     Parameters
     ----------
     inputs
-        At least so many in all.
+        Total number of inputs, at least.
     seconds
-        For an engine at a target; those that are quick get longer, up to the number.
+        Duration of an engine on a target; random mutations run longer until their share of ``inputs`` is reached.
+    targets, engines
+        Names of targets and engines.
+    seed
+        Seed of the engines.
     """
     if importlib.util.find_spec("atheris") is None and "atheris" in engines:
-        findings.say("without atheris, which is not installed (pip install atheris)")
+        findings.say("atheris is not installed and left out (pip install atheris)")
         engines = [engine for engine in engines if engine != "atheris"]
     total = 0
     share = inputs // (len(targets) * len(engines))
     for name in targets:
         reports = [_run(name, engine, folder / name / engine, seconds, share, seed) for engine in engines]
         total += _judge(findings, name, reports)
-    # What slow targets did not reach the quickest one makes up for.
+    # The fastest target makes up for slow ones.
     if total < inputs and "command" in targets:
         report = _run("command", "chance", folder / "command" / "more", _PATIENCE_S, inputs - total, seed + 1)
         total += _judge(findings, "command again", [report])
-    findings.figure("inputs in all", total)
-    findings.promise(f"{inputs:,} inputs at least", total >= inputs)
+    findings.figure("inputs in total", total)
+    findings.promise(f"at least {inputs:,} inputs", total >= inputs)
 
 
 def _judge(findings: Findings, name: str, reports: Sequence[_Report]) -> int:
@@ -97,8 +105,8 @@ def _judge(findings: Findings, name: str, reports: Sequence[_Report]) -> int:
     for report in reports:
         if report.skipped:
             findings.say(f"{name}: {report.skipped}")
-        for failure, told in report.failures.items():
-            findings.say(f"{failure}: {told}")
+        for failure, message in report.failures.items():
+            findings.say(f"{failure}: {message}")
     findings.promise(f"{name}: used or refused as documented", not any(report.failures for report in reports))
     findings.promise(f"{name}: within {LONGEST_S:g} s", all(report.slowest_s <= LONGEST_S for report in reports))
     findings.promise(f"{name}: within {_MOST_MIB:g} MiB", all(report.growth_mib <= _MOST_MIB for report in reports))
@@ -106,11 +114,11 @@ def _judge(findings: Findings, name: str, reports: Sequence[_Report]) -> int:
 
 
 def _run(name: str, engine: str, folder: Path, seconds: float, inputs: int, seed: int) -> _Report:
-    """Run an engine in a process of its own; one that dies is a finding."""
+    """Run an engine in its own process; an abnormal end is a failure."""
     folder.mkdir(parents=True, exist_ok=True)
-    # In memory where there is such a place: files are written by the thousand.
-    place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a folder of our own is made in it
-    with tempfile.TemporaryDirectory(dir=place) as scratch, (folder / "log").open("wb") as log:
+    # In memory if possible: thousands of files are written.
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a random folder is created in it
+    with tempfile.TemporaryDirectory(dir=parent) as scratch, (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "tools.fuzzing.fuzz", name, engine, str(folder), scratch]
         command += [f"{seconds:g}", str(inputs), str(seed)]
         try:
@@ -126,7 +134,7 @@ def _run(name: str, engine: str, folder: Path, seconds: float, inputs: int, seed
 
 
 def main() -> None:
-    """One target by one engine, which leaves a report in the folder."""
+    """Run one engine on one target, and write a report to the folder."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzzing.fuzz")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("engine", choices=ENGINES)
@@ -147,7 +155,7 @@ def main() -> None:
     for data in seeds * 3:
         examiner.examine(data)
     examiner.begin()
-    engine = {"chance": _by_chance, "hypothesis": _by_hypothesis, "atheris": _by_atheris}[options.engine]
+    engine = {"chance": _by_mutation, "hypothesis": _by_hypothesis, "atheris": _by_atheris}[options.engine]
     engine(options, examiner, seeds)
     _save(options.folder, _report(examiner))
 
@@ -160,7 +168,7 @@ def _save(folder: Path, report: _Report) -> None:
     (folder / _REPORT).write_bytes(msgspec.json.encode(report))
 
 
-def _by_chance(options: argparse.Namespace, examiner: Examiner, seeds: list[bytes]) -> None:
+def _by_mutation(options: argparse.Namespace, examiner: Examiner, seeds: list[bytes]) -> None:
     from tools.fuzzing.mutations import varied  # noqa: PLC0415 - as each engine does
 
     rng = random.Random(options.seed)
@@ -186,7 +194,7 @@ def _by_hypothesis(options: argparse.Namespace, examiner: Examiner, seeds: list[
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    # The tables of all characters, which it makes once, are of its own.
+    # Let hypothesis build its character tables before memory is measured.
     settings(hypothesis.given(st.text())(_nothing))()
     examiner.begin()
     strategy = variations(TARGETS[options.target], seeds)
@@ -220,7 +228,7 @@ def _by_atheris(options: argparse.Namespace, examiner: Examiner, seeds: list[byt
     def examine(data: bytes) -> None:
         nonlocal saved_at
         examiner.examine(data)
-        if time.monotonic() - saved_at > _SAVE_S:  # it ends the process by itself
+        if time.monotonic() - saved_at > _SAVE_S:  # atheris ends the process without returning
             saved_at = time.monotonic()
             _save(options.folder, _report(examiner))
 

@@ -1,4 +1,4 @@
-"""Varies sound inputs: bytes at random, and trees of values by strategies of hypothesis."""
+"""Mutations of valid inputs: of random bytes, and of trees of values by strategies of hypothesis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["variations", "varied"]
 
-# What readers stumble over: ends of ranges, marks of formats, deep nests.
+# Bytes that parsers may mishandle: ends of ranges, marks of formats, deep nesting.
 _PIECES = (
     *(
         b"\0",
@@ -52,11 +52,20 @@ _PIECES = (
     ),
     *(b"[" * 3000, b'{"a":' * 1500, b"9" * 5000, b"- " * 1000, b"a" * 5000, b'"' * 50),
 )
+# Largest mutated input in bytes.
 _MOST_BYTES = 1 << 16
 
 
 def varied(seed: bytes, rng: random.Random) -> bytes:
-    """Flip, cut, double, and put in at up to eight places."""
+    """Flip, replace, delete, repeat and insert bytes at up to eight places.
+
+    Parameters
+    ----------
+    seed
+        A valid input.
+    rng
+        Source of randomness.
+    """
     data = bytearray(seed)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 8))):
         start = rng.randrange(len(data) + 1)
@@ -125,27 +134,27 @@ _ANY = st.recursive(
 
 
 def variations(target: Target, seeds: list[bytes]) -> st.SearchStrategy[bytes]:
-    """Inputs of a target: sound ones with parts of them replaced."""
+    """Strategy for inputs of a target: valid ones with replaced parts."""
     if target.tree is None or target.data is None:
-        return st.builds(_cut, _silent(seeds), st.integers(0, 1 << 15), st.integers(0, 64), st.binary(max_size=40))
+        return st.builds(_cut, _one_of(seeds), st.integers(0, 1 << 15), st.integers(0, 64), st.binary(max_size=40))
     tree_of, data_of = target.tree, target.data
 
     @st.composite
     def grafted(draw: st.DrawFn) -> bytes:
-        seed = draw(_silent(seeds))
+        seed = draw(_one_of(seeds))
         try:
             tree = tree_of(seed)
             for _ in range(draw(st.integers(1, 3))):
                 tree = _graft(draw, tree, whole=True)
             return data_of(tree)
-        except (ArithmeticError, KeyError, TypeError, ValueError):  # this cannot be read as a tree, or written
+        except (ArithmeticError, KeyError, TypeError, ValueError):  # no tree, or not writable
             return seed
 
     return grafted()
 
 
-def _silent(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
-    """One of them; hypothesis would print them all where something fails."""
+def _one_of(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Draw one of the seeds by index: `sampled_from` would print them all with a failure."""
     return st.integers(0, len(seeds) - 1).map(lambda number: seeds[number])
 
 
@@ -155,7 +164,7 @@ def _cut(seed: bytes, start: int, length: int, piece: bytes) -> bytes:
 
 
 def _graft(draw: st.DrawFn, node: Any, *, whole: bool = False) -> Any:
-    """Replace a part; it goes deeper more often than not."""
+    """Replace a random part of a tree, mostly a deep one."""
     if isinstance(node, dict | list) and node and (whole or draw(st.integers(0, 5))):
         key = draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
         chance = draw(st.integers(0, 11))
@@ -172,9 +181,9 @@ def _graft(draw: st.DrawFn, node: Any, *, whole: bool = False) -> Any:
 
 
 def _like(node: Any) -> st.SearchStrategy[Any]:
-    """Odd values of the same type."""
+    """Strategy for unusual values of the same type."""
     if isinstance(node, np.ndarray):
-        return st.builds(_disarranged, st.just(node), st.sampled_from(_ODD_NUMBERS), st.integers(0, 7))
+        return st.builds(_altered, st.just(node), st.sampled_from(_ODD_NUMBERS), st.integers(0, 7))
     if isinstance(node, bool):
         return st.booleans()
     if isinstance(node, int):
@@ -182,8 +191,8 @@ def _like(node: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(_ODD_NUMBERS).map(float) if isinstance(node, float) else _TEXTS
 
 
-def _disarranged(array: Any, odd: float, kind: int) -> Any:
-    """The same type and shape with odd content, mostly."""
+def _altered(array: Any, odd: float, kind: int) -> Any:
+    """Make an array with unusual content, for most ``kind`` of the same type and shape."""
     with np.errstate(all="ignore"):
         content = np.array([odd]).astype(np.float64).astype(array.dtype)[0]
     if kind == 0:

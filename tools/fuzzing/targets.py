@@ -1,4 +1,4 @@
-"""What takes bytes from outside, each as a check that raises unless they are used or refused as documented."""
+"""Targets of fuzzing: each parser of foreign bytes, with a check that it uses or refuses them as documented."""
 
 from __future__ import annotations
 
@@ -58,23 +58,23 @@ if TYPE_CHECKING:
     from agent.messages.command import Command
     from agent.models.bundle import Bundle
 
-    #: Raises when a promise is broken.
+    #: Raises an exception if an input is neither used nor refused as documented.
     Check: TypeAlias = Callable[[bytes], None]
 
 __all__ = ["TARGETS", "Target"]
 
 
 class Target(NamedTuple):
-    """Something that reads what others wrote.
+    """A parser of foreign bytes.
 
     Parameters
     ----------
     open
-        Gives the check; works in a folder of its own.
+        Makes the check; takes a working folder.
     seeds
-        Sound inputs, small ones.
+        Gives small valid inputs.
     tree, data
-        Where inputs are trees of values: how to come from bytes to one and back.
+        Conversions from bytes to a tree of values and back; None if inputs are no trees.
     """
 
     open: Callable[[Path], Check]
@@ -84,8 +84,9 @@ class Target(NamedTuple):
 
 
 _INSTANCE = "7f3a"
+# Seconds until a model's process is ended, chosen by hand.
 _MODEL_S = 20
-_ROWS = 48  # of the coarsest scale: the next step is one at all scales
+_ROWS = 48  # blocks of the coarsest time scale: the next step computes all scales
 _SIMULATED = SimulatedConfig(type="simulated", channels=2)
 
 
@@ -101,10 +102,10 @@ def _config(folder: Path) -> Check:
             return
         ours = tuple(s for s in config.sources if isinstance(s, SimulatedConfig) and s.channels <= 8)
         config = msgspec.structs.replace(config, state_dir=str(folder), sources=ours[:1] or (_SIMULATED,))
-        # What was accepted can be started; that takes some milliseconds and is tried once for each.
-        told = msgspec.json.encode(msgspec.structs.replace(config, node="", mqtt=MqttConfig()))
-        if told not in started:
-            started.add(told)
+        # An accepted configuration must start; this takes milliseconds and is tried once for each.
+        normalised = msgspec.json.encode(msgspec.structs.replace(config, node="", mqtt=MqttConfig()))
+        if normalised not in started:
+            started.add(normalised)
             _step(Pipeline(config, models, ManualClock(), _Delivery(), _INSTANCE))  # type: ignore[arg-type]
             Recorder(folder, (), config.interval_s, 1 << 20)
 
@@ -112,23 +113,23 @@ def _config(folder: Path) -> Check:
 
 
 class _Delivery:
-    """Writes at once."""
+    """Delivery worker that runs jobs at once."""
 
     @staticmethod
     def do(job: Callable[[], None]) -> None:
         job()
 
 
-def _step(watch: Pipeline, rows: int = 1) -> None:
-    """What the daemon does at a tick."""
+def _step(pipeline: Pipeline, rows: int = 1) -> None:
+    """Run ticks of the daemon's pipeline."""
     for number in range(rows):
-        values = np.full(len(watch.sampler.channels), 50.0 + number % 7, np.float32)
+        values = np.full(len(pipeline.sampler.channels), 50.0 + number % 7, np.float32)
         values[-1] = 99.0
-        frame = Frame(watch.sampler.first_seq + number, number * 10**9, 1.7e9 + number, values)
-        verdict, alerts = watch.judge(frame)
+        frame = Frame(pipeline.sampler.first_seq + number, number * 10**9, 1.7e9 + number, values)
+        verdict, alerts = pipeline.judge(frame)
         verdict.bounds(), verdict.score(), verdict.progress(), verdict.provisional()
-        watch.incidents.budget.needed(frame.seq * 1.0)
-        watch.packed()
+        pipeline.incidents.budget.needed(frame.seq * 1.0)
+        pipeline.packed()
         msgspec.json.encode(alerts)
 
 
@@ -190,17 +191,17 @@ def _command(folder: Path) -> Check:
         sources=(_SIMULATED,),
         mqtt=MqttConfig(commands=True, discovery=True),
     )
-    watch = Pipeline(config, [loader.load_builtin()], ManualClock(), _Delivery(), _INSTANCE)  # type: ignore[arg-type]
-    _step(watch, _ROWS)
+    pipeline = Pipeline(config, [loader.load_builtin()], ManualClock(), _Delivery(), _INSTANCE)  # type: ignore[arg-type]
+    _step(pipeline, _ROWS)
     frame = Frame(_ROWS, 0, 0.0, np.zeros(2, np.float32))
 
     def carry_out(command: Command) -> str:
-        """As the daemon does, but for what would take longer than all the rest."""
-        silences = watch.incidents.silences
+        """Execute a command like the daemon, except for slow ones."""
+        silences = pipeline.incidents.silences
         if isinstance(command, Silence):
             return str(silences.add(command.channels, command.for_s, 0, include_limits=command.include_limits))
         if isinstance(command, Acknowledge):
-            return str(watch.incidents.acknowledge(command.incident, frame))
+            return str(pipeline.incidents.acknowledge(command.incident, frame))
         return str(silences.lift(command.channels)) if isinstance(command, Unsilence) else ""
 
     link = _Link()
@@ -228,7 +229,7 @@ def _command(folder: Path) -> Check:
 
 
 class _Link:
-    """A publisher without a broker."""
+    """Fake publisher without a broker."""
 
     def __init__(self) -> None:
         self.waiting: list[Received] = []
@@ -261,7 +262,7 @@ def _json_tree(data: bytes) -> Any:
 
 
 def _json_data(tree: Any) -> bytes:
-    """Says NaN, long numbers and lone surrogates, too, which msgspec would not."""
+    """Encode JSON with NaN, long numbers and lone surrogates, which msgspec refuses."""
     return json.dumps(tree).encode()
 
 
@@ -298,10 +299,10 @@ def _manifest_seeds() -> list[bytes]:
 
 
 def _model(folder: Path) -> Check:
-    """A model whose hash is right: nothing but the runtime and the golden vectors stand in its way.
+    """Check a damaged model with a correct hash: only the runtime and the recorded answers can refuse it.
 
-    The runtime itself may die of it, which is why a bundle from outside is tried in a process of its own before it is
-    loaded; what was found good there must not fail later.
+    It may crash the runtime, therefore a new bundle is first tried in a separate process. A model that passes there
+    must not fail later.
     """
     directory, loaded = folder / "bundle", folder / "loaded"
     shutil.copytree(loader.builtin_directory(), directory)
@@ -328,17 +329,17 @@ def _use_model(directory: Path, folder: Path, loaded: Path) -> None:
     except UserError:
         return
     loaded.touch()
-    _step(_watch(folder, model), 2 * _ROWS)
+    _step(_pipeline(folder, model), 2 * _ROWS)
 
 
 def _in_a_child(work: Callable[[], None]) -> int:
-    """How a process ended that did this: 0 well, 1 with an exception, -n killed by a signal."""
+    """Run ``work`` in a child process; return 0 on success, 1 after an exception, -n if killed by signal n."""
     child = os.fork()
     if not child:
-        signal.alarm(_MODEL_S)  # which ends it
+        signal.alarm(_MODEL_S)  # ends the process
         try:
             work()
-        except BaseException:  # noqa: BLE001 - told by its status
+        except BaseException:  # noqa: BLE001 - reported by the exit status
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -364,7 +365,7 @@ def _signature(folder: Path) -> Check:
         with contextlib.suppress(UserError):
             signature.check(folder, b"manifest", keys[:1])
             if data[:1024].strip() != genuine:
-                raise AssertionError("a signature that nobody made")
+                raise AssertionError("accepted a forged signature")
         with contextlib.suppress(ValueError):
             signature.read_key(data.decode("utf-8", "replace"))
 
@@ -401,7 +402,7 @@ def _snapshot_seeds() -> list[bytes]:
     return [raw, body, body + bytes(32)]
 
 
-def _watch(folder: Path, model: Bundle | None = None) -> Pipeline:
+def _pipeline(folder: Path, model: Bundle | None = None) -> Pipeline:
     config = Config(
         node="pi4",
         state_dir=str(folder),
@@ -414,15 +415,15 @@ def _watch(folder: Path, model: Bundle | None = None) -> Pipeline:
 
 
 def _learned(folder: Path) -> Check:
-    """The content of a snapshot that is whole and belongs here, whatever it says."""
-    watch = _watch(folder)
-    _step(watch)
-    watch.keep_all(0)
+    """Check the content of a snapshot with correct checksum and header, but arbitrary values."""
+    pipeline = _pipeline(folder)
+    _step(pipeline)
+    pipeline.keep_all(0)
     path = folder / "whole.snapshot"
     saved, _ = snapshot_file.read(path)
-    fresh = _watch(folder)
-    monitor = fresh.monitor
-    as_new = capture(monitor)
+    fresh = _pipeline(folder)
+    ensemble = fresh.monitor
+    initial = capture(ensemble)
 
     def check(data: bytes) -> None:
         try:
@@ -430,8 +431,8 @@ def _learned(folder: Path) -> Check:
         except Unusable:
             return
         snapshot_file.write(path, saved, content)
-        restore(monitor, [as_new])
-        fresh.monitor, fresh.incidents = monitor, fresh._new_incidents()  # noqa: SLF001 - a fresh assembly takes a hundred times as long
+        restore(ensemble, [initial])
+        fresh.monitor, fresh.incidents = ensemble, fresh._new_incidents()  # noqa: SLF001 - a new pipeline takes a hundred times as long
         fresh.resume(1, None)
         _step(fresh, 2)
 
@@ -440,10 +441,10 @@ def _learned(folder: Path) -> Check:
 
 def _learned_seeds() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        watch = _watch(Path(folder))
-        _step(watch, 3 * _ROWS - 1)
-        watch.incidents.silences.add(["*"], 60.0, 0)
-        watch.keep_all(0)
+        pipeline = _pipeline(Path(folder))
+        _step(pipeline, 3 * _ROWS - 1)
+        pipeline.incidents.silences.add(["*"], 60.0, 0)
+        pipeline.keep_all(0)
         return [pack(snapshot_file.read(Path(folder) / "whole.snapshot")[1])]
 
 
@@ -454,14 +455,14 @@ def _outbox(folder: Path) -> Check:
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir()
         (state / "outbox.db").write_bytes(data)
-        (state / "ballast").write_bytes(b"")  # or it would be made anew each time
+        (state / "ballast").write_bytes(b"")  # otherwise it would be created each time
         _use(state)
 
     return check
 
 
 def _use(state: Path) -> None:
-    """Open an outbox as the agent does, raise an alert, deliver what waits, and find nothing after that."""
+    """Open an outbox, store an alert, deliver all pending ones, and check that none is left."""
     outbox = Outbox(state)
     outbox.append([alert(outbox.next_seq)], b"incidents")
     waiting = outbox.pending(0, 1000)
@@ -484,7 +485,7 @@ def _outbox_seeds() -> list[bytes]:
 
 
 def _queued(folder: Path) -> Check:
-    """What lies whole in the outbox, with its checksum, whatever it says: payload, state, and how many were dropped."""
+    """Check records of the outbox with correct checksums, but arbitrary payload, state and count of dropped alerts."""
     state = folder / "state"
 
     def check(data: bytes) -> None:
@@ -520,7 +521,7 @@ def _history(folder: Path) -> Check:
 
 
 def _block(folder: Path) -> Check:
-    """A segment with a checksum that is right."""
+    """Check a block of the history with a correct checksum."""
     check_segment = _history(folder)
 
     def check(data: bytes) -> None:
@@ -571,7 +572,7 @@ def _secret(folder: Path) -> Check:
 
 
 def _payload(folder: Path) -> Check:
-    """What a sensor publishes."""
+    """Check an MQTT payload of a sensor."""
     del folder
     specs = (TopicConfig("#"), TopicConfig("#", values=("a.b", "0.t")), TopicConfig("#", ignore=("*.b",)))
 
@@ -586,7 +587,7 @@ def _payload(folder: Path) -> Check:
 
 
 def _line(folder: Path) -> Check:
-    """What somebody writes into a stream, and the page that somebody serves."""
+    """Check lines of a stream and pages in the Prometheus format."""
     del folder
     config = ArrivalsConfig(type="stream", max_channels=4)
 
@@ -611,7 +612,7 @@ _LINES = (
 )
 
 
-#: By name.
+#: Targets by name.
 TARGETS: dict[str, Target] = {
     "config": Target(_config, _config_seeds, _config_tree, _json_data),
     "csv": Target(_csv, _csv_seeds, _csv_tree, _csv_data),

@@ -1,4 +1,4 @@
-"""What arrives from outside is used or refused as documented: all that ever failed, and some more each time."""
+"""Input from outside is used or refused as documented: all inputs that once failed, and some new ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def examined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Examiner]]:
-    """A fresh examiner of a target, which is opened once."""
+    """Make a new examiner of a target; the target is opened once."""
     checks: dict[str, Any] = {}
 
     def of(name: str) -> Examiner:
