@@ -1,4 +1,4 @@
-"""What tests share: a real broker, a bundle, frames, a subscriber."""
+"""Shared fixtures: a real broker, a bundle, frames, a subscriber."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ settle_tensorflow()
 
 # An emulated processor is some fifty times slower.
 hypothesis.settings.register_profile("emulated", max_examples=5, deadline=None)
-# How long an example takes depends on what else the machine does.
+# No deadline: the time of an example depends on the load of the machine.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
@@ -63,7 +63,7 @@ def broker(make_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
 
 @pytest.fixture
 def port_of_an_older_broker() -> Iterator[int]:
-    """A broker that only speaks MQTT 3.1.1."""
+    """A broker that supports only MQTT 3.1.1."""
     port = free_port()
     command = [sys.executable, "-m", "tools.demo.embedded_broker", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as broker:
@@ -103,7 +103,7 @@ def run_agent() -> Iterator[Callable[..., AgentProcess]]:
 
 @pytest.fixture(scope="session")
 def tflite_python() -> str:
-    """A Python with tflite-runtime, which needs an environment of its own."""
+    """A Python with tflite-runtime, in its own environment."""
     python = os.environ.get("TFLITE_PYTHON") or str(ROOT / ".venv-tflite" / "bin" / "python")
     if not Path(python).exists():
         pytest.skip("no environment with tflite-runtime (`make test` makes one where Python 3.10 or 3.11 is there)")

@@ -1,4 +1,4 @@
-"""The bundle that ships answers the same on both TFLite runtimes."""
+"""The shipped bundle gives the same results on both TFLite runtimes."""
 
 from __future__ import annotations
 

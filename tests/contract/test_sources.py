@@ -1,4 +1,4 @@
-"""What every registered source promises, whatever it reads."""
+"""Promises of every registered source."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def source(name: str, keys: dict[str, Any]) -> Iterator[Source]:
 
 
 def test_each_read_gives_one_number_for_each_channel(name: str, source: Source) -> None:
-    if name in {"http", "modbus", "serial"}:  # nobody is there, which counts as a failed reading
+    if name in {"http", "modbus", "serial"}:  # no device or server: a failed reading
         with pytest.raises(ABSENT):
             source.read()
         return
@@ -75,7 +75,7 @@ def test_channels_are_there_from_the_start_with_distinct_names(name: str, source
     assert source.channels
     assert all(isinstance(channel, Channel) for channel in source.channels)
     names = [channel.name for channel in source.channels]
-    if isinstance(source, OpenSource):  # places that belong to nobody yet
+    if isinstance(source, OpenSource):  # slots without a channel yet
         assert not any(names)
         return
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""What every streaming part of detection promises, whatever it measures."""
+"""Promises of every streaming part of detection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ALL = range(CHANNELS)
 ROWS = 300
 KINDS = ("walk", "stuck")
-# A row at which whatever is done every so many rows has just been done.
+# A row after which all periodic work has just been done.
 AT = 160
 
 
@@ -27,7 +27,7 @@ def part(request: pytest.FixtureRequest) -> StreamingPart:
 
 
 def same(said: Float64Array, expected: Float64Array, part: StreamingPart) -> None:
-    """Fail where two answers differ by more than the rounding of a part in which channels meet."""
+    """Assert that two results agree up to the rounding of parts that combine channels."""
     if part.alone:
         np.testing.assert_array_equal(said, expected)
     else:
@@ -102,7 +102,7 @@ def test_channels_that_were_never_read_are_like_new_ones(part: StreamingPart) ->
 
 @pytest.mark.parametrize("size", [1e12, 1e29])
 def test_huge_values_leave_finite_numbers(part: StreamingPart, size: float) -> None:
-    # Readings beyond 1e30 are invalid and never come here.
+    # Readings beyond 1e30 are invalid and are removed earlier.
     rows = np.random.default_rng(0).normal(0.0, size / 5.0, (ROWS, CHANNELS)).clip(-size, size)
     one = part.make(ALL)
     calm = np.random.default_rng(1).normal(0.0, 1.0, (ROWS, CHANNELS))
@@ -113,7 +113,7 @@ def test_huge_values_leave_finite_numbers(part: StreamingPart, size: float) -> N
 
 
 def assert_finite(one: Any) -> None:
-    """Fail where an answer, or a number that a part keeps, is infinite, or no longer a number."""
+    """Assert that results and state contain no infinite number, and no unexpected NaN."""
     if isinstance(one, np.ndarray):
         never = np.isnan(one).all(axis=0)
         assert (np.isfinite(one[-1]) | never).all()

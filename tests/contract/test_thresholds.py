@@ -1,4 +1,4 @@
-"""What every threshold promises, whichever a config names."""
+"""Promises of every threshold method."""
 
 from __future__ import annotations
 

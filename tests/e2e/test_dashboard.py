@@ -142,7 +142,7 @@ def page(browser: Browser, scene: Scene) -> Iterator[Page]:
     yield made
     context.close()
     assert not faults
-    # It works where there is no Internet: nothing is asked of anybody else.
+    # The page works without Internet: no request goes to another host.
     assert {urlsplit(url).netloc for url in asked if not url.startswith(("data:", "blob:"))} == {
         f"127.0.0.1:{scene.port}"
     }
@@ -166,7 +166,7 @@ def test_an_anomaly_is_seen_explained_and_silenced(
     wait_for(lambda: subscriber.on("alert"), 20, "the alert")
     told = subscriber.json("alert")[0]
     assert (told["node"], told["contributors"][0]["channel"]) == ("pi4", "oven")
-    # The overview has it within three seconds of its message, and leads to the node's page.
+    # The overview shows the alert within three seconds and links to the node's page.
     alarm = page.get_by_role("region", name="Open incidents")
     expect(alarm).to_contain_text(told["summary"][:20], timeout=SEEN_MS)
     expect(card(page, "pi4").locator(".ew-chip")).to_contain_text("anomalous", timeout=SEEN_MS)
@@ -186,12 +186,12 @@ def test_an_anomaly_is_seen_explained_and_silenced(
     expect(incident).to_contain_text("oven")
     expect(incident).to_contain_text(re.compile("spike|level shift"))
     expect(incident).to_contain_text(re.compile(r"normal \d+(\.\d+)? – \d+(\.\d+)? °C"))
-    # What hovering over a reading tells.
+    # Tooltip of a reading.
     told = page.evaluate(
         "() => { const p = document.querySelector('.ew-plots').plot; return p.tip('oven', p.newest); }"
     )
     assert re.search(r"value \d+\.?\d* °C\nexpected \d+.*\nnormal \d+.* to \d+.*\n.* limit, anomalous$", told)
-    # Zoom by the wheel, by the keyboard; pause and go on.
+    # Zoom by button, keyboard and wheel; pause and resume.
     before = span(page)
     page.get_by_role("button", name="Zoom in").click()
     wait_for(lambda: span(page) < before, 5, "the zoom")
@@ -207,14 +207,14 @@ def test_an_anomaly_is_seen_explained_and_silenced(
     page.mouse.wheel(0, -400)
     page.keyboard.up("Control")
     wait_for(lambda: span(page) < before, 5, "the zoom by the wheel")
-    # Somebody knows, and wants quiet.
+    # Acknowledge and silence.
     incident.get_by_role("button", name="Acknowledge").click()
     expect(incident).to_contain_text("✓ acknowledged", timeout=10_000)
     incident.get_by_role("button", name="Silence").click()
     page.get_by_text("for 1 hour").click()
     expect(page.get_by_text("1 channels silenced")).to_be_visible(timeout=10_000)
     assert [message["state"] for message in subscriber.json("state") if message["silenced"]][-1:] != []
-    # It is over, and stays to be read.
+    # A closed incident stays in the list.
     scene.readings["pi4"].level = 20.0
     expect(incident).to_contain_text("✓ closed", timeout=30_000)
 
@@ -284,7 +284,7 @@ def test_nothing_that_is_said_breaks_or_enters_the_page(
 ) -> None:
     say = subscribe(scene.broker.port).say
     for place, evil in enumerate(EVIL):
-        # What a topic may not have, a broker does not let through.
+        # Brokers refuse topics with these characters.
         name = "".join(character for character in evil if character.isprintable() and character not in "/+#")
         base = f"edgewatch/{name}"
         huge = msgspec.structs.replace(metric(0.999, anomalous=True, value=1e300), unit=evil)
@@ -342,7 +342,7 @@ def test_it_is_looked_at_on_a_desk_and_on_a_phone(browser: Browser, page: Page, 
                 expect(other.locator(".ew-chip").first).to_contain_text("anomalous", timeout=10_000)
                 if name == "node":
                     wait_for(lambda other=other: drawn(other, "oven", 4) > 0, 10, "a red point")
-                # Nothing sticks out to the side.
+                # The page does not overflow horizontally.
                 assert other.evaluate("() => document.documentElement.scrollWidth") <= width
                 other.screenshot(path=PICTURES / f"{name}-{width}-{scheme}.png")
             dark = other.evaluate("() => document.body.classList.contains('body--dark')")

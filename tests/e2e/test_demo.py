@@ -1,4 +1,4 @@
-"""``make run`` as a person meets it, without a terminal: plain lines, and Ctrl-C ends it all."""
+"""``make run`` without a terminal: plain lines, and Ctrl-C stops all processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Installation: complete or not at all, again at any time, and removed without a trace."""
+"""Installation: atomic, repeatable, and removed completely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.paths import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A Python whose environments are quick to make: pip puts a stand-in there for the agent.
+# A fake Python whose pip installs a stand-in for the agent, to save time.
 FAKE_PYTHON = f"""\
 [ "$1" = -c ] && exec {sys.executable} "$@"
 [ "$1" = --version ] && exec echo "Python 3.11.0"
@@ -35,7 +35,7 @@ esac
 
 
 class Machine:
-    """A root to install below, with stand-ins for what would change the real one."""
+    """A root directory for the installation, with fakes of programs that would change the system."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "root"
@@ -69,7 +69,7 @@ class Machine:
         )
 
     def files(self) -> set[str]:
-        """What is there, but for the places where our stand-ins keep their notes."""
+        """All files, except the records of the fake programs."""
         files = {
             str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_symlink() or path.is_file()
         }
@@ -175,7 +175,7 @@ def test_uninstalling_keeps_and_names_configuration_and_state_and_purging_leaves
         assert f"kept: {named}" in done.stdout
     assert "--quiet disable --now edgewatch" in machine.systemctl()
 
-    for _ in range(2):  # again is no mistake
+    for _ in range(2):  # repeating it is no error
         assert machine.install("--purge").returncode == 0
         assert machine.files() == set()
 

@@ -1,4 +1,4 @@
-"""The main job: a machine misbehaves, and an alert that says so reaches any subscriber."""
+"""The main job: an anomaly of a machine leads to an alert at any subscriber."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_burning_the_cpu_opens_an_incident_that_names_it_and_closes_after_it_end
         f"metrics_interval_s: 0.2}}\ninterval_s: 0.2\ndetection: {{block_s: 0.2, accept_after_s: 20}}\nalerts: {FAST}\n"
     )
     agent = run_agent(write_config(tmp_path, broker.port, text))
-    # A hundred readings end the silence; rates have one reading less.
+    # A hundred readings end the learning time; rates have one reading less.
     wait_for(lambda: [m for m in subscriber.json("metrics")[-1:] if m["seq"] > 110], 60, "the end of learning")
     assert subscriber.json("state")[-1]["state"] == "normal"
     onset = time.time()
@@ -86,7 +86,7 @@ def test_burning_the_cpu_opens_an_incident_that_names_it_and_closes_after_it_end
 def test_what_is_published_is_what_the_contract_says(
     broker: Any, subscribe: Callable[..., Any], run_agent: Callable[..., Any], tmp_path: Path
 ) -> None:
-    # Ticks that a busy machine still holds: a missed one would leave out what the contract is checked by.
+    # Long enough for a busy machine: a missed tick would skip a checked message.
     write_csv(tmp_path / "plant.csv", 220, range(150, 170))
     text = (
         f"metrics_interval_s: 0.2}}\ninterval_s: 0.1\nsources: [{{type: csv, path: {tmp_path / 'plant.csv'}}}]\n"

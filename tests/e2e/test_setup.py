@@ -1,4 +1,4 @@
-"""The set-up that every target of the Makefile begins with says what is missing, and how to get it."""
+"""Set-up of the Makefile's targets: it names a missing program and how to install it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOOLS = ("sh", "dirname", "cat", "cksum", "grep", "rm", "tail", "touch", "printf
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy with what set-up reads, and nothing on the PATH but what a bare system has."""
+    """A copy of the files that set-up reads, with the PATH of a bare system."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     for folder in ("agent", "training", "tools", "requirements"):

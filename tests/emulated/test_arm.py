@@ -1,4 +1,4 @@
-"""The agent on ARM: its own tests on 64 bits, the same verdicts as here on 64 and on 32 bits.
+"""The agent on emulated ARM: its own tests on 64 bits, and the same verdicts as here on 64 and 32 bits.
 
 The processors are emulated (qemu-user-static): this needs no board, and takes an hour. `make test-arm` runs it.
 """
@@ -48,7 +48,7 @@ REPLAY_CONFIG = "alerts: {learning_s: 60, budget_per_day: 1e9}\n"
 
 
 class Emulated:
-    """A Debian 12 on another processor; each command gets mounts of its own.
+    """A Debian 12 for another processor; each command gets its own mounts.
 
     The processor is that of a Raspberry Pi: what the emulator makes of larger ones' vector units is not always right.
     """
@@ -58,7 +58,7 @@ class Emulated:
         self._enter = ["unshare", "--mount", "--fork", "sh", "-c", ENTER, *places, processor]
 
     def run(self, *command: str) -> str:
-        """Run a command in the checkout; gives what it says. `/mnt/work` is the folder `work`."""
+        """Run a command in the checkout; return its output. `/mnt/work` is the folder `work`."""
         done = subprocess.run(
             [*self._enter, *command],
             stdin=subprocess.DEVNULL,
@@ -71,12 +71,12 @@ class Emulated:
         return done.stdout
 
     def show(self, *command: str) -> int:
-        """Run a command that speaks for itself; gives its exit code."""
+        """Run a command with visible output; return its exit code."""
         return subprocess.run([*self._enter, *command], stdin=subprocess.DEVNULL, check=False).returncode
 
 
 def need_emulator(name: str) -> None:
-    """Let the kernel run programs for another processor, or skip, saying why it cannot."""
+    """Register the emulator with the kernel; skip the test with the reason if that fails."""
     debian.need("debootstrap", "unshare", f"qemu-{name}-static")
     if not BINFMT.joinpath("register").exists():
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)], check=False)
@@ -88,7 +88,7 @@ def need_emulator(name: str) -> None:
 
 @pytest.fixture
 def arm64(tmp_path: Path) -> Emulated:
-    """64-bit ARM with the dependencies as pip installs them there."""
+    """64-bit ARM with dependencies installed by pip."""
     need_emulator("aarch64")
     tests = ("pytest", "pytest-timeout", "hypothesis", "jsonschema")
     site = debian.site("aarch64", *debian.dependencies(), *tests)
@@ -97,7 +97,7 @@ def arm64(tmp_path: Path) -> Emulated:
 
 @pytest.fixture
 def armhf(tmp_path: Path) -> Emulated:
-    """32-bit ARM with Debian's numpy; msgspec, which has no wheel for it, is compiled there."""
+    """32-bit ARM with Debian's numpy; msgspec has no wheel and is compiled."""
     need_emulator("arm")
     needed = [line.split(";")[0] for line in debian.dependencies() if line.startswith(("tflite", "paho"))]
     site = debian.site("armv7l", "--no-deps", *needed)
@@ -114,7 +114,7 @@ def armhf(tmp_path: Path) -> Emulated:
 
 
 def own_tests() -> list[str]:
-    """Tests of the agent alone: training and tools are not there on a device."""
+    """Tests of the agent only: devices have neither training nor tools."""
     foreign = re.compile(r"(?m)^\s*(from|import) (training|tools)\b|\"tools\.")
     paths = [*ROOT.glob("tests/unit/*/test_*.py"), *ROOT.glob("tests/contract/test_*.py")]
     own = [path for path in paths if not foreign.search(path.read_text(encoding="utf-8"))]
@@ -138,7 +138,7 @@ def test_a_replay_gives_the_same_verdicts_on_arm(
     replay("python3", Path("/mnt/work"), machine.run, "there")
     here, there = read(tmp_path / "here.csv"), read(tmp_path / "there.csv")
     assert here.keys() == there.keys()
-    assert here["anomalous"].max() == 1.0  # something happened that verdicts can differ about
+    assert here["anomalous"].max() == 1.0  # the recording contains an anomaly
     np.testing.assert_array_equal(here["anomalous"], there["anomalous"])
     state, score = (abs(here[column] - there[column]) for column in ("state_score", "score"))
     forecasts = [column for column in here if column.endswith((".expected", ".lower", ".upper"))]
@@ -149,7 +149,7 @@ def test_a_replay_gives_the_same_verdicts_on_arm(
         print(f"score {score.max():.1e} (above 1e-3 in {np.sum(score > 1e-3)} rows)")  # noqa: T201 - the same
     assert forecast <= 1e-3
     assert state.max() <= 1e-3
-    # A score magnifies what lies beyond the range seen so far: the integers of another processor round differently.
+    # Scores amplify differences outside the learned range, and int8 rounds differently on another processor.
     assert np.mean(score > 1e-3) <= 0.01
     assert score.max() <= 1e-2
 
@@ -187,7 +187,7 @@ def subprocess_run(*command: str) -> str:
 
 
 def read(path: Path) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Columns of a replay's output, NaN where there is no number."""
+    """Columns of a replay's output; an empty cell is NaN."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0] if name != "timestamp"}

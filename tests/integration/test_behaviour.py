@@ -27,7 +27,7 @@ EXACT, HOW = command.how_to_compare(MACHINE, STORED["fingerprint"])
 
 
 def tampered(name: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change a constant of the agent, in whichever module it is."""
+    """Change a constant in every module of the agent that has it."""
     modules = [module for key, module in list(sys.modules.items()) if key.split(".")[0] == "agent"]
     owners = [module for module in modules if name in vars(module)]
     assert owners, name

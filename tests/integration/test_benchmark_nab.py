@@ -19,7 +19,7 @@ START = datetime(2024, 1, 1)  # noqa: DTZ001 - the benchmark's time stamps have 
 
 
 def nab(folder: Path, series: int = 3, rows: int = 400) -> Path:
-    """Quiet series, each with one spike that a window lies around."""
+    """Series of noise, each with a spike inside a labelled window."""
     windows = {}
     (folder / "data" / "made").mkdir(parents=True)
     (folder / "labels").mkdir()

@@ -1,4 +1,4 @@
-"""Bundles from outside: signed or refused, and a bad new one never takes a good one away."""
+"""Bundles from outside: unsigned ones are refused, and a bad new one never replaces a good one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEM = "key.pem"
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A bundle in a folder, as someone has brought it."""
+    """A copy of the shipped bundle in a folder."""
     shutil.copytree(loader.builtin_directory(), tmp_path / "outside")
     return tmp_path / "outside"
 
@@ -61,7 +61,7 @@ def test_a_bundle_without_a_signature_or_of_a_stranger_is_refused(outside: Path,
     sign(outside, capsys, "other.pem")
     with pytest.raises(UserError, match="none of the trusted keys"):
         load_bundles(config(outside, key))
-    # Without keys there is nothing to hold it against.
+    # Without trusted keys, signatures are not checked.
     assert load_bundles(config(outside))
 
 
@@ -106,7 +106,7 @@ def test_what_never_was_good_is_an_error_that_names_what_was_asked_for(outside: 
 
 
 def test_a_copy_that_is_not_trusted_is_no_way_in(outside: Path, capsys: Any) -> None:
-    load_or_last_good(config(outside))  # without keys anything is taken, and kept
+    load_or_last_good(config(outside))  # accepted without keys, and kept as the last good copy
     key = sign(outside, capsys)
     (outside / "manifest.sig").unlink()
     with pytest.raises(UserError, match="not signed"):
@@ -125,7 +125,7 @@ def test_a_copy_is_written_once_and_again_when_the_bundle_is_another(outside: Pa
 
 
 def as_if_the_runtime_crashed(folder: Path, monkeypatch: pytest.MonkeyPatch, words: str = "kill -SEGV $$") -> Path:
-    """A Python that dies as one does whose runtime reads where it must not; says how often it was asked."""
+    """A fake Python that runs a shell command, by default a fatal SIGSEGV, and records its calls."""
     program, asked = folder / "python", folder / "asked"
     program.write_text(f"#!/bin/sh\necho >>{asked}\n{words}\n")
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Channels that appear and disappear while the agent runs touch nothing of the others, and survive a restart."""
+"""Channels that appear and disappear at run time do not affect the others, and survive a restart."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Writer:
 
 
 class Node:
-    """An assembly with a simulated channel and a stream, of which the test makes every frame."""
+    """A pipeline with a simulated channel and a stream; the test supplies every frame."""
 
     def __init__(self, folder: Path, bundle: Bundle, **stream: Any) -> None:
         keys = {"type": "stream", "listen": f"unixgram://{folder}/in", "max_channels": 4, "stale_s": 1e6, **stream}
@@ -140,7 +140,7 @@ def test_after_a_restart_channels_have_their_places_and_what_was_learned(make: A
     node.close()
     again = make()
     assert again.names() == ["simulated.1", "oven", "attic", "", ""]
-    # They speak in another order now.
+    # Their first readings come in another order now.
     verdict = again.step(1, attic=20.0, oven=180.0)
     assert verdict.progress().tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert verdict.bounds()[0, 1] == pytest.approx(180.0, abs=3.0)

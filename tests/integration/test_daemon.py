@@ -1,4 +1,4 @@
-"""The daemon as a whole, as a process: starting, reloading, refusing, surviving."""
+"""The daemon as a process: start, reload, refusal of mistakes, and recovery."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_reload_takes_over_what_changed_and_refuses_what_is_wrong(
     path.write_text(base + ", metrics_interval_s: 0.1}\n")
     agent.process.send_signal(signal.SIGHUP)
     metrics = wait_for(lambda: subscriber.json("metrics"), what="metrics")
-    assert metrics[0]["seq"] > 0  # ticks went on, and with them the rings
+    assert metrics[0]["seq"] > 0  # ticks and ring buffers continued
 
     path.write_text(base.replace("one", "two") + "}\nsources: [{type: simulated}]\n")
     agent.process.send_signal(signal.SIGHUP)

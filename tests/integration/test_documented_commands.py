@@ -1,4 +1,4 @@
-"""Every command that a guide shows is carried out as it stands, here or by the test that has the machine for it."""
+"""Every command in the documents runs as written, here or in a test that has the necessary machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown() -> list[str]:
-    """All lines of shell in the guides, without what is said of them."""
+    """All shell lines in the documents, without comments."""
     blocks = (block for page in PAGES for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL))
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [re.sub(r"\s+#.*", "", line) for line in lines if line.strip() and not line.startswith("#")]
@@ -83,7 +83,7 @@ def test_what_needs_another_machine_has_its_test_there(command: str) -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the guides' commands take for granted."""
+    """A folder with the files that the documented commands need."""
     folder = tmp_path_factory.mktemp("documented")
     noise = np.random.default_rng(0)
     rows = [f"{60 * i},{20 + noise.normal():.3f},{5 + np.sin(i / 30) + 0.1 * noise.normal():.3f}" for i in range(3000)]
@@ -105,7 +105,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(command: str, files: Path, port: int) -> list[str]:
-    """The words of a command, on a broker and a port of the test's own."""
+    """Arguments of a command, with the test's own broker and port."""
     words = shlex.split(command)
     if words[0] in {"edgewatch", "python"}:
         words[0] = str(files / "bin" / words[0])
@@ -138,7 +138,7 @@ def test_a_command_does_what_is_said(
     if command.startswith("mosquitto_"):
         heard = subscribe(broker.port)
         run_agent(config)
-        # It listens to commands before it says how it is.
+        # The agent subscribes to commands before it publishes its state.
         wait_for(lambda: heard.on("state"), 20, "the agent")
     if "discover " in command:
         (files / "new").mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ ANOMALIES = ((500, 530), (700, 720))
 
 
 def recording(name: str = "pump", rows: int = 900, **kwargs: Any) -> Recording:
-    """Two swinging channels, which jump in one anomaly and fall in the other: what recurs would be usual."""
+    """Two sine channels that jump in one anomaly and fall in the other, since a recurring one would become normal."""
     rng = np.random.default_rng(len(name))
     swing = 5 * np.sin(np.arange(rows) / 9)[:, None]
     values = (swing + rng.normal(50, 1, (rows, 2))).astype(np.float32)
@@ -52,7 +52,7 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., i
 
 
 def figures(tmp_path: Path) -> Evaluation:
-    """What was written, held against its type."""
+    """Read the written results, validated by their type."""
     return msgspec.json.decode((tmp_path / "out" / "metrics.json").read_bytes(), type=Evaluation)
 
 
@@ -71,7 +71,7 @@ def test_planted_anomalies_are_found_and_all_of_it_is_written(
     main_detector = result.by_point.detectors["range"]
     assert main_detector.events.found == 2
     assert main_detector.events.delay_max_s == 0.0
-    # The alert head speaks at onsets; what ranks rows is the state head.
+    # The alert head reports onsets; the state head ranks rows.
     assert (result.by_point.detectors["state"].ranking.roc_auc or 0.0) > 0.8
     assert (main_detector.points.f1 or 0.0) > 4 * (result.by_point.random.points.f1 or 0.0)
     assert list(result.by_point.detectors) == ["range", "state", "forecaster", "autoencoder", "z_frozen", "z_running"]

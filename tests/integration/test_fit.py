@@ -1,4 +1,4 @@
-"""``python -m training fit`` from the command line to the device: trained for real, with tiny networks."""
+"""``python -m training fit`` from the command line to the device, with real training of tiny networks."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ pytestmark = pytest.mark.training
 STEP_S = 0.1
 ROWS = 1400
 TINY = ("--preset", "tiny", "--seed", "3")
-# A bundle begins with as many readings as training saw, which is enough for one that learns for a minute.
+# A bundle counts its training readings as learned, more than a learning time of a minute needs.
 ALERTS = "alerts: {learning_s: 60, confirm_s: 0.5, clear_s: 1, cooldown_s: 60, budget_per_day: 1e9}\n"
 FILES = ("forecaster.tflite", "autoencoder.tflite")
 
 
 def readings(rows: int, seed: int = 0) -> Float32Array:
-    """A swinging flow and a pressure that follows it, float32[rows, 2]."""
+    """A sine-shaped flow and a pressure that follows it, float32[rows, 2]."""
     rng = np.random.default_rng(seed)
     flow = 50 + 10 * np.sin(np.arange(rows) / 7) + rng.normal(0, 1, rows)
     return np.stack([flow, 5 + 0.3 * flow + rng.normal(0, 0.5, rows)], axis=1).astype(np.float32)
@@ -64,7 +64,7 @@ def with_a_burst(path: Path, row: int) -> Path:
 
 
 def second_runtime() -> tuple[str, ...]:
-    """The option that has the bundle verified by tflite-runtime too, where that is at hand."""
+    """Option for verification by tflite-runtime too, if it is installed."""
     python = os.environ.get("TFLITE_PYTHON") or str(ROOT / ".venv-tflite" / "bin" / "python")
     return ("--second-runtime", python) if Path(python).exists() else ()
 
@@ -74,7 +74,7 @@ def content(directory: Path) -> dict[str, bytes]:
 
 
 class Fitted(NamedTuple):
-    """A bundle that the command wrote in a process of its own, and what it printed."""
+    """A bundle written by the command in its own process, and the printed text."""
 
     directory: Path
     data: Path
@@ -82,7 +82,7 @@ class Fitted(NamedTuple):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Everything but where it goes; with these the same bundle comes out."""
+        """All arguments but the output folder; they determine the bundle."""
         wide = ("--units", "16", "--name", "pump")
         return ("--data", str(self.data), *TINY, *wide, *second_runtime())
 
@@ -93,7 +93,7 @@ class Fitted(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def _two_forms() -> Any:
-    """Fewer number formats to export and compare; test_forms has all of them."""
+    """Fewer number formats to export and compare; test_number_formats covers all."""
     patch = pytest.MonkeyPatch()
     patch.setattr(number_formats, "FORMS", ("int8", "float32"))
     yield
@@ -241,14 +241,14 @@ class TestOnTheDevice:
 
 
 class Told(NamedTuple):
-    """What a fit said of how far it is, by stage."""
+    """Reported progress of a fit, by stage."""
 
     steps: dict[str, list[int]]
     remarks: dict[str, list[str]]
 
 
 def bars(monkeypatch: pytest.MonkeyPatch, stop: tuple[str, int] = ("", 0)) -> Told:
-    """Listen to the progress of fits, or stop them when a stage has done so much, as Ctrl-C does."""
+    """Record the progress of fits, or interrupt them at a given step of a stage, as Ctrl-C does."""
     told = Told({}, {})
 
     class Listening:
@@ -344,7 +344,7 @@ class TestDiskFull:
 
 
 class TestOtherNetworks:
-    """Few fits that between them have every head, layout, form and depth."""
+    """A few fits that together cover every head, layout, number format and depth."""
 
     def fit(self, fitted: Fitted, target: Path, *options: str) -> Bundle:
         assert main.main(["fit", "--data", str(fitted.data), "--output", str(target), "--no-report", *options]) == 0
@@ -365,7 +365,7 @@ class TestOtherNetworks:
         self, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(number_formats, "FORMS", ("float32",))
-        monkeypatch.setattr(tflite, "_BISECTIONS", 8)  # each is exported; test_forms has all of them
+        monkeypatch.setattr(tflite, "_BISECTIONS", 8)  # each is exported; test_number_formats covers all
         chosen = "--head mixture --layout shared --layers 2 --latent 0 --horizon 3 --form float32 --scaling standard"
         look = "--window 24 --block 2 --centred"
         bundle = self.fit(fitted, tmp_path / "bundle", *TINY, *chosen.split(), *look.split())

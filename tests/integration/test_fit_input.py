@@ -1,4 +1,4 @@
-"""What a person may give to ``python -m training fit`` by mistake: each is named, with a place and a remedy."""
+"""Mistakes in the input of ``python -m training fit``: each error names its location and a remedy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Give the error of a fit that is refused; nothing is written by it."""
+    """Return the error of a refused fit, which writes nothing."""
 
     def run(*options: str, output: Path = tmp_path / "bundle") -> str:
         before = sorted(tmp_path.rglob("*"))

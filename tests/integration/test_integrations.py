@@ -1,4 +1,4 @@
-"""The files under docs/integrations do what they say with what an agent really publishes."""
+"""The files under docs/integrations work with the real messages of an agent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAGE = (ROOT / "docs" / "prometheus.md").read_text()
 
 
 def known_metrics() -> set[str]:
-    """Names that the page for Prometheus has, as its guide lists them."""
+    """Names of the Prometheus metrics, as documented."""
     names = {name.split("{")[0] for name in re.findall(r"`(edgewatch_[a-z_{},]+)`", PAGE)}
     return names | {f"edgewatch_channel{end}" for end in re.findall(r"`(_[a-z]+)`", PAGE)}
 

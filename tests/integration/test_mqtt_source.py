@@ -1,4 +1,4 @@
-"""Readings that others publish, by a real broker: what it is called, what is left out, and what an outage does."""
+"""Source `mqtt` with a real broker: channel names, ignored payloads, and outages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def listen() -> Iterator[Callable[..., MqttSource]]:
 
 
 class Speaker:
-    """Publishes, and waits until the broker has it."""
+    """Publish a message and wait for its acknowledgement."""
 
     def __init__(self, port: int) -> None:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
@@ -75,7 +75,7 @@ def found(source: MqttSource) -> dict[str, float]:
 
 
 def listens(source: MqttSource, speaker: Speaker, topic: str = "ready") -> None:
-    """Wait until what is published arrives."""
+    """Wait until published readings arrive."""
 
     def heard() -> bool:
         speaker.says(topic, "1")

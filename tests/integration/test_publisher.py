@@ -1,4 +1,4 @@
-"""The publisher against real brokers: who is let in, what is refused, what comes back."""
+"""The publisher with real brokers: authentication, refusals and reconnection."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_an_alert_that_the_broker_refuses_stays_and_is_said(
 
 
 def certificates(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key, made with openssl's own tool."""
+    """A self-signed certificate for 127.0.0.1 and its key, made with openssl."""
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""The agent and others, over real brokers: commands, their answers, and Home Assistant."""
+"""Remote control over real brokers: commands, answers, and Home Assistant."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def listener() -> Iterator[Callable[..., Publisher]]:
 
 
 def settings(folder: Path, port: int, mqtt: str = "", more: str = "") -> Path:
-    """A node with one channel that goes wrong every two seconds, worse each time so that it never becomes usual."""
+    """A node with a channel that is anomalous every two seconds, more each time so that it never becomes normal."""
     path = folder / "config.yaml"
     rows = "".join(
         f"{i},{500 * 1.7 ** min(i // 100, 100) if i > 200 and i % 100 < 20 else 20 + i % 5}\n" for i in range(20_000)
@@ -96,7 +96,7 @@ def test_what_is_too_large_or_too_much_is_dropped_and_counted(
 ) -> None:
     one = listener(broker.port, CMD)
     subscriber = subscribe(broker.port)
-    subscriber.say(CMD, b"x" * (1 << 20))  # the broker keeps it from us: larger than we take
+    subscriber.say(CMD, b"x" * (1 << 20))  # larger than our maximum packet size: the broker drops it
     subscriber.say(CMD, b"x" * ((1 << 16) + 1))
     for number in range(100):
         subscriber.say(CMD, b"%d" % number)

@@ -1,4 +1,4 @@
-"""The daemon as a service: what it tells the service manager while it starts, runs, reloads, hangs and stops."""
+"""The daemon as a service: its notifications to systemd at start, reload, hang and stop, and in between."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_frozen_daemon_starves_its_watchdog(service: Service) -> None:
     service.process.send_signal(signal.SIGSTOP)
     time.sleep(0.2)
     service.forget()
-    time.sleep(2.5)  # longer than the watchdog's period: this silence is what is promised
+    time.sleep(2.5)  # longer than the watchdog's period: no notification may come
     assert service.heard() == []
     service.process.send_signal(signal.SIGCONT)
     service.hear("WATCHDOG=1")

@@ -51,7 +51,7 @@ def _no_stage(name: str, steps: int) -> Advance:
 
 @pytest.fixture(scope="module", name="tiny")
 def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """A bundle that was hardly trained, and the Keras models that it was exported from."""
+    """A briefly trained bundle, and its Keras models."""
     made: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("forecaster", "autoencoder"):
@@ -63,7 +63,7 @@ def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 @pytest.fixture(scope="module", name="written")
 def _written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A bundle trained by the command itself, in a process of its own."""
+    """A bundle trained by the command in its own process."""
     target = tmp_path_factory.mktemp("trained") / "bundle"
     done = subprocess.run(
         _command("universal", "--output", str(target), "--quick", "--seed", "3"),
@@ -193,7 +193,7 @@ def test_ctrl_c_leaves_nothing_behind_and_no_traceback(tmp_path: Path) -> None:
 
 
 def _is_at_work(pid: int) -> bool:
-    """Whether the last of the heavy imports, the runtime, is mapped; simulating then takes tens of seconds."""
+    """Whether the runtime, the last heavy import, is loaded; simulation then takes tens of seconds."""
     return "ai_edge_litert" in Path(f"/proc/{pid}/maps").read_text()
 
 

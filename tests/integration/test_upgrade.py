@@ -1,4 +1,4 @@
-"""An upgrade costs no one what was learned: the agent continues from state directories of earlier versions."""
+"""An upgrade loses nothing learned: the agent continues from state directories of earlier versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEW = slice(LEARNED, LEARNED + CONTINUED)
 
 
 def told(alerts: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Give what a receiver would act on; numbers differ in their last digits between processors."""
+    """Relevant fields of alerts; numbers are omitted, since their last digits differ between processors."""
     return [
         (a["seq"], a["id"], a["phase"], a["reason"], a["ts"], [(c["channel"], c["kind"]) for c in a["contributors"]])
         for a in alerts
@@ -62,13 +62,13 @@ def test_the_agent_continues_as_the_version_that_wrote_the_state_would_have(
     open_before = {alert["incident"] for alert in before} - {
         alert["incident"] for alert in before if alert["phase"] == "close"
     }
-    assert open_before  # the incident that was open goes on, and its end is told
+    assert open_before  # the open incident continues and is closed
     assert [a["incident"] for a in alerts[len(before) :] if a["phase"] == "close"][:1] == list(open_before)
     assert [alert["seq"] for alert in alerts] == list(range(1, len(alerts) + 1))
 
 
 def rewritten(state: Path, change: Callable[[dict[str, Any]], None], **header: Any) -> None:
-    """Change the content of both snapshots, which stay whole."""
+    """Change the content of both snapshots and keep their checksums correct."""
     for name in ("recent.snapshot", "whole.snapshot"):
         saved, content = read(state / name)
         change(content)
@@ -77,7 +77,7 @@ def rewritten(state: Path, change: Callable[[dict[str, Any]], None], **header: A
 
 @pytest.fixture(name="present")
 def _present(tmp_path: Path) -> Path:
-    """A state directory that this version has written."""
+    """A state directory written by this version."""
     state, workspace = tmp_path / "state", tmp_path / "made"
     workspace.mkdir()
     run("one_pace", state, workspace, slice(LEARNED), START)

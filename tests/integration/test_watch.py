@@ -1,4 +1,4 @@
-"""`edgewatch watch` against a real broker, as plain lines; and the subscriber that it hears by."""
+"""`edgewatch watch` with a real broker, as plain lines, and its subscriber."""
 
 from __future__ import annotations
 

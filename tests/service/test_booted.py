@@ -1,4 +1,4 @@
-"""The service on a booted Debian 12 of its own: installed, delivering over TLS, killed, frozen, reloaded, removed.
+"""The service in a booted Debian 12 container: installed, delivering over TLS, killed, frozen, reloaded, removed.
 
 Each test goes on from where the one before left the machine. `make test-service` runs them.
 """
@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.booted, pytest.mark.timeout(1800)]
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "python3", "python3-venv", "procps")
 BROKER = ("mosquitto", "mosquitto-clients", "openssl")
 PASSWORD = "from a credential"
-# A certificate authority of our own, certificates for the broker and for clients, a broker that demands both
-# certificate and password, and nothing else that listens.
+# A test certificate authority, certificates for the broker and for clients, a broker that demands both
+# certificate and password, and no other listener.
 SET_UP_BROKER = f"""
 set -e
 grep -qs localhost /etc/hosts || echo '127.0.0.1 localhost' >>/etc/hosts
@@ -78,11 +78,11 @@ mqtt:
 
 
 class Machine:
-    """A booted container with a network of its own, on a tree that it cannot change."""
+    """A booted container with its own network, on a read-only tree."""
 
     def __init__(self, tree: Path, wheels: Path, log: Path) -> None:
         self._log = log.open("wb")
-        # What leads out is left out: no network but loopback, nothing of the host but checkout and wheels.
+        # Isolated: only a loopback network, and of the host only checkout and wheels.
         self._nspawn = subprocess.Popen(
             [
                 *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"),
@@ -104,7 +104,7 @@ class Machine:
         return "running" in self.run("systemctl is-system-running", check=False)
 
     def run(self, command: str, *, check: bool = True, timeout_s: float = 300) -> str:
-        """Run a shell command inside; gives what it says."""
+        """Run a shell command in the container; return its output."""
         leader = [child.pid for child in psutil.Process(self._nspawn.pid).children()]
         if not leader:
             return ""
@@ -126,11 +126,11 @@ class Machine:
         return done.stdout
 
     def show(self, name: str) -> str:
-        """One of the service's properties."""
+        """A systemd property of the service."""
         return self.run(f"systemctl show edgewatch --property={name} --value").strip()
 
     def alert(self, phase: str = "open") -> dict[str, Any]:
-        """The next alert that arrives of this phase."""
+        """Wait for the next alert of a phase."""
         found = self.run(f'{SUBSCRIBE} -t edgewatch/booted/alert -W 60 | grep -m 1 \'"phase":"{phase}"\'')
         return dict(json.loads(found))
 
@@ -138,7 +138,7 @@ class Machine:
         return self.run("journalctl -u edgewatch --no-pager -o cat")
 
     def files(self) -> set[str]:
-        """All files but those that a running system writes by itself."""
+        """All files, except those that a running system writes itself."""
         places = "proc sys dev run tmp checkout wheels var/log var/tmp var/cache var/lib/systemd var/lib/mosquitto"
         prune = " -o ".join(f"-path /{place}" for place in places.split())
         return set(self.run(f"find / \\( {prune} \\) -prune -o -print").splitlines())
@@ -167,12 +167,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def bare(machine: Machine) -> set[str]:
-    """The files before anything of ours was there."""
+    """The files before the installation."""
     return machine.files()
 
 
 def instance(alert: dict[str, Any]) -> str:
-    """The part of an id that names the installation's outbox."""
+    """Instance part of an alert id."""
     return str(alert["id"]).split("-")[1]
 
 

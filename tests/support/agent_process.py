@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class AgentProcess:
-    """The daemon as a user runs it."""
+    """The daemon as a process of its command line."""
 
     def __init__(self, config: Path, *arguments: str) -> None:
         self.log = config.with_suffix(".log")

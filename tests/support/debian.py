@@ -1,4 +1,4 @@
-"""Debian trees to run the agent in, and packages for their Python, made once and kept in .cache."""
+"""Debian trees for the agent, and packages for their Python, created once and kept in .cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GLIBC = ("2014", "_2_17", "_2_24", "_2_26", "_2_27", "_2_28", "_2_31", "_2_34")
 
 
 def need(*programs: str) -> None:
-    """Skip, saying why, where root or a program is missing."""
+    """Skip the test with the reason if root rights or a program are missing."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make and run a Debian of its own")
     for program in programs:
@@ -27,13 +27,13 @@ def need(*programs: str) -> None:
 
 
 def tree(architecture: str, *packages: str) -> Path:
-    """A Debian 12 of its own with these packages."""
+    """Create a Debian 12 tree with these packages."""
     path = CACHE / f"bookworm-{architecture}"
     made = path / ".packages"
     if not (made.exists() and set(made.read_text().split()) == set(packages)):
         shutil.rmtree(path, ignore_errors=True)
         options = ["--variant=minbase", f"--arch={architecture}", f"--include={','.join(packages)}"]
-        # In mounts of its own, so that none of them outlives it.
+        # In its own mount namespace, so that no mount remains.
         command = ["unshare", "--mount", "debootstrap", *options, "bookworm", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -43,21 +43,21 @@ def tree(architecture: str, *packages: str) -> Path:
 
 
 def dependencies() -> list[str]:
-    """What the agent itself depends on, as `pyproject.toml` says."""
+    """Dependencies of the agent without extras, from `pyproject.toml`."""
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11, to read pyproject.toml")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return list(project["dependencies"])
 
 
 def wheels(machine: str, *requirements: str) -> Path:
-    """A folder of wheels for Debian 12's Python on a machine, with all that they need."""
+    """A folder of wheels for Debian 12's Python on an architecture, with all dependencies."""
     folder = CACHE / f"wheels-{machine}"
     _pip("download", f"--dest={folder}", *_foreign(machine), *requirements)
     return folder
 
 
 def site(machine: str, *requirements: str) -> Path:
-    """A folder for the PYTHONPATH of Debian 12's Python on a machine, with these packages and all that they need."""
+    """A PYTHONPATH folder for Debian 12's Python on an architecture, with these packages and their dependencies."""
     folder = CACHE / f"site-{machine}"
     made = folder / ".requirements"
     if not (made.exists() and made.read_text().splitlines() == list(requirements)):

@@ -1,4 +1,4 @@
-"""Every streaming part of detection, made, fed and reset in one way, with its plain twin where it has one."""
+"""Uniform access to every streaming part of detection, with its plain twin if there is one."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = ["CHANNELS", "KINDS", "PARTS", "StreamingPart", "draw", "fed"]
 
 CHANNELS = 3
 EFFECTS = np.array([0.0, 0.5, 20.0])
-# A missing reading: some parts may be given anything there, others nothing that is not finite.
+# Value for a missing reading: some parts accept anything, others need a finite number.
 ANYTHING, JUNK = np.nan, 123.0
 
 
 class StreamingPart(NamedTuple):
-    """A part of detection, in the hands of a test.
+    """Test adapter of a part of detection.
 
     Parameters
     ----------
@@ -80,17 +80,17 @@ def draw(kind: str, rows: int) -> Float64Array:
         "stuck": np.column_stack((noise[:, :2], rng.poisson(0.5, rows))),
     }[kind]
     if kind == "stuck":
-        # Short, so that longer ones are measured by it; then as long as a fault.
+        # Short constant runs to learn from, then one as long as a fault.
         for begin, end in ((200, 214), (250, 340), (500, 780)):
             values[begin:end] = values[begin : begin + 1]
-    # The first channel is always there; the others are missing at random, and for a while.
+    # The first channel is complete; the others miss random readings, and a longer stretch.
     values[:, 1:][rng.random((rows, CHANNELS - 1)) < 0.1] = np.nan
     values[rows // 3 : rows // 3 + 40, 2] = np.nan
     return np.asarray(values)
 
 
 def fed(part: StreamingPart, one: Any, rows: Float64Array) -> Float64Array:
-    """What a part says of each row, float64[rows, k, n]; readings are missing where they are NaN."""
+    """Outputs of a part for each row, float64[rows, k, n]; NaN readings are missing."""
     said = []
     for values in rows:
         valid = ~np.isnan(values)
@@ -263,7 +263,7 @@ PARTS = {
         lambda which: Excursions(EFFECTS[which] / 2.0, 1.0, block_rows=1, confirm_s=5.0, accept_after_s=60.0),
         _excursions_step,
         lambda part, places, which: part.reset(places, EFFECTS[which] / 2.0),
-        missing=0.0,  # a channel that was never read stands at 0
+        missing=0.0,  # 0 for a channel without readings
     ),
     "StateHead": StreamingPart(lambda which: StateHead(len(which), 0, 1), _state_step),
 }

@@ -1,4 +1,4 @@
-"""Whether the machine can show what a test asks for."""
+"""Checks whether this machine allows a test."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 import psutil
 import pytest
 
-# Other work that takes more of the processor than this hides a process that burns the rest, in percent.
+# CPU use in percent above which other work hides the load made by a test.
 _BUSY = 50.0
 _WINDOW_S = 2.0
 
 
 def need_idle_processor(timeout_s: float = 60.0) -> None:
-    """Wait until the processor is mostly idle; skip the test, with the reason, where it stays busy."""
+    """Wait until the processor is mostly idle; skip the test with the reason if it stays busy."""
     until = time.monotonic() + timeout_s
     while (busy := psutil.cpu_percent(_WINDOW_S)) > _BUSY:
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Plain twins of the streaming parts: one channel, Python numbers, the whole past in a list, and no shortcuts.
+"""Plain twins of the streaming parts: one channel, Python numbers, all rows in a list, no optimisation.
 
 Each twin takes one reading at a time, None where there is none, and says what the part in `agent` must say of that
 channel. Running means are worked out from explicit weights, running quantiles of windows by sorting, searches by
@@ -42,13 +42,13 @@ TINY = 1e-12
 
 
 class Twin(Protocol):
-    """One channel of a part."""
+    """Plain twin of one channel of a part."""
 
     def take(self, row: int, value: float | None) -> None:
-        """Take in the reading of a row; rows count from 0 with the part, not with the channel."""
+        """Process the reading of a row; rows count from the start of the part, not of the channel."""
 
     def said(self) -> tuple[float, ...]:
-        """What the part must say after it."""
+        """Expected output of the part after the row."""
 
 
 class _Weighted:
@@ -80,7 +80,7 @@ class _Weighted:
 
 
 class NormaliserTwin:
-    """Centre, mean absolute deviation from the centre of that time, mean absolute change."""
+    """Centre, mean absolute deviation from the current centre, mean absolute change."""
 
     def __init__(self, floor: float, memory: float) -> None:
         self.floor = max(floor, 1e-9)
@@ -123,12 +123,12 @@ class SeasonsTwin:
         self.rows: list[float | None] = []
 
     def take(self, row: int, value: float | None) -> None:
-        # A channel that is new knows nothing of the rows before it.
+        # A new channel has no earlier rows.
         self.rows += [None] * (row - len(self.rows))
         self.rows.append(None if value is None else float(np.float32(value)))
 
     def said(self) -> tuple[float, ...]:
-        """Features of a channel of centre 0, spread 1 and change 1, and how far 2.5 would depart from day and week."""
+        """Features of a channel of centre 0, spread 1 and change 1, and the distance of 2.5 from day and week."""
         day, later, week = (self.before(back) for back in (self.day, self.day + self.thin, 7 * self.day))
         if not self.day or day is None or later is None:
             day = later = None
@@ -214,7 +214,7 @@ class LevelTwin:
 
 
 class FlatLineTwin:
-    """Cuts all readings into runs of equal values and holds the last one against those before it."""
+    """Split all readings into runs of equal values, and compare the last run with the earlier ones."""
 
     def __init__(self, interval_s: float, floor: float) -> None:
         self.floor = floor
@@ -254,13 +254,13 @@ class FlatLineTwin:
             (run[1] * self.kept ** (self.row - ended) for run, ended in zip(self.runs, self.ended, strict=False)),
             default=0.0,
         )
-        # A million to one that a channel which changes this often stays as it is for so many readings.
+        # Probability below 1e-6 that a channel with this rate of change stays constant for so many readings.
         by_chance = math.log(1e-6) / math.log1p(-share)
         return (length / max(self.shortest, by_chance, 5.0 * longest),)
 
 
 class RangeNoveltyTwin:
-    """Range of the errors, drawn towards their mean every so many rows."""
+    """Range of the errors, periodically shrunk towards their mean."""
 
     def __init__(self, effect: float, memory: float, novelty: float) -> None:
         self.half_effect = effect / 2 + TINY
@@ -306,7 +306,7 @@ class MeanStdTwin:
 
 
 class LikelihoodTwin:
-    """The limit is the error that would bring the short mean to the end of what is usual for it."""
+    """The limit is the error at which the short mean would reach the end of its usual range."""
 
     def __init__(self, effect: float, memory: float, k: float, short_rows: float) -> None:
         self.effect, self.k, self.short_rows = max(effect, TINY), k, short_rows
@@ -338,13 +338,13 @@ class _QuantileTwin:
         distance = value - self.estimate
         self.scale += rate * (abs(distance) - self.scale)
         towards = self.probability if distance > 0.0 else 1.0 - self.probability
-        # In this order: a step that ends on a value exactly, or not, decides the direction of the next one.
+        # Keep this order: rounding decides whether a step hits a value exactly, and thus the next direction.
         step = 1.0 / min(self.probability, 1.0 - self.probability) * rate * self.scale * towards
         self.estimate += math.copysign(min(step, 4.0 * abs(distance)), distance)
 
 
 class PercentileTwin:
-    """Both percentiles, each by itself."""
+    """Both percentiles, independently."""
 
     def __init__(self, effect: float, memory: float, percentile: float) -> None:
         self.effect = max(effect, TINY)
@@ -361,7 +361,7 @@ class PercentileTwin:
 
 
 class MadTwin:
-    """Median, and median of the distances from the median of that time."""
+    """Median, and median of the distances from the current median."""
 
     def __init__(self, effect: float, memory: float, k: float) -> None:
         self.effect, self.k = max(effect, TINY), k
@@ -378,7 +378,7 @@ class MadTwin:
 
 
 class SpotTwin:
-    """Peaks over threshold from the list of all excesses, each side by itself."""
+    """Peaks over threshold from the list of all excesses, each side independently."""
 
     def __init__(self, effect: float, memory: float, risk: float, calibration_rows: int, depth_rows: float) -> None:
         self.effect, self.memory, self.risk = max(effect, TINY), memory, risk
@@ -414,12 +414,12 @@ class SpotTwin:
         shape = float(np.clip(0.5 * (1.0 - mean**2 / max(variance, TINY * mean**2 + TINY**2)), -0.5, 0.5))
         size = mean * (1.0 - shape)
         rarer = max(passed / max(seen, 1.0) / self.risk, 1.0)
-        # The level that a generalised Pareto distribution passes with the risk asked for.
+        # The level that a generalised Pareto distribution exceeds with the given risk.
         return begin + size * (math.log(rarer) if abs(shape) < 1e-6 else (rarer**shape - 1.0) / shape)
 
 
 class AnalogForecastTwin:
-    """Compares the present with every moment of the past, over a window that fades.
+    """Compare the present with every moment of the past, over a window of decaying weights.
 
     A block that is missing stands where the one before it stood, and does not count in the comparison.
     """
@@ -438,14 +438,14 @@ class AnalogForecastTwin:
         self.valid.append(value is not None)
 
     def said(self) -> tuple[float, ...]:
-        """Distance of the newest block from the most like moment, and its error from what came then."""
+        """Distance to the most similar past moment, and error of the newest block from its continuation."""
         if not self.valid[-1] or sum(self.valid) <= 4 * self.window:
             return math.nan, math.nan
         rows = len(self.values)
         past = np.concatenate((np.zeros(self.memory), self.values))
         now, before = self.squares(past, rows), self.squares(past, rows - 1)
         nearest = self.nearest(before)
-        # What came after that moment, or a little sooner or later.
+        # The block after that moment, or one slightly earlier or later.
         then = self.memory + rows - 1 - nearest + np.arange(-self.tolerance, self.tolerance + 1)
         return float(np.sqrt(now[self.nearest(now) - 1])), float(np.abs(past[then] - past[-1]).min())
 
@@ -464,7 +464,7 @@ class AnalogForecastTwin:
         return np.asarray(squares)
 
     def nearest(self, squares: Float64Array) -> int:
-        """The lag at which the past is most like now; the longest of those that are alike."""
+        """Lag of the most similar past; the longest of equal ones."""
         lags = np.arange(self.window, self.memory - self.tolerance + 1)[::-1]
         return int(lags[squares[lags - 1].argmin()])
 
@@ -529,7 +529,7 @@ def cross_channel_moments(rows: Float64Array, memory: float = 20_000.0) -> tuple
 def unexpected_by_regression(
     moments: Float64Array, weight: float, row: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """What a regression of each channel on all others leaves of a row, and the usual size of that; float64[n] each."""
+    """Residual of the regression of each channel on all others, and its usual size, float64[n] each."""
     n = len(row)
     found, usual = np.empty(n), np.empty(n)
     for channel in range(n):

@@ -1,4 +1,4 @@
-"""Carry what one object has learned over to another, as a restart of the agent does."""
+"""Transfer learned state from one object to another, as a restart of the agent does."""
 
 from __future__ import annotations
 

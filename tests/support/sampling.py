@@ -32,7 +32,7 @@ class Fake:
 
 
 class Counting:
-    """Gives the number of its reading."""
+    """Source whose value is the number of the reading."""
 
     Config = SourceConfig
 

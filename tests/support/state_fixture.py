@@ -1,4 +1,4 @@
-"""Write a state directory as this version of the agent leaves it: `python -m tests.support.state_fixture DIR`.
+"""Write the state directory of this version of the agent: `python -m tests.support.state_fixture DIR`.
 
 Each release adds one under ``tests/fixtures/state/<version>/``, written from a checkout of that release. A later agent
 must continue from every one of them: see ``tests/integration/test_upgrade.py``.
@@ -70,7 +70,7 @@ def write_csv(path: Path, rows: np.ndarray, names: tuple[str, ...], first: int, 
 
 
 def run(name: str, state: Path, workspace: Path, part: slice, wall: float) -> None:
-    """Run the daemon over a part of the recording until it ends, with what ``state`` holds."""
+    """Run the daemon over a part of the recording to its end, continuing from ``state``."""
     rows = readings()[part]
     first = part.start or 0
     csv, slow = workspace / "readings.csv", workspace / "slow.csv"

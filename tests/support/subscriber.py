@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Subscriber:
-    """Collects every message below a prefix, and says something itself."""
+    """Client that collects every message below a prefix and can publish."""
 
     def __init__(
         self, port: int, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5, prefix: str = "edgewatch"

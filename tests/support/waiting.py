@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "the condition") -> Any:
-    """Poll until the condition gives something true; fail loudly otherwise."""
+    """Poll until the condition is true; fail after a timeout."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         found = condition()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
+# Open incidents listed, and unusual channels on a card; chosen by hand.
 _INCIDENTS_SHOWN = 12
 _WORST_SHOWN = 3
 _EMPTY = "No messages received yet. Check that an agent publishes to this broker with the same topic prefix."

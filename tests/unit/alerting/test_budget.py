@@ -14,7 +14,7 @@ DAY_S = 86400.0
 
 
 def sent(budget: AlertBudget, interval_s: float, days: float, per_day: float, seed: int, spread: float) -> int:
-    """Feed incidents at random ticks, with strengths that have a heavy tail; how many pass."""
+    """Feed incidents at random ticks with heavy-tailed strengths; count those that pass."""
     rng = np.random.default_rng(seed)
     rows = np.unique(rng.integers(0, int(days * DAY_S / interval_s), int(days * per_day)))
     strengths = np.exp(np.abs(rng.normal(0, spread, rows.size)))
@@ -57,7 +57,7 @@ def test_among_many_channels_only_what_is_strong_passes_at_first() -> None:
     few.keep_initial(600.0, 16)
     many.keep_initial(600.0, 1600)
     assert (few.needed(600.0), many.needed(600.0)) == (pytest.approx(4.0), pytest.approx(40.0))
-    # A level that was there, restored or raised, is not lowered; and what is loudest passes whatever the number.
+    # A restored or raised level is not lowered; the loudest incidents always pass.
     many.keep_initial(700.0, 16)
     assert many.needed(700.0) == pytest.approx(40.0)
     many.keep_initial(700.0, 10_000_000)

@@ -1,4 +1,4 @@
-"""What an anomaly is called, on shapes planted in noise at a signal of three and more deviations."""
+"""Classification of anomalies, on shapes of at least three standard deviations in noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEEDS = 60
 
 
 def noise(rng: np.random.Generator, rows: int, memory: float = 0.5) -> Any:
-    """Autoregressive, unit deviation."""
+    """Autoregressive noise of unit standard deviation."""
     series = np.empty(rows)
     value = rng.normal()
     for row in range(rows):
@@ -118,7 +118,7 @@ def test_a_flat_line_that_began_before_it_was_noticed_is_still_one() -> None:
 
 
 class TestFlatLine:
-    """The rule for channels that are stuck."""
+    """The rule for stuck channels."""
 
     @staticmethod
     def strengths(values: Any, interval_s: float = 1.0, floor: float = 0.0, missing: Any = None) -> Any:
@@ -178,7 +178,7 @@ class TestFlatLine:
         values = noise(rng, 300)
         values[200:] = values[200]
         assert int(np.argmax(self.strengths(values, 300.0) >= 1.0)) == 211
-        # One that stays where it is every other time does so twenty times in a row once in a million.
+        # With a probability of 1/2 to stay constant, twenty times in a row have a probability of 1e-6.
         values = np.cumsum(rng.random(3000) < 0.5).astype(float)
         values[200:] = values[200]
         assert int(np.argmax(self.strengths(values, 300.0) >= 1.0)) >= 217

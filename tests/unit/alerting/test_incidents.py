@@ -31,7 +31,7 @@ def test_four_of_five_bad_ticks_open_an_incident(feed: Feed) -> None:
     (alert,) = feed(3, 0, 0, times=2) + feed(0, 0, 0) + feed(3, 0, 0, times=2)
     assert (alert.phase, alert.reason, alert.severity) == ("open", "onset", "warning")
     assert (alert.id, alert.seq, alert.incident) == ("pi4-7f3a-000123", 123, "pi4-7f3a-000123")
-    assert alert.ts - alert.started == 4  # the excursion began with its first bad tick
+    assert alert.ts - alert.started == 4  # the excursion began with its first anomalous tick
     assert alert.contributors[0].channel == "cpu.percent"
     assert alert.contributors[0].share == 1.0
     assert alert.summary == "cpu.percent 88 % (expected 2 – 14 %), spike at 22:13:30 UTC"
@@ -64,7 +64,7 @@ def test_channels_that_go_wrong_together_are_one_incident(feed: Feed) -> None:
 
 def test_a_channel_that_was_over_for_long_opens_another_incident_while_its_companion_goes_on(feed: Feed) -> None:
     (first,) = feed(3, 0, 4, times=5)
-    assert feed(0, 0, 4, times=22) == []  # three to be over, twenty to cool down: not yet
+    assert feed(0, 0, 4, times=22) == []  # three ticks to clear, twenty of cool-down: not yet
     assert feed(3, 0, 4, times=5) == []
     assert feed(0, 0, 4, times=23) == []
     opened = feed(3, 0, 4, times=5)
@@ -179,7 +179,7 @@ def test_with_a_long_interval_it_takes_three_quiet_readings_to_end_it() -> None:
 
 
 class TestBudget:
-    """What the budget holds back is never half told."""
+    """An incident suppressed by the budget publishes no message at all."""
 
     def test_an_incident_below_the_bar_is_held_back_wholly_and_can_be_read_afterwards(self) -> None:
         feed = Feed(make(budget_per_day=1))
@@ -196,7 +196,7 @@ class TestBudget:
     def test_one_that_grows_past_the_bar_is_opened_then_with_its_true_beginning(self) -> None:
         feed = Feed(make(budget_per_day=1))
         assert feed(2, 0, 0, times=8) == []
-        (opened,) = feed(2.5, 2, 0, times=10)  # neither alone would do: their sum does
+        (opened,) = feed(2.5, 2, 0, times=10)  # only the sum of both passes
         assert (opened.phase, opened.reason, opened.strength) == ("open", "onset", 4.5)
         assert opened.started == 1_700_000_000.0
         assert opened.ts == 1_700_000_000.0 + 11
@@ -231,7 +231,7 @@ class TestBudget:
 
 
 class TestHardLimits:
-    """A value beyond a hard limit is an incident whatever is usual."""
+    """A value beyond a hard limit opens an incident, regardless of the learned range."""
 
     CHANNELS = (Channel("disk.percent", "%", effect=2.0, alarm_above=95.0), Channel("oven", alarm_below=-5.0))
 
@@ -299,7 +299,7 @@ class TestHardLimits:
 
 
 class TestKinds:
-    """The first contributor's kind is in the summary, and put right a minute later."""
+    """The summary names the first contributor's kind, corrected a minute later."""
 
     def feed(self, values: Any) -> list[Alert]:
         config = AlertsConfig(confirm_s=5, clear_s=3, budget_per_day=1e9)

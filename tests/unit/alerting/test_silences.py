@@ -153,7 +153,7 @@ def test_maintenance_comes_back_on_its_days_by_local_time(zone: str) -> None:
         if silences.at(frame(0, wall=wall)) is not None:
             inside.append(time.strftime("%a %H:%M", time.localtime(wall)))
     assert inside == ["Sun 23:30", "Sun 23:45", "Mon 00:00", "Mon 00:15"] * 2
-    # However the clock jumps, what holds is what the clock shows.
+    # The wall clock decides, even after jumps.
     sunday = moment("2026-07-05T23:30")
     assert silences.at(frame(0, wall=sunday)) is not None
     assert silences.at(frame(0, wall=sunday - 3600)) is None
@@ -163,7 +163,7 @@ def test_maintenance_comes_back_on_its_days_by_local_time(zone: str) -> None:
 def test_maintenance_lasts_as_long_as_it_says_when_clocks_are_put_forward(berlin: None) -> None:
     part = MaintenanceConfig(at="01:30", for_s=3600.0)
     silences = Silences(DISK, AlertsConfig(maintenance=(part,)))
-    begin = moment("2026-03-29T01:30")  # at two it is three
+    begin = moment("2026-03-29T01:30")  # at 02:00 the clock moves to 03:00
     assert [silences.at(frame(0, wall=begin + s)) is not None for s in (-1, 0, 3599, 3600)] == [
         False,
         True,

@@ -1,4 +1,4 @@
-"""What ``edgewatch discover`` finds on machines of files, and what it writes of it."""
+"""``edgewatch discover`` on fake machines made of files, and its written configuration."""
 
 from __future__ import annotations
 

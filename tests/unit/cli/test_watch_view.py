@@ -31,7 +31,7 @@ def view(**channels: ChannelMetric) -> NodeView:
 def test_a_line_names_the_channel_that_stands_out_with_value_and_expectation() -> None:
     line = view(a=metric(), b=metric(0.9999, value=97.5)).line()
     assert "pi4 normal, 2/2 channels learned, highest score 1.000 b 97.5 % (expected 2 – 14 %)" in line
-    # While an anomaly lasts, its score is back at nothing: what is unusual has been said.
+    # During a lasting anomaly the score returns to 0, since the alert head reports onsets.
     line = view(a=metric(0.5), b=metric(0.0, anomalous=True, value=97.5)).line()
     assert "2/2 channels learned, anomalous b 97.5 % (expected 2 – 14 %)" in line
 

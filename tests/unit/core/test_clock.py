@@ -1,4 +1,4 @@
-"""Wrong clocks, and a machine that sleeps: time that cannot be believed disturbs nothing but labels."""
+"""Wrong clocks and suspended machines: a doubtful wall clock affects only time stamps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ YEAR_S = 365 * 86400.0
 
 
 class Machine:
-    """The clocks of a machine that somebody else sets, and suspends."""
+    """Simulated clocks of a machine that can be set and suspended."""
 
     def __init__(self) -> None:
         self.running_ns = 5 * 10**9
@@ -123,7 +123,7 @@ def test_alerts_say_that_the_clock_cannot_be_believed_until_it_can_again(machine
 
 
 def _judged(frame: Any, value: float) -> tuple[Any, Verdict]:
-    """A verdict that finds nothing: hard limits alone decide."""
+    """A verdict without anomalies, so that only hard limits decide."""
     values = np.array([value], np.float32)
     zero, none = np.zeros(1), np.zeros(1, bool)
     verdict = Verdict(
@@ -177,7 +177,7 @@ def test_a_night_asleep_is_missed_and_not_made_up_for(machine: Machine, caplog: 
 
 
 def test_the_clock_of_ages_goes_on_while_the_machine_sleeps() -> None:
-    # Without it a night would be a moment, and all seasons would be off by it.
+    # Otherwise a night of sleep would not count, and seasons would be shifted by it.
     import time  # noqa: PLC0415 - only here is the real one of interest
 
     if not hasattr(time, "CLOCK_BOOTTIME"):

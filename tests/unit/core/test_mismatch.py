@@ -1,4 +1,4 @@
-"""Where a value does not fit is named in words of this project, whatever the version of msgspec."""
+"""Validation errors name the location of a wrong value in our wording, for any version of msgspec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State that outlives a restart is declared: what fits is put back part by part, and nothing else is."""
+"""Persistent state is declared: parts that fit are restored, the others start afresh."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-# Imported for the states that they declare.
+# Imported because they declare states.
 from agent.alerting import incidents  # noqa: F401
 from agent.alerting.settings import AlertsConfig
 from agent.core.channel import Channel
@@ -248,7 +248,7 @@ def test_every_part_holds_just_the_types_and_shapes_it_declares(default_bundle: 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda threshold: type(threshold).__name__)
 def test_a_channel_that_was_reset_is_as_if_it_had_never_been(default_bundle: Bundle, threshold: Any) -> None:
-    """Its neighbours keep what they learned, and its own arrays are those of a part made afresh."""
+    """The other channels keep their state, and its own arrays equal those of a new part."""
     one, fresh = monitor(default_bundle, threshold), capture(monitor(default_bundle, threshold))
     for row, values in enumerate(readings(300)):
         one.step(Frame(row, 0, float(row), values))

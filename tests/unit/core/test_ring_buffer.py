@@ -1,4 +1,4 @@
-"""The ring shows the newest rows, as a list of all rows does."""
+"""The ring buffer gives the newest rows, compared with a list of all rows."""
 
 from __future__ import annotations
 

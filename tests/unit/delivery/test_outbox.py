@@ -40,7 +40,7 @@ def alert_seq(payload: bytes) -> int:
 
 @pytest.fixture
 def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A switch that makes every write of the store fail as a full disk does."""
+    """A switch that makes every write fail as on a full disk."""
     state = {"full": False, "tries": 0}
     insert = OutboxStore.insert
 
@@ -232,7 +232,7 @@ def test_no_damage_stops_the_outbox_and_whole_alerts_are_kept(tmp_path: Path, se
     again.append([alert(max(again.next_seq, 100))])
     kept = set(seqs(again))
     assert max(kept) >= 100
-    # A record is more than its payload: what cannot be checked is not sent. One alert a change at most.
+    # A change may also hit a record's marker or checksum: at most one alert is lost for each.
     assert len(held - kept) <= CHANGES
 
 

@@ -1,4 +1,4 @@
-"""What is most like now is found among all that was, and what is unlike all of it stands out."""
+"""The most similar past is found, and a course without a similar past gets a large distance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_beat_unlike_the_others_stands_out(height: float) -> None:
     assert distance[2000:2400].max() < 0.5
     assert distance[2404] > 2.0
     assert error[2000:2400].max() < 1.0
-    assert height == 0.0 or error[2400:2405].min() > 8.0  # of silence there is always some that is alike
+    assert height == 0.0 or error[2400:2405].min() > 8.0  # a constant course always has a similar past
 
 
 def test_nothing_is_said_of_what_is_missing_or_young() -> None:

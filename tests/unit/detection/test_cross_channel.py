@@ -1,4 +1,4 @@
-"""How channels go together: what each is expected to be by all others."""
+"""Relations between channels: each is predicted from all others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS, BROKEN = 4800, slice(4320, 4440)
 
 
 def load(n: int, rows: int = ROWS) -> Float64Array:
-    """Channels that share a load which wanders, each with a little noise of its own."""
+    """Channels with a common wandering load, and a little own noise."""
     rng = np.random.default_rng(0)
     common = np.convolve(rng.normal(size=rows + 59), np.ones(60) / 60**0.5, "valid")
     return common[:, None] + rng.normal(scale=0.3, size=(rows, n))

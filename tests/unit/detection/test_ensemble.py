@@ -190,7 +190,7 @@ def test_one_channel_relearns_and_the_others_do_not_notice(make: Any, threshold:
     # Whole cycles of the coarsest scale, so that the fresh one's blocks end where the other's do.
     before, after = noise(960, 3), noise(700, 3, seed=4)
     after[500:520] += 60
-    # What they have to do with each other is another matter: see test_relation.
+    # Relations between channels are tested in test_cross_channel.
     by_itself = {"threshold": threshold, "relations": False}
     monitor, untouched = make(*channels, **by_itself), make(*channels, **by_itself)
     fresh = make(channels[1], **by_itself)

@@ -1,4 +1,4 @@
-"""For how long a channel is anomalous after an alarm, and by what it was noticed."""
+"""How long a channel stays anomalous after an alarm, and the kind of error that raised it."""
 
 from __future__ import annotations
 

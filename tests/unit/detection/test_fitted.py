@@ -128,7 +128,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 
 def readings(rows: int = 80, seed: int = 0) -> Float32Array:
-    """Around the centre on each channel's scale; one row is wild."""
+    """Readings around the centre on each channel's scale, with one extreme row."""
     scaled = CENTRE + SPREAD * np.random.default_rng(seed).normal(size=(rows, 3))
     scaled[40, 0] += 100 * SPREAD[0]
     return in_units(scaled)
@@ -167,7 +167,7 @@ def of(trained: Trained, channels: Sequence[Channel] = CHANNELS) -> FittedNetwor
 
 
 def expected_outlook(trained: Trained, scaled: Float64Array) -> Float64Array:
-    """What Keras expects of each row from those before it, float64[rows, 3, 3]; NaN before there is any."""
+    """Keras' forecast of each row from earlier rows, float64[rows, 3, 3]; NaN before the first."""
     manifest = trained.bundle.manifest
     rows, horizon = len(scaled), manifest.forecaster.horizon
     z = compress((scaled - CENTRE) / SPREAD)
@@ -187,7 +187,7 @@ def expected_outlook(trained: Trained, scaled: Float64Array) -> Float64Array:
 
 
 def expected_reconstruction(trained: Trained, scaled: Float64Array) -> Float64Array:
-    """What Keras' windows err by on every row at which one is due, float64[rows, 3]; else NaN."""
+    """Keras' reconstruction error at each row with a window, float64[rows, 3]; else NaN."""
     spec = trained.bundle.manifest.autoencoder
     length = spec.window * spec.block
     errors = np.full(scaled.shape, np.nan)
@@ -387,12 +387,12 @@ class TestRestart:
 
 
 class TestStart:
-    """The bundle that watches at once, by the errors that training saw."""
+    """A bundle with error quantiles from training, which detects without a learning time."""
 
     ALERTS = AlertsConfig(confirm_s=60.0, cooldown_s=3600.0, budget_per_day=1e9)
 
     def calibrated(self, shared: Trained) -> Bundle:
-        """What `training.bundle.error_quantiles` does, in short: errors of the agent's own step on normal readings."""
+        """Short form of `training.bundle.error_quantiles`: errors of the agent's step on normal readings."""
         _, errors = run(of(shared), quiet_readings(1500, seed=1))
         levels = [0.0, *np.linspace(0.01, 0.99, 31).round(4).tolist(), 1.0]
         tables = [np.nanquantile(errors[:, head], levels, axis=0).T.tolist() for head in (0, 1)]
@@ -445,7 +445,7 @@ class TestStart:
 
 
 class TestCalibration:
-    """What training tells such a bundle of its errors."""
+    """Error quantiles that training stores in such a bundle."""
 
     ROWS = 4000
 

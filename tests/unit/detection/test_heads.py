@@ -1,4 +1,4 @@
-"""The parts of the two heads: block means, seasons, ratios, the linear readout, and what is strong."""
+"""Parts of the two heads: block means, seasons, relative errors, the linear forecast, and strength."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_row_departs_from_both_yesterday_and_last_week_or_not_at_all() -> None
         seasons.push(np.array([value]))
     assert np.isnan(departures[:3]).all()
     assert departures[3:10] == [0.0] * 7
-    # As last week, though not as yesterday; then like neither, where the nearer counts.
+    # Like last week but not like yesterday; then like neither, where the smaller distance counts.
     assert departures[14:] == [0.0, 0.0, 7.0]
 
 

@@ -1,4 +1,4 @@
-"""Thousands of channels in groups: each is judged as it would be alone, and no tick bears all of the work."""
+"""Thousands of channels in groups: each gets the same verdict as alone, and work is spread over ticks."""
 
 from __future__ import annotations
 

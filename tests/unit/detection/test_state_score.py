@@ -1,4 +1,4 @@
-"""The state head weighs what each kind of deviation says of a channel."""
+"""The state head weights the deviations of a channel by kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE = np.ones(1, bool)
 
 
 def states(series: Float64Array, *, sparing: bool = False) -> Float64Array:
-    """State at every row of a channel of which the network says nothing, float64[rows]."""
+    """State score of a channel at every row, without errors of the network, float64[rows]."""
     head = StateHead(1, 0, 1, sparing=sparing)
     usual_change = float(np.abs(np.diff(series)).mean())
     told = []
@@ -46,7 +46,7 @@ def test_a_single_spike_counts_at_once_and_not_for_long() -> None:
 
 
 def test_a_spike_that_was_announced_as_ever_counts_for_less() -> None:
-    # By a mark of either sign, of which no linear forecast can make anything.
+    # With marks of random sign, which a linear forecast cannot predict.
     rng = np.random.default_rng(3)
     series = 0.3 * noise(4000, 1)
     marks = np.arange(100, 3900, 100) + rng.integers(0, 30, 38)

@@ -1,4 +1,4 @@
-"""Each streaming part of detection says what a plain twin says that keeps the whole past and takes no shortcut.
+"""Each streaming part of detection gives the same output as its plain twin in `tests/support/naive.py`.
 
 Readings are random: noise, steps, counts, spikes, values that stick. Some are missing, and channels change hands on the
 way. Tolerances are relative to the largest number that the twin says.
@@ -26,7 +26,7 @@ def test_a_part_says_what_its_plain_twin_says(name: str, kind: str) -> None:
     assert part.twin
     one = part.make(range(CHANNELS))
     twins = [part.twin(channel) for channel in range(CHANNELS)]
-    # Two channels are given to others, at different rows.
+    # Two slots are reassigned to other channels, at different rows.
     renewed = {part.rows * 2 // 5: 1, part.rows * 3 // 5 + 7: 0}
     for row, values in enumerate(rows):
         if row in renewed:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# What is allowed where, by the abbreviated keys that are used here; whatever else is there is a mistake.
+# Allowed keys by platform, in abbreviated form; any other key is an error.
 TOPIC = {"type": "string", "pattern": "^[^+#\\x00-\\x1f\\x7f-\\x9f]+$"}
 TEXT = {"type": "string", "minLength": 1}
 COMMON = {

@@ -17,7 +17,7 @@ SILENCE = b'{"command":"silence","channels":["disk.*"],"for_s":60}'
 
 
 class Obeyed:
-    """Commands at a node that does what it is told, and remembers it."""
+    """A fake node that accepts every command and records it."""
 
     def __init__(self, fault: BaseException | None = None) -> None:
         self.done: list[Command] = []
@@ -114,7 +114,7 @@ def test_a_command_delivered_twice_is_carried_out_once_and_answered_twice(node: 
     assert node.say(again) == node.say(again)
     assert len(node.done) == 1
     assert node.say(b'{"command":"reload"}') == node.say(b'{"command":"reload"}')
-    assert len(node.done) == 3  # without an id nobody can tell
+    assert len(node.done) == 3  # without an id, repetitions cannot be recognised
 
 
 def test_no_more_ids_are_remembered_than_fit(node: Obeyed) -> None:

@@ -1,4 +1,4 @@
-"""The service manager is told the truth, no more often than it needs, and can never do harm."""
+"""Notifications to systemd are correct and rare, and a failing service manager does no harm."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_watchdog_for_another_process_is_not_ours_to_feed(manager: Manager, mo
 
 
 def test_a_reload_is_told_with_its_time_and_ends_even_when_it_fails(manager: Manager) -> None:
-    # The manager compares it with CLOCK_MONOTONIC, which does not go on while the machine is suspended.
+    # systemd compares it with CLOCK_MONOTONIC, which stops during suspend.
     before = time.monotonic_ns() // 1000
     with suppress(RuntimeError), Notifier(ManualClock()).reloading():
         (told,) = manager.heard()

@@ -1,4 +1,4 @@
-"""The MQTT client for many messages: cut as they may, packets stay whole, and nothing that a broker says breaks it."""
+"""The bulk MQTT client reassembles packets from any pieces, and survives any data from a broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONNACK = b"\x20\x02\x00\x00"
 
 
 class Heard(BulkClient):
-    """What it took in by itself, what the library was given, and how often something was too large."""
+    """Messages read by the bulk client, packets passed to the library, and count of oversized packets."""
 
     def __init__(self, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
@@ -48,7 +48,7 @@ def heard(
     version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
     kind: type[Heard] = Heard,
 ) -> Heard:
-    """Let a broker say this, in pieces, and hang up."""
+    """Let a broker send data in pieces and close the connection."""
     client = kind(version)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -128,7 +128,7 @@ def test_under_mqtt_5_the_library_reads_all() -> None:
 
 
 def test_paho_reads_through_the_method_that_is_replaced_and_sees_no_plain_message() -> None:
-    """Fails for a paho with which the client would no longer be faster; then see the file's figures again."""
+    """Fails for a version of paho that the client does not support; then measure its gain again."""
     assert "_sock_recv" in vars(mqtt.Client)
     seen: list[bytes] = []
 

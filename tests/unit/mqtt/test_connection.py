@@ -1,4 +1,4 @@
-"""One kind of connection for all: it chooses the version, comes back, reports once, and ends when it is asked to."""
+"""The MQTT connection chooses the protocol version, reconnects, logs failures once, and stops on request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def publish(topic: bytes, payload: bytes) -> bytes:
 
 
 class Broker:
-    """Answers each CONNECT with the bytes that the test gives for its version, and keeps what it is told."""
+    """Fake broker: answers CONNECT with given bytes for its version, and records received data."""
 
     def __init__(self, answers: dict[int, bytes], *, stays: bool) -> None:
         self._answers = answers

@@ -1,4 +1,4 @@
-"""What the daemon does not take along."""
+"""Modules that the daemon does not import with paho."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of the configuration for channels, by their names."""
+"""Rules of the configuration for channels, by name pattern."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels that are worked out from others: rates, differences, ratios and sums."""
+"""Derived channels: rates, differences, ratios and sums."""
 
 from __future__ import annotations
 

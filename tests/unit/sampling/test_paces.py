@@ -1,4 +1,4 @@
-"""Channels that are read less often than others, beside these."""
+"""Channels with a longer sampling interval beside faster ones."""
 
 from __future__ import annotations
 

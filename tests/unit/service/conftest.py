@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from agent.messages.alert import Alert
     from agent.models.bundle import Bundle
 
-# Value that a channel takes when it is to be anomalous; it is 50 ± 1 otherwise.
+# Value of an anomalous channel; normal values are 50 ± 1.
 FAULT = 110.0
 
 
 class Delivery:
-    """Notes what is handed over, and writes at once."""
+    """Fake delivery worker that records alerts and runs jobs at once."""
 
     def __init__(self) -> None:
         self.alerts: list[Alert] = []
@@ -51,7 +51,7 @@ class Delivery:
 
 
 class Node:
-    """A pipeline of two channels, of which the test makes every frame."""
+    """A pipeline of two channels; the test supplies every frame."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -84,7 +84,7 @@ class Node:
         return Observation(self.config, self.pipeline, frame, verdict)
 
     def steps(self, count: int, fault: bool = False) -> Observation:
-        """Judge several frames; gives the last."""
+        """Judge several frames; return the last."""
         return [self.step(fault) for _ in range(count)][-1]
 
 

@@ -1,4 +1,4 @@
-"""What was learned and cannot be gone on from is forgotten; the agent goes on."""
+"""Learned state that cannot be restored or makes a step fail is discarded; the agent continues."""
 
 from __future__ import annotations
 

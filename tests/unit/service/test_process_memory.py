@@ -1,4 +1,4 @@
-"""How the agent itself is."""
+"""Memory of the agent's process."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Reloaded:
-    """A node whose configuration can be read again."""
+    """A node with a configuration that can be reloaded."""
 
     def __init__(self, node: Node) -> None:
         self.node = node

@@ -1,4 +1,4 @@
-"""What was learned goes on after a restart as if there had been none."""
+"""Learned state continues after a restart as in an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def config(**detection: Any) -> Config:
 
 
 class Run:
-    """One run of what the daemon runs, without its threads."""
+    """A run of the daemon's parts, without its threads."""
 
     def __init__(self, settings: Config, bundle: Bundle, directory: Path, clock: Any, channels: Any = CHANNELS) -> None:
         self.monitor = Ensemble(channels, bundle, settings.detection, settings.alerts, 1.0)

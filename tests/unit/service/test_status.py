@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """Notes what is published."""
+    """Fake publisher that records messages."""
 
     reconnects, refused, discarded = 1, 2, 3
 
@@ -37,7 +37,7 @@ class Outbox:
 
 
 class Shown:
-    """Notes what the page shows."""
+    """Fake Prometheus page that records its values."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[Health, NodeState, Metrics]] = []

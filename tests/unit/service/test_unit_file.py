@@ -1,4 +1,4 @@
-"""The service's unit: sound, as closed as promised, and still open for what the agent reads."""
+"""The systemd unit is valid, sandboxed as documented, and allows the agent's sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNIT = ROOT / "systemd" / "edgewatch.service"
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit with a program that is there: verify looks for it."""
+    """The unit with an existing program, which `systemd-analyze verify` requires."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     path = tmp_path / UNIT.name

@@ -1,4 +1,4 @@
-"""Sources that ask others: a program, a page, the processes of this machine."""
+"""Sources `command`, `http` and `process`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class TestCommand:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[bytes, int], str]]:
-    """Serve one answer to whatever is asked; gives its URL. Requests that came are in `serve.asked`."""
+    """Serve one answer to every request; give the URL. `serve.asked` holds the requests."""
     servers = []
 
     def start(content: bytes, status: int = 200) -> str:
@@ -195,7 +195,7 @@ class TestHttp:
 
 class TestProcess:
     def test_a_program_is_followed_over_its_end_and_return(self) -> None:
-        # A name of its own, that no other process has.
+        # A unique process name.
         name = f"ew{os.getpid()}"
 
         def begin() -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""Sources of other packages."""
+"""Sources from other packages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GOOD = """
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with a source ``dice``; the module is written by the test."""
+    """Install a package with a source ``dice``; the test writes its module."""
     info = tmp_path / "edgewatch_dice-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edgewatch-dice\nVersion: 1.0\n")

@@ -22,7 +22,7 @@ def cpu(user: float = 0.0, idle: float = 0.0, iowait: float = 0.0, guest: float 
 
 
 class FakeMachine:
-    """Every number that psutil would give, and a clock that moves when told."""
+    """Fake psutil with every number that the source reads, and a fake clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0

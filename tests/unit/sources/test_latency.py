@@ -52,7 +52,7 @@ def listening(backlog: int = 16, family: int = socket.AF_INET) -> Iterator[int]:
 
 @contextmanager
 def hanging() -> Iterator[int]:
-    """A listener whose queue is full: the kernel does not answer who comes next."""
+    """A listener with a full queue: the kernel does not answer further connections."""
     with listening(backlog=0) as port, ExitStack() as waiting:
         for _ in range(4):
             client = waiting.enter_context(socket.socket())
@@ -63,7 +63,7 @@ def hanging() -> Iterator[int]:
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """A listener that takes connections and never says a word."""
+    """A listener that accepts connections and sends nothing."""
     with listening() as port:
         yield port
 
@@ -351,7 +351,7 @@ print("fine")
 
 
 def test_icmp_echoes_are_measured_where_the_kernel_allows_them_and_refused_with_a_remedy_where_not() -> None:
-    # A network of its own, so that this machine's setting stays as it is.
+    # In its own network namespace, so that this machine's setting is not changed.
     if subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode:
         pytest.skip("no network namespaces here")
     addresses = ["127.0.0.1", *(["::1"] if Path("/proc/net/if_inet6").exists() else [])]

@@ -1,4 +1,4 @@
-"""Registers over Modbus: against a small server and a serial line of our own, which speak the protocol byte by byte."""
+"""Source `modbus`, with a small test server by TCP and by serial line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ILLEGAL_ADDRESS = 2
 
 
 class Device:
-    """Registers by function and address; keeps what it was asked for."""
+    """Fake device: registers by function and address; records requests."""
 
     def __init__(self) -> None:
         self.registers: dict[tuple[int, int], int] = {}
@@ -210,7 +210,7 @@ def serve_line(line: int, device: Device) -> None:
 
 
 def crc(frame: bytes) -> bytes:
-    """Check of the serial form, as the protocol's "MODBUS over Serial Line" has it."""
+    """CRC of serial frames, after "MODBUS over Serial Line"."""
     value = 0xFFFF
     for byte in frame:
         value ^= byte

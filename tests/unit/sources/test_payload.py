@@ -1,4 +1,4 @@
-"""Numbers in what others send, and what is no number."""
+"""Numbers in MQTT payloads, and payloads without a number."""
 
 from __future__ import annotations
 

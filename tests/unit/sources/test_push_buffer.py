@@ -1,4 +1,4 @@
-"""Readings that come by themselves: places, times, and lines that somebody writes."""
+"""Pushed readings: slots, staleness, and lines of a stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class At:
-    """A clock that is set."""
+    """A fake clock."""
 
     def __init__(self) -> None:
         self.s = 0.0

@@ -1,4 +1,4 @@
-"""Lines from a serial port: a pseudo-terminal stands for it."""
+"""Lines from a serial port, simulated by a pseudo-terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensors in files: what the kernel shows of a board, a converter, a 1-wire bus, and what a script leaves behind."""
+"""Sensors in files: sources `hwmon`, `iio`, `onewire` and `file`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the dashboard keeps of what nodes say."""
+"""The dashboard's fleet: stored messages, limits, and states of nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guides show works: their configurations load, their commands are commands."""
+"""Examples in the documents: configurations load, commands exist, links resolve."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_cpu_burns_processor_time_in_every_worker() -> None:
     with stress("cpu", "--seconds", 60, "--workers", 2) as process:
         wait_until(lambda: len(children(process)) == 2)
         workers = children(process)
-        # 0.3 s each; idle ones would never get there.
+        # 0.3 CPU seconds each, which idle processes never reach.
         wait_until(lambda: all(cpu_ticks(worker) >= 0.3 * os.sysconf("SC_CLK_TCK") for worker in workers))
         process.send_signal(signal.SIGTERM)
         assert process.wait(10.0) == 0
@@ -127,7 +127,7 @@ def test_disk_is_written_in_a_file_without_a_name(tmp_path: Path) -> None:
 
 @contextmanager
 def slow_service() -> Iterator[tuple[str, int]]:
-    """Takes a connection every five milliseconds and has a short queue, as a busy service on a small board."""
+    """Service with a short queue that accepts a connection every five milliseconds, as a busy one on a small board."""
     stop = threading.Event()
 
     def serve() -> None:
@@ -185,7 +185,7 @@ def test_an_interruption_ends_it_in_good_order_and_leaves_no_process(number: sig
 def test_the_workers_of_a_killed_parent_die_with_it() -> None:
     with stress("cpu", "--seconds", 60, "--workers", 2) as process:
         wait_until(lambda: len(children(process)) == 2)
-        # Until a worker has asked the kernel for it, it only dies by its own deadline.
+        # Before a worker has called prctl, only its deadline ends it.
         workers = children(process)
         wait_until(lambda: all(cpu_ticks(worker) > 0 for worker in workers))
         process.kill()

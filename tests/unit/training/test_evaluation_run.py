@@ -37,7 +37,7 @@ def run(default_bundle: Bundle) -> Callable[..., Any]:
 
 @pytest.fixture
 def trained(default_bundle: Bundle) -> Bundle:
-    """The bundle that ships, as if it had been made for two channels, once a second."""
+    """The shipped bundle, changed to two fixed channels at 1 Hz."""
     manifest = msgspec.structs.replace(default_bundle.manifest, channels=["a", "b"], interval_s=1.0)
     return Bundle(default_bundle.directory, manifest, b"", b"")
 

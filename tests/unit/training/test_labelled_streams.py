@@ -34,7 +34,7 @@ def planted(kind: LabelledKind, **changes: Any) -> tuple[Stream, Stream, list[An
 
 
 def stretches(stream: Stream, undisturbed: Stream, anomaly: Anomaly) -> list[tuple[Float64Array, Float64Array, float]]:
-    """Of every channel concerned: as it is, as it would have been, and its typical deviation."""
+    """Each affected channel: its course, its course without the anomaly, and its standard deviation."""
     rows = slice(anomaly.begin, anomaly.end)
     return [
         (

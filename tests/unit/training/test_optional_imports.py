@@ -1,4 +1,4 @@
-"""What an extra installs is imported whole, or what is missing is named."""
+"""Optional imports: an error names the missing extra."""
 
 from __future__ import annotations
 

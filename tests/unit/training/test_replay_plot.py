@@ -1,4 +1,4 @@
-"""What a replay looks like."""
+"""The plot of a replay."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def page(*items: Any) -> str:
 
 
 def data_of(text: str) -> list[dict[str, Any]]:
-    """The figures that a page holds."""
+    """The figures of a page."""
     return [json.loads(part) for part in re.findall(r"<script type=application/json>(.*?)</script>", text, re.DOTALL)]
 
 

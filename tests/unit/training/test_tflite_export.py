@@ -31,7 +31,7 @@ WINDOWS = RNG.normal(size=(1000, architectures.WINDOW)).astype(np.float32)
 
 
 def _lively(model: Any) -> Any:
-    """Random weights as large as trained ones: the initial ones hardly let a state show."""
+    """Random weights as large as trained ones: with the initial ones, states have hardly any effect."""
     for weight in model.weights:
         weight.assign(weight + 0.2 * RNG.normal(size=weight.shape))
     return model

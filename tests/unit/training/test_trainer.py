@@ -34,7 +34,7 @@ def silent(_done: int, _loss: float, _held_back: float) -> None:
 
 
 class Echo:
-    """Learns to repeat its input."""
+    """A small network that learns to repeat its input."""
 
     def __init__(self, *, dropout: float = 0.0, start: int = 1) -> None:
         keras.utils.set_random_seed(start)
@@ -58,7 +58,7 @@ class Echo:
 
 
 class RecurrentEcho(Echo):
-    """The same by the network that is trained in earnest."""
+    """The same task with the production network."""
 
     def __init__(self, *, dropout: float = 0.0, start: int = 1) -> None:
         keras.utils.set_random_seed(start)
@@ -79,7 +79,7 @@ def same(one: Echo, other: Echo) -> bool:
 
 
 class Drift:
-    """One weight, 0 at first, that training drives up for ever; held-back data want it at 0.02."""
+    """A single weight, initially 0, that training increases forever; validation data favour 0.02."""
 
     def __init__(self, held_back: Callable[[Any], Any], *, told: bool = True) -> None:
         self.model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)], name="drift")
@@ -210,7 +210,7 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", name="content")
 def _content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What a whole checkpoint holds."""
+    """Content of a complete checkpoint."""
     path = tmp_path_factory.mktemp("trained") / "c"
     train(Echo(), PLAN, seed=7, checkpoint=path, report=silent)
     return path.read_bytes()
@@ -218,7 +218,7 @@ def _content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 class TestDamagedCheckpoint:
     def first_step(self, checkpoint: Path | None) -> float | None:
-        """Loss of the first step after a start from a checkpoint; None where all was done already."""
+        """Loss of the first step after resuming from a checkpoint; None if training was complete."""
         told: list[float] = []
 
         def report(_done: int, loss: float, _held_back: float) -> None:
