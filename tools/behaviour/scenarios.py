@@ -33,6 +33,7 @@ _THRESHOLDS: dict[str, dict[str, Any]] = {
     "spot": {"method": "spot", "risk": 1e-3, "calibration_rows": 100},
     "dspot": {"method": "dspot", "risk": 1e-3, "calibration_rows": 100},
 }
+# Alert budget a day that never suppresses an incident.
 _OPEN = 1e9
 # Short delays and an unlimited budget, so that many incidents fit into few rows.
 _HURRIED: dict[str, Any] = {"learning_s": 0.0, "confirm_s": 3.0, "budget_per_day": _OPEN, "cooldown_s": 30.0}

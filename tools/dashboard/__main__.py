@@ -68,7 +68,7 @@ def _serve(options: argparse.Namespace) -> None:
         password = secret_in(options.password_file, "--password-file")
     _check_address(options.host, options.port)
     try:
-        from tools.dashboard import site  # noqa: PLC0415 - what is wrong with the options is said at once
+        from tools.dashboard import site  # noqa: PLC0415 - check the options before slow imports
     except ImportError as error:
         raise EnvironmentFault(f"{error.name} is not installed", remedy="pip install 'edgewatch[tools]'") from error
     url = f"http://{options.host}:{options.port}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "read_recordings", "run"]
 
+# Sampling interval of the data set, in seconds.
 _INTERVAL_S = 300.0
 _DAY_S = 86400.0
 # Same properties as the host source's `cpu.percent`.
