@@ -109,8 +109,8 @@ def strength_of(score: Float32Array) -> Float32Array:
 
     Examples
     --------
-    >>> strength_of(np.array([0.0, 0.4374, 0.995, 1.0], np.float32)).round(2).tolist()
-    [0.0, 0.25, 1.0, 31.62]
+    >>> strength_of(np.array([0.0, 0.4374, 0.995, 1.0], np.float32)).astype(float).round(2).tolist()
+    [0.0, 0.25, 1.0, 31.66]
     """
     odds = SCORE_THRESHOLD / (1.0 - SCORE_THRESHOLD)
     rest = np.maximum(1.0 - score.astype(np.float64), 5e-9)
