@@ -73,6 +73,7 @@ class Outbox:
         self.incidents: bytes | None = None
         # Rows not yet written to disk, by key, in ascending order.
         self._memory: dict[int, Row] = {}
+        # Whether the newest alerts or numbers are not on disk yet, because writing failed.
         self._unsaved = False
         # Keys of rows that could not be deleted from disk yet.
         self._undeleted: list[int] = []
@@ -87,7 +88,7 @@ class Outbox:
         # Start from the wall clock, so that keys increase across restarts even if the old file cannot be read.
         self._last_rowid = max(self._last_rowid, time.time_ns() // 1000)
         self._save()
-        # Alerts up to this row are published with `replayed`: here those of earlier runs.
+        # Alerts up to this key are published with `replayed`; at the start these are all alerts of earlier runs.
         self._late_up_to = self._last_rowid
 
     @property

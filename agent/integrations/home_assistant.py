@@ -157,6 +157,7 @@ def _state(topic: str) -> dict[str, dict[str, Any]]:
 
 
 def _alerts(topic: str) -> dict[str, dict[str, Any]]:
+    """Describe the alerts as an event and as a sensor; the keys are the abbreviations of MQTT discovery."""
     fields = ("severity", "reason", "summary", "incident", "started", "duration_s", "provisional", "replayed")
     attributes = ", ".join(f"'{field}': value_json.{field}" for field in fields)
     return {

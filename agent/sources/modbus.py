@@ -248,6 +248,7 @@ def _requests(registers: Iterable[ModbusRegister]) -> list[_Request]:
 
 
 def _number(register: ModbusRegister, answer: Sequence[int], at: int) -> float:
+    """Scaled value of a register, of which ``answer[at]`` is the first word or bit."""
     if register.table in _BITS or register.form == "bool":
         return float(bool(answer[at]))
     words = answer[at : at + register.count]
