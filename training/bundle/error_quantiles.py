@@ -188,6 +188,7 @@ def quiet(bundle: Bundle, prepared: Prepared) -> Quiet:
 
 
 def _refuse_few(looks: IntArray, prepared: Prepared, rows: int, stride: int) -> None:
+    """Raise `UserError` if a channel has too few windows, ``looks``; 16 % of a recording is for calibration."""
     few = [channel.name for channel, count in zip(prepared.channels, looks, strict=True) if count < _FEWEST]
     if not few:
         return

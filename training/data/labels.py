@@ -181,7 +181,7 @@ def _json_pairs(raw: bytes, name: str, path: Path) -> Iterator[tuple[Any, Any, s
 
 
 def _key_of(name: str, tree: dict[str, Any], path: Path) -> str:
-    """The key whose path ends like the name of the recording, as far as both go; the longest key wins."""
+    """The longest key whose path, without suffix, ends with the path ``name`` or is the end of it."""
     parts = PurePosixPath(name).parts
     for key in sorted(tree, key=len, reverse=True):
         known = PurePosixPath(key).parts

@@ -300,7 +300,13 @@ def _distinct(ticks: IntArray) -> IntArray:
 
 
 def _spread(rows: Rows, raster: _Raster, values: Float32Array, findings: ReadReport) -> Float32Array:
-    """Write every reading to its row; if several share a cell, the last assignment wins."""
+    """Write every reading into ``values``; of readings of one channel in the same row the last one stays.
+
+    Returns
+    -------
+    ``values``. Readings in the row of the channel's previous reading are counted in ``findings`` as merged.
+    """
+    # Row of the previous reading, by channel; of wide rows only the first entry is used.
     latest = np.full(values.shape[1], -1, np.int64)
     channels = rows.channel.pieces() if rows.long else repeat(None)
     for time, places, readings, channel in zip(

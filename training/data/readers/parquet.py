@@ -85,7 +85,7 @@ def _opened(path: Path) -> pyarrow.parquet.ParquetFile:
 
 
 def _sound(path: Path, read: Callable[[], Any]) -> Any:
-    """Result of one call of the reader, None at the end; errors of the file become a `UserError`."""
+    """Result of ``read``, None when it raises `StopIteration`; errors of the file become a `UserError`."""
     try:
         return read()
     except StopIteration:

@@ -209,6 +209,7 @@ class _Reading:
         return values
 
     def _marks(self, block: RowBlock) -> BoolArray | None:
+        """Labels of the rows, False where missing; None if the table has no label column."""
         if self._label is None:
             return None
         labels, problems = marks(block.columns[-1])

@@ -145,6 +145,7 @@ class NabSweep:
         scores = np.concatenate([one.score[one.probation :] for one in series])
         worth = [_worth(one) for one in series]
         reward = np.concatenate([rows for rows, _ in worth])
+        # Number of the first window of each series; windows are numbered through all series, -1 is outside.
         firsts = np.concatenate(([0], np.cumsum(self._n_windows)[:-1]))
         window = np.concatenate(
             [np.where(rows < 0, -1, rows + first) for (_, rows), first in zip(worth, firsts, strict=True)]
@@ -162,6 +163,7 @@ class NabSweep:
             rows = np.flatnonzero(window == number)
             self._gain[rows] = np.diff(np.maximum.accumulate(reward[rows]), prepend=0.0)
             self._found[rows[:1]] = 1.0
+        # A threshold detects all rows of equal score, so that scores are read at the last of them.
         last = np.append(ranked[1:] != ranked[:-1], True) & (ranked > -np.inf)
         self._ends = np.flatnonzero(last)
         self._thresholds = ranked[self._ends]
@@ -217,7 +219,7 @@ def _worth(series: NabSeries) -> tuple[Float64Array, IntArray]:
         inside = slice(begin, end)
         reward[inside] = _sigmoid(-(end - rows[inside]) / length) / _sigmoid(-1.0)
         window[inside] = number - skipped
-        # A window of a single row has length 0 here.
+        # The last row of a window is at distance 0; the bound avoids a division by 0 for a window of a single row.
         behind = (rows[end:] - (end - 1)) / max(length - 1, 1e-9)
         reward[end:] = np.where(behind > _FAR, -1.0, _sigmoid(behind))
         window[end:] = -1
