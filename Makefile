@@ -14,7 +14,7 @@ stress:
 	@sh tools/setup.sh run
 	@exec $(BIN)/python -m tools.stress $(KIND) --seconds $(SECONDS)
 
-# What is watched as it happens wants the processor for itself, and no measuring; the rest is shared out.
+# Run the end-to-end tests alone and without coverage, because they depend on timing; run the rest in parallel.
 test: check
 	$(BIN)/python -m pytest tests/e2e
 	$(measure)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.browser]
 
-#: Where the screenshots are kept, to be looked at.
+#: Folder for the screenshots, for a person to look at.
 PICTURES = ROOT / "results" / "dashboard"
 #: Milliseconds from an alert message until the page must show it.
 SEEN_MS = 3000

@@ -39,7 +39,7 @@ def shown() -> list[str]:
     return [re.sub(r"\s+#.*", "", line) for line in lines if line.strip() and not line.startswith("#")]
 
 
-#: What needs root, another machine or an hour: which test does it, and by which words.
+#: Commands that need root, another machine or an hour: file of the test that runs them, and words in it.
 ELSEWHERE = {
     r"make run": ("tests/e2e/test_setup.py", "setup.sh"),
     r"make (test|check|bench)": (".ci/run", "make test"),
@@ -67,7 +67,7 @@ ELSEWHERE = {
     r"edgewatch check --config /etc/edgewatch/config.yaml": ("tests/service/test_booted.py", "/etc/edgewatch"),
     r"python -m training fit .*": ("tests/integration/test_fit.py", '"fit"'),
 }
-#: What goes on until it is told to stop: a word that it has said by then.
+#: Commands that run until they are stopped: words that they print before.
 ENDLESS = {"tools.dashboard": "dashboard: http", "mosquitto_sub": "edgewatch/pi4/state"}
 
 

@@ -1,8 +1,8 @@
 """Plain twins of the streaming parts: one channel, Python numbers, all rows in a list, no optimisation.
 
-Each twin takes one reading at a time, None where there is none, and says what the part in `agent` must say of that
-channel. Running means are worked out from explicit weights, running quantiles of windows by sorting, searches by
-looking at every moment of the past.
+Each twin takes one reading at a time, None if it is missing, and gives the expected output of the part in `agent` for
+that channel. Running means are computed from explicit weights, running quantiles by sorting windows, and searches
+compare every moment of the past.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Twin(Protocol):
 class _Weighted:
     """Values and their weights in a running mean whose rate is ``max(1 / n, 1 / memory)``; the weights sum to 1.
 
-    That is the plain mean of the first ``memory`` values, and from then on an exponentially weighted one.
+    This is the plain mean of the first ``memory`` values, and from then on an exponentially weighted one.
     """
 
     def __init__(self, memory: float) -> None:
@@ -542,10 +542,10 @@ def unexpected_by_regression(
 
 
 def budget_level(sent_s: Sequence[float], now_s: float, per_day: float) -> float:
-    """Level of the alert budget after these incidents were sent: the highest of all that a beginning would have left.
+    """Level of the alert budget after these incidents were sent: the highest that any start of the count gives.
 
-    A leaky bucket that never sinks below 0 stands as high as the largest of: the begin, less all that has leaked since;
-    and, for each incident sent, what was sent from it on less what has leaked from it on.
+    A leaky bucket that never sinks below 0 is at the maximum of: 0; the initial level and all incidents, less all that
+    leaked; and for each incident, the incidents from it on, less what leaked from it on.
     """
     leak = math.log(2.0) * per_day / 86400.0
     levels = [0.0, math.log(4.0) + math.log(2.0) * len(sent_s) - leak * now_s]
@@ -556,9 +556,9 @@ def budget_level(sent_s: Sequence[float], now_s: float, per_day: float) -> float
 def rate_of_change(
     readings: Sequence[float | None], over_rows: int, interval_s: float, *, counter: bool
 ) -> float | None:
-    """Change a second from the newest reading that is at least so many rows old to the last; None where there is none.
+    """Change per second to the last reading from the newest one at least ``over_rows`` older; None without both.
 
-    A counter that falls has begun anew: what was before does not count.
+    A counter that decreases was reset: readings before the reset are ignored.
     """
     if readings[-1] is None:
         return None

@@ -21,7 +21,7 @@ PROJECT = PYPROJECT["project"]
 GROUPS = PYPROJECT["dependency-groups"]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 
-#: What each file is compiled from by tools/lock.sh: extras and groups. A file of a group alone is without the agent.
+#: Extras and groups that tools/lock.sh compiles each file from. A file of groups alone lacks the agent.
 INPUTS: dict[str, tuple[list[str], list[str]]] = {
     "run": (["tools"], ["build"]),
     "train": (["tools", "training"], ["build"]),
@@ -67,7 +67,7 @@ def wanted(name: str) -> list[Requirement]:
 
 
 def pins(path: Path) -> list[tuple[Requirement, int, bool]]:
-    """What a file locks: requirement, number of hashes, and whether pyproject.toml asks for it by name."""
+    """Pinned requirements of a file, each with its number of hashes, and whether pyproject.toml names it."""
     found = []
     for entry in re.split(r"\n(?=[A-Za-z0-9])", path.read_text()):
         if not entry.startswith("#"):

@@ -200,7 +200,7 @@ def serve_line(line: int, device: Device) -> None:
             frame = os.read(line, 8)
             while len(frame) < 8:
                 frame += os.read(line, 8 - len(frame))
-        except OSError:  # nobody has the other end any more
+        except OSError:  # the other end is closed
             return
         assert crc(frame[:-2]) == frame[-2:]
         answer = device.answer(frame[0], frame[1:-2])
