@@ -53,7 +53,9 @@ def learned_records(content: Mapping[str, Any]) -> dict[str, Record]:
     """
     try:
         monitor, kinds = content["monitor"], content["kinds"]
-        records = {"ensemble": _own(monitor), "classifier": _own(kinds)}
+        records = {"ensemble": _own(monitor)}
+        if isinstance(kinds, dict):
+            records["classifier"] = _own(kinds)
         for position, detector in enumerate(monitor["_watches"]):
             records |= _tree(f"detectors.{position}", detector)
     except (KeyError, TypeError, AttributeError) as error:

@@ -7,6 +7,7 @@ initial state; all others are still restored. Attributes that are not declared a
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
@@ -134,6 +135,9 @@ class Field:
         expected = self.sizes(named)
         if (value.shape, value.dtype) != (expected, self.dtype):
             return f"is {value.dtype}{list(value.shape)}, not {self.dtype}{list(expected)}"
+        # NaN stands for "unknown" only in fields that begin with it; elsewhere it would silence detection for good.
+        if self.dtype.kind == "f" and not math.isnan(self.initial) and np.isnan(value).any():
+            return "holds NaN"
         return ""
 
     def _complaint_of_number(self, value: Any) -> str:
@@ -141,7 +145,9 @@ class Field:
             return "" if isinstance(value, bool) else f"is {value!r}, not true or false"
         if isinstance(value, bool) or not isinstance(value, int if isinstance(self.initial, int) else int | float):
             return f"is {value!r}, not a number of type {type(self.initial).__name__}"
-        return "" if isinstance(value, float) or abs(value) <= _LARGEST_INT else f"is {value}, out of range"
+        if isinstance(value, float):
+            return "is NaN" if math.isnan(value) else ""
+        return "" if abs(value) <= _LARGEST_INT else f"is {value}, out of range"
 
 
 def array(

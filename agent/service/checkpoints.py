@@ -225,33 +225,40 @@ class Checkpoints:
             recent = None
         newest_first = [found for found in (recent, whole) if found]
         dropped: list[str] = []
-        state, away_s = raised or None, 0.0
+        states, away_s = [raised] if raised else [], 0.0
         if newest_first:
             saved, content = newest_first[0]
             away_s = self._since(saved.moment)
             try:
                 dropped += self._restore(monitor, incidents, newest_first, restore_channels)
             except (Unusable, msgspec.ValidationError) as error:
-                _LOG.warning("the snapshot does not fit this agent (%s); learning starts afresh", error)
+                _LOG.warning("the snapshot does not fit this agent: %s", error)
                 newest_first = []
             else:
                 dropped += self._resume_silences(incidents, content, away_s)
                 # The state that was committed with the last alert is newer if an alert was raised after the snapshot.
-                if state is None or saved.next_seq >= incidents.next_seq:
-                    state = content.get("incidents", state)
-        if state:
-            try:
-                dropped += incidents.resume(state, self._names_of_configuration)
-            except Unusable as error:
-                _LOG.error("open incidents of the last run cannot be continued: %s", error)
+                if not states or saved.next_seq >= incidents.next_seq:
+                    states = [state for state in (content.get("incidents"), *states) if state]
+        dropped += self._resume_incidents(incidents, states)
         if dropped:
-            _LOG.warning("%d parts of the saved state start afresh: %s", len(dropped), _listed(dropped))
+            _LOG.warning("parts of the saved state start afresh, %d in all: %s", len(dropped), _listed(dropped))
         if not newest_first:
+            if any((self._directory / name).exists() for name in (_WHOLE, _RECENT)):
+                _LOG.warning("no snapshot can be used: learning starts afresh")
             return 0
         self._resumed = True
         rows = max(1, round(away_s / monitor.interval_s))
         _LOG.info("continuing with learned state from %.0f s ago", away_s)
         return newest_first[0][0].seq + rows
+
+    def _resume_incidents(self, incidents: Incidents, newest_first: Sequence[bytes]) -> list[str]:
+        """Continue the open incidents from the newest state that can be read."""
+        for state in newest_first:
+            try:
+                return incidents.resume(state, self._names_of_configuration)
+            except Unusable as error:
+                _LOG.error("open incidents of the last run cannot be continued: %s", error)
+        return []
 
     @staticmethod
     def _restore(
@@ -314,7 +321,7 @@ class Checkpoints:
         others = [key for key in belongs_to if saved.belongs_to.get(key) != belongs_to[key]]
         if others or saved.instance != self._instance:
             why = " and ".join(others) + " changed" if others else "it is from another installation"
-            _LOG.warning("%s is not used: %s; learning starts afresh", name, why)
+            _LOG.warning("%s is not used: %s", name, why)
             return None
         try:
             content["parts"] = learned_records(content) if saved.format == 1 else _mapping(content.get("parts"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from agent.core.persistent_state import pack
@@ -94,7 +95,7 @@ def test_a_part_of_a_newer_version_starts_afresh_alone_and_is_named(
 
     rewritten(present, change)
     alerts = continued(Path("one_pace"), present)
-    assert "1 parts of the saved state start afresh: detectors.0.scale_12.threshold is of version 99" in caplog.text
+    assert "start afresh, 1 in all: detectors.0.scale_12.threshold is of version 99" in caplog.text
     assert alerts[-1]["phase"] == "close"
     assert "resumed" not in [alert["reason"] for alert in alerts]
 
@@ -123,8 +124,8 @@ def test_a_snapshot_that_cannot_be_used_is_named_and_the_agent_learns_anew(
     [
         (lambda content: content.pop("monitor"), "not a snapshot of format 1"),
         (lambda content: content.update(monitor=[]), "not a snapshot of format 1"),
-        (lambda content: content["monitor"].update(_watches=[{"_stages": 5}]), "start afresh: detectors.0"),
-        (lambda content: content["monitor"]["_watches"][0].update(_row="1"), "afresh: detectors.0.blocks row is '1'"),
+        (lambda content: content["monitor"].update(_watches=[{"_stages": 5}]), "in all: detectors.0"),
+        (lambda content: content["monitor"]["_watches"][0].update(_row="1"), "in all: detectors.0.blocks row is '1'"),
     ],
 )
 def test_what_is_wrong_with_a_snapshot_of_format_1_is_named(
@@ -136,6 +137,26 @@ def test_what_is_wrong_with_a_snapshot_of_format_1_is_named(
     alerts = continued(Path("one_pace"), state)
     assert words in caplog.text
     assert [alert["seq"] for alert in alerts] == list(range(1, len(alerts) + 1))
+
+
+def test_nan_where_no_value_may_be_unknown_is_refused_and_detection_goes_on(
+    present: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["parts"]["detectors.0.refractory"]["alarm"][:] = np.nan
+
+    rewritten(present, change)
+    alerts = continued(Path("one_pace"), present)
+    assert "in all: detectors.0.refractory alarm holds NaN" in caplog.text
+    assert "temperature" in {c["channel"] for alert in alerts for c in alert["contributors"]}
+
+
+@pytest.mark.parametrize("incidents", [None, b"", b"garbage"])
+def test_incidents_that_a_snapshot_has_lost_are_continued_from_the_outbox(present: Path, incidents: Any) -> None:
+    before = waiting(present)
+    rewritten(present, lambda content: content.update(incidents=incidents))
+    alerts = continued(Path("one_pace"), present)
+    assert [a["incident"] for a in alerts[len(before) :] if a["phase"] == "close"][:1] == [before[-1]["incident"]]
 
 
 def test_truncated_snapshots_are_named_and_the_agent_learns_anew(
