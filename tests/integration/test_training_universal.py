@@ -56,7 +56,9 @@ def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("forecaster", "autoencoder"):
             make = getattr(architectures, name)
-            patch.setattr(architectures, name, lambda make=make, name=name: made.setdefault(name, make()))
+            patch.setattr(
+                architectures, name, lambda make=make, name=name, **seeds: made.setdefault(name, make(**seeds))
+            )
         bundle = universal.build(tmp_path_factory.mktemp("tiny") / "bundle", seed=8, budget=TINY, stage=_no_stage)
     return bundle, made
 
@@ -106,8 +108,8 @@ def test_a_bundle_is_small(written: tuple[Path, str]) -> None:
 
 
 def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, str], tflite_python: str) -> None:
-    script = "import pathlib, sys\nfrom agent import bundle, inference\nbundle.load(pathlib.Path(sys.argv[1]))"
-    script += "\nprint(inference.runtime_name())"
+    script = "import pathlib, sys\nfrom agent.models import loader, tflite\nloader.load(pathlib.Path(sys.argv[1]))"
+    script += "\nprint(tflite.runtime_name())"
     done = subprocess.run(
         [tflite_python, "-c", script, str(written[0])],
         env=_environment(),

@@ -161,7 +161,7 @@ def _excursions_step(excursions: Excursions, values: Float64Array, valid: BoolAr
     began = excursions.begin(strength, np.stack((strength, strength / 2.0, strength / 3.0)), values)
     accepted = excursions.follow(strength, values, valid, np.zeros(values.size, bool))
     excursions.push(values)
-    flags = (began, accepted, excursions.on, excursions.anomalous, excursions.strange)
+    flags = (began, accepted, excursions.on, excursions.anomalous, excursions.deviating)
     return np.stack((*flags, excursions.strength, excursions.lasted)).astype(np.float64)
 
 

@@ -145,6 +145,8 @@ def test_every_key_in_the_schema_has_a_description_and_a_default() -> None:
     definitions = json_schema.config_schema()["$defs"]
     assert {"Config", "TlsConfig", "SilenceConfig", "SpotThreshold", "HostConfig", "ModbusRegister"} <= set(definitions)
     for name, definition in definitions.items():
+        if name == "DiceConfig":  # a source of another package, which a test adds
+            continue
         for key, part in definition["properties"].items():
             # The name of a method is described by the description of its keys.
             assert key == "method" or re.fullmatch(r"(?!(What|Who|Where|Of|As)\b).+\.", part["description"]), (

@@ -517,7 +517,7 @@ class TestCalibration:
         if found > 12:
             refuse_too_little(prepared, POINTS, STRIDE)
         if found < 12:
-            with pytest.raises(UserError, match="too little data to calibrate on"):
+            with pytest.raises(UserError, match="too little data for calibration"):
                 refuse_too_little(prepared, POINTS, STRIDE)
 
 

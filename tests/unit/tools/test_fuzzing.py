@@ -37,12 +37,12 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
                 pytest.skip(str(fault))
         return Examiner(checks[name], tmp_path_factory.mktemp("failed"))
 
-    logging.disable(logging.CRITICAL)
     with pytest.MonkeyPatch.context() as patch:
         if sys.gettrace() is not None:  # measuring coverage takes four times as long
-            patch.setattr("tools.torture.examiner.LONGEST_S", 10 * LONGEST_S)
+            patch.setattr("tools.fuzzing.examiner.LONGEST_S", 10 * LONGEST_S)
+        logging.disable(logging.CRITICAL)
         yield of
-    logging.disable(logging.NOTSET)
+        logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("path", FAILED, ids=lambda path: f"{path.parent.name}-{path.name}")

@@ -262,7 +262,7 @@ def test_a_loss_that_is_no_number_is_refused_with_the_name_of_the_network(tmp_pa
             for (told,) in super().batches(rng):
                 yield (told * (np.float32("nan") if (tmp_path / "c").exists() else np.float32(1.0)),)
 
-    with pytest.raises(EdgewatchError, match=r"training loss of the echo is no number any more \(epoch 2\)") as refused:
+    with pytest.raises(EdgewatchError, match=r"training loss of the echo is not finite in epoch 2") as refused:
         train(Spoiled(), PLAN, seed=1, checkpoint=tmp_path / "c", report=silent)
     assert refused.value.remedy
 
