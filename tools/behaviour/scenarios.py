@@ -48,7 +48,7 @@ class Scenario:
     name
         Key in the stored digest.
     about
-        What it shows.
+        Description of the scenario, for its listing.
     run
         Runs the scenario; takes a working folder and the folder of public data.
     needs
@@ -563,7 +563,7 @@ class _Resumed:
     config
         Of both.
     series
-        What both read.
+        Readings that both runs read.
     break_row
         First row of the resumed run.
     away_s

@@ -32,7 +32,7 @@ def table(report: Mapping[str, Any]) -> str:
     Parameters
     ----------
     report
-        What ``coverage json`` writes, measured with branches.
+        Report of ``coverage json``, measured with branches.
 
     Examples
     --------
