@@ -43,6 +43,7 @@ BENCHMARKS = {
     "skab": "detection on the Skoltech Anomaly Benchmark, valves, beside published detectors",
     "aiops": "events found in the KPIs of the AIOps challenge at one false alarm a day",
     "host": "stresses found on this machine; makes a recording of more than an hour first",
+    "alerts": "alerts sent on public sets and simulated hosts: events told, delay, false alerts, all-clears, truth",
     "planetlab": "alerts a day on the CPU use of 1,052 virtual machines without labelled faults",
 }
 

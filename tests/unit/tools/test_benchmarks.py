@@ -61,7 +61,7 @@ class TestResults:
         assert (tmp_path / "o" / "ucr.md").read_text() == markdown(results)
         assert "Title" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("name", ["nab", "smd", "ucr", "skab", "aiops", "planetlab"])
+    @pytest.mark.parametrize("name", ["nab", "smd", "ucr", "skab", "aiops", "alerts", "planetlab"])
     def test_a_folder_of_something_else_is_refused_without_a_traceback(
         self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
