@@ -137,7 +137,7 @@ def page(browser: Browser, scene: Scene) -> Iterator[Page]:
     asked: list[str] = []
     made.on("pageerror", lambda error: faults.append(str(error)))
     made.on("request", lambda request: asked.append(request.url))
-    wait_for(lambda: listens("127.0.0.1", scene.port), 30, "the dashboard")
+    wait_for(lambda: listens("127.0.0.1", scene.port), what="the dashboard")
     made.goto(scene.address())
     yield made
     context.close()
@@ -163,7 +163,7 @@ def test_an_anomaly_is_seen_explained_and_silenced(
     for node in scene.readings:
         learned(page, node)
     scene.readings["pi4"].level = 60.0
-    wait_for(lambda: subscriber.on("alert"), 20, "the alert")
+    wait_for(lambda: subscriber.on("alert"), what="the alert")
     told = subscriber.json("alert")[0]
     assert (told["node"], told["contributors"][0]["channel"]) == ("pi4", "oven")
     # The overview shows the alert within three seconds and links to the node's page.
@@ -194,19 +194,19 @@ def test_an_anomaly_is_seen_explained_and_silenced(
     # Zoom by button, keyboard and wheel; pause and resume.
     before = span(page)
     page.get_by_role("button", name="Zoom in").click()
-    wait_for(lambda: span(page) < before, 5, "the zoom")
+    wait_for(lambda: span(page) < before, what="the zoom")
     expect(page.get_by_role("button", name="Live")).to_be_visible()
     zoomed = span(page)
     oven.focus()
     page.keyboard.press("+")
-    wait_for(lambda: span(page) < zoomed, 5, "the zoom by a key")
+    wait_for(lambda: span(page) < zoomed, what="the zoom by a key")
     page.get_by_role("button", name="Live").click()
-    wait_for(lambda: span(page) == before, 5, "the way back")
+    wait_for(lambda: span(page) == before, what="the way back")
     page.mouse.move(*centre(oven))
     page.keyboard.down("Control")
     page.mouse.wheel(0, -400)
     page.keyboard.up("Control")
-    wait_for(lambda: span(page) < before, 5, "the zoom by the wheel")
+    wait_for(lambda: span(page) < before, what="the zoom by the wheel")
     # Acknowledge and silence.
     incident.get_by_role("button", name="Acknowledge").click()
     expect(incident).to_contain_text("✓ acknowledged", timeout=10_000)

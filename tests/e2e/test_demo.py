@@ -64,8 +64,8 @@ def test_with_a_broker_on_localhost_it_uses_that_and_leaves_offline_behind(
     path = tmp_path / "config.yaml"
     path.write_text(f"node: demo\nmqtt: {{port: {broker.port}}}\n")
     demo = Demo(path)
-    wait_for(lambda: subscriber.on("metrics"), 20, "metrics")
-    wait_for(lambda: "demo learning" in demo.text(), 20, "a line")
+    wait_for(lambda: subscriber.on("metrics"), what="metrics")
+    wait_for(lambda: "demo learning" in demo.text(), what="a line")
     metrics = subscriber.json("metrics")[-1]
     assert {"cpu.percent", "memory.percent", "latency.loopback"} <= set(metrics["channels"])
     assert demo.interrupt() < 2.0
@@ -82,7 +82,7 @@ def test_without_a_broker_it_brings_its_own_and_takes_it_away_again(tmp_path: Pa
     wait_for(lambda: "demo learning" in demo.text(), 40, f"a line: {demo.text()}")
     assert f"its own broker at 127.0.0.1:{port}" in demo.text()
     page = urlsplit(re.search(r"dashboard (\S+)", demo.text())[1])  # type: ignore[index]
-    wait_for(lambda: listens(page.hostname, page.port), 20, "the dashboard")
+    wait_for(lambda: listens(page.hostname, page.port), what="the dashboard")
     assert demo.interrupt() < 2.0
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert f"tools.demo.embedded_broker --port {port}" not in left

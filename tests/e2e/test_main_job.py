@@ -168,11 +168,11 @@ def test_an_alert_raised_while_the_broker_is_away_arrives_once_it_is_back(
     agent = run_agent(write_config(tmp_path, broker.port, text))
     wait_for(lambda: "online" in subscriber.texts("status"), what="the birth message")
     broker.stop()
-    wait_for(lambda: "close" in agent.words(), 30, "the incident's end in the log")
+    wait_for(lambda: "close" in agent.words(), what="the incident's end in the log")
     assert not subscriber.on("alert")
     broker.start()
     later = subscribe(broker.port)
-    alerts = wait_for(lambda: later.json("alert") if len(later.on("alert")) > 1 else None, 30, "the alerts")
+    alerts = wait_for(lambda: later.json("alert") if len(later.on("alert")) > 1 else None, what="the alerts")
     assert phases(alerts)[0] == "open"
     assert phases(alerts)[-1] == "close"
     assert all(alert["replayed"] for alert in alerts)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import HUNG_S
 from tools.behaviour import __main__ as command
 from tools.behaviour import stored as storing
 from tools.behaviour.driving import PACKAGE
@@ -199,7 +200,7 @@ def test_neither_time_zone_nor_folder_nor_threads_matter(tmp_path: Path) -> None
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=HUNG_S,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout

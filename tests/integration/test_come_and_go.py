@@ -108,7 +108,7 @@ def test_readings_by_a_socket_become_channels(make: Any, tmp_path: Path) -> None
     node = make()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
         writer.sendto(b"boiler,room=attic t=21.5", f"{tmp_path}/in")
-    wait_for(lambda: node.source.channels[0].name, 5, "the reading")
+    wait_for(lambda: node.source.channels[0].name, what="the reading")
     node.step()
     assert node.names()[1] == "boiler.attic.t"
 

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.waiting import wait_for
+from tests.support.waiting import HUNG_S, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HUNG_S,
     )
 
 
@@ -118,7 +118,7 @@ def test_a_source_that_hangs_or_raises_never_stops_the_daemon(
         f"  - {{type: latency, targets: [{{name: gone, tcp: '127.0.0.1:1', timeout_s: 0.2}}]}}\n"
     )
     agent = run_agent(path)
-    metrics = wait_for(lambda: subscriber.json("metrics")[5:], 20, "metrics")
+    metrics = wait_for(lambda: subscriber.json("metrics")[5:], what="metrics")
     assert metrics[-1]["channels"]["latency.gone"]["value"] is None
     assert metrics[-1]["channels"]["simulated.1"]["value"] is not None
     assert agent.end() == 0

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.waiting import wait_for
+from tests.support.waiting import HUNG_S, wait_for
 from tools.testing.mosquitto import free_port
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_a_command_does_what_is_said(
         heard = subscribe(broker.port)
         run_agent(config)
         # The agent subscribes to commands before it publishes its state.
-        wait_for(lambda: heard.on("state"), 20, "the agent")
+        wait_for(lambda: heard.on("state"), what="the agent")
     if "discover " in command:
         (files / "new").mkdir(exist_ok=True)
         command = command.replace("--output config.yaml", "--output new/config.yaml")
@@ -159,7 +159,7 @@ def _environment(files: Path) -> dict[str, str]:
 
 def _done(words: list[str], files: Path) -> None:
     done = subprocess.run(
-        words, cwd=files, env=_environment(files), capture_output=True, text=True, timeout=120, check=False
+        words, cwd=files, env=_environment(files), capture_output=True, text=True, timeout=HUNG_S, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -172,7 +172,7 @@ def _says(words: list[str], files: Path, wanted: str) -> None:
         thread = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
         thread.start()
         try:
-            wait_for(lambda: any(wanted in line for line in lines), 30, f"{wanted!r} in {lines}")
+            wait_for(lambda: any(wanted in line for line in lines), what=f"{wanted!r} in {lines}")
             time.sleep(0.2)
             assert process.poll() is None
         finally:

@@ -22,7 +22,7 @@ from agent.cli import main as agent_cli
 from agent.core.errors import EnvironmentFault
 from agent.models import loader as agent_bundle
 from tests.support.paths import ROOT
-from tests.support.waiting import wait_for
+from tests.support.waiting import HUNG_S, wait_for
 from training.bundle import writer
 from training.commands import fit as command
 from training.commands import main
@@ -119,7 +119,7 @@ def _fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=HUNG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -217,7 +217,7 @@ class TestOnTheDevice:
             f"sources: [{{type: csv, path: '{data}'}}]\nmqtt: {{port: {broker.port}}}\n{ALERTS}"
         )
         agent = run_agent(path)
-        alert = wait_for(lambda: subscriber.json("alert"), 30, f"an alert; {agent.words()}")[0]
+        alert = wait_for(lambda: subscriber.json("alert"), what=f"an alert; {agent.words()}")[0]
         assert alert["phase"] == "open"
         assert alert["contributors"][0]["channel"] == "pressure"
         assert alert["model"] == "pump@1.0.0"

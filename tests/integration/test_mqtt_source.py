@@ -152,10 +152,10 @@ def test_topics_become_channels_and_each_filter_has_its_own_way(broker: Any, spe
     speaker.says("z2m/kitchen", {"temperature": 19, "linkquality": 80})
     speaker.says("other/thing", "1")
     expected = {"ready": 1.0, "attic": 21.5, "kitchen.temperature": 19.0}
-    wait_for(lambda: found(source) == expected, 5, "the readings")
+    wait_for(lambda: found(source) == expected, what="the readings")
     speaker.says("plain/attic", "nonsense")
     speaker.says("plain/attic", b"\xff")
-    wait_for(lambda: source.left_out == {"not a number": 1, "not text": 1}, 5, "the counts")
+    wait_for(lambda: source.left_out == {"not a number": 1, "not text": 1}, what="the counts")
     assert found(source) == expected
 
 
@@ -191,13 +191,13 @@ def test_agents_of_one_group_divide_the_messages(broker: Any, speaker: Speaker, 
             speaker.says(f"load/{number}", "1")
         return all(len(found(source)) > 5 for source in sources)
 
-    wait_for(both, 20, "both at work")
+    wait_for(both, what="both at work")
 
 
 def test_stale_readings_are_missing(broker: Any, speaker: Speaker, listen: Any) -> None:
     source = listen(broker.port, "#", stale_s=0.3)
     listens(source, speaker)
-    wait_for(lambda: math.isnan(found(source)["ready"]), 5, "the end of it")
+    wait_for(lambda: math.isnan(found(source)["ready"]), what="the end of it")
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_broker_that_only_speaks_3_1_1_is_spoken_to_so(
 ) -> None:
     subscriber = subscribe(port_of_an_older_broker, version=MQTTProtocolVersion.MQTTv311)
     one, outbox = make_publisher(local(port_of_an_older_broker))
-    wait_for(lambda: one.connected, 20, "the connection")
+    wait_for(lambda: one.connected, what="the connection")
     outbox.append([alert(1)])
     wait_for(lambda: one.pump(outbox) or not outbox.depth, what="the acknowledgement")
     wait_for(lambda: subscriber.on("alert"), what="the alert")
@@ -115,7 +115,7 @@ def test_an_alert_leaves_the_outbox_only_when_the_broker_has_it(
     subscriber = subscribe(broker.port)
     one, outbox = make_publisher(local(broker.port))
     outbox.append([alert(seq) for seq in range(1, 101)])
-    wait_for(lambda: one.pump(outbox) or not outbox.depth, 20, "all acknowledgements")
+    wait_for(lambda: one.pump(outbox) or not outbox.depth, what="all acknowledgements")
     wait_for(lambda: len(subscriber.on("alert")) == 100, what="all alerts")
     assert [a["seq"] for a in subscriber.json("alert")] == list(range(1, 101))
 
@@ -132,10 +132,11 @@ def test_after_a_broker_restart_everything_retained_is_said_again(
     assert outbox.depth == 1
     broker.start()
     subscriber = subscribe(broker.port)
-    wait_for(one.renewed, 20, "the second connection")
+    wait_for(one.renewed, what="the second connection")
     wait_for(lambda: "online" in subscriber.texts("status"), what="the birth message")
     wait_for(lambda: one.pump(outbox) or not outbox.depth, what="the acknowledgement")
     assert one.reconnects >= 1  # a busy broker may drop the first attempt
+    wait_for(lambda: subscriber.json("alert"), what="the alert")
     assert [a["seq"] for a in subscriber.json("alert")] == [1]
 
 
@@ -227,7 +228,7 @@ def test_a_broker_that_hangs_makes_nothing_grow_and_no_alert_late(
     outbox.append([alert(1), alert(2)])
     one.pump(outbox)
     broker._process.send_signal(18)
-    wait_for(lambda: one.pump(outbox) or not outbox.depth, 20, "the acknowledgements")
+    wait_for(lambda: one.pump(outbox) or not outbox.depth, what="the acknowledgements")
     wait_for(lambda: len(subscriber.on("alert")) == 2, what="the alerts")
 
 

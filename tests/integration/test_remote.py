@@ -35,7 +35,7 @@ def listener() -> Iterator[Callable[..., Publisher]]:
     def make(port: int, *filters: str) -> Publisher:
         made.append(Publisher(MqttConfig(host="127.0.0.1", port=port), "pi4", "7f3a", filters))
         made[-1].start()
-        wait_for(lambda: made[-1].connected, 20, "the connection")
+        wait_for(lambda: made[-1].connected, what="the connection")
         return made[-1]
 
     yield make
@@ -76,7 +76,7 @@ def test_what_is_said_arrives_with_where_to_answer_and_again_after_a_broker_rest
     broker.stop()
     wait_for(lambda: not one.connected, what="the loss")
     broker.start()
-    wait_for(lambda: one.connected, 20, "the second connection")
+    wait_for(lambda: one.connected, what="the second connection")
     subscribe(broker.port).say(CMD, b"second")
     assert [m.payload for m in wait_for(one.received, what="the message")] == [b"second"]
 
@@ -119,7 +119,7 @@ def test_commands_are_off_unless_switched_on(
 ) -> None:
     subscriber = subscribe(broker.port)
     agent = run_agent(settings(tmp_path, broker.port))
-    wait_for(lambda: subscriber.on("health"), 20, "health")
+    wait_for(lambda: subscriber.on("health"), what="health")
     subscriber.say(CMD, b'{"command":"silence","channels":["*"],"for_s":60}')
     seen = len(subscriber.on("health"))
     wait_for(lambda: len(subscriber.on("health")) > seen + 2, what="more health")
@@ -133,7 +133,7 @@ def test_a_silenced_node_raises_no_alert_until_it_is_told_to(
 ) -> None:
     subscriber = subscribe(broker.port)
     agent = run_agent(settings(tmp_path, broker.port, ", commands: true"))
-    wait_for(lambda: [a for a in subscriber.json("alert") if a["phase"] == "close"], 30, "an incident")
+    wait_for(lambda: [a for a in subscriber.json("alert") if a["phase"] == "close"], what="an incident")
     silence = b'{"command":"silence","id":"a","channels":["ov*"],"for_s":600}'
     subscriber.say(CMD, silence, ResponseTopic="edgewatch/me/here", CorrelationData=b"\x01")
     (message,) = wait_for(lambda: subscriber.on("here"), what="the answer")
@@ -142,11 +142,11 @@ def test_a_silenced_node_raises_no_alert_until_it_is_told_to(
     assert (answer["ok"], answer["id"], answer["detail"]) == (True, "a", "silenced for 600 s: 1 channel")
     wait_for(lambda: subscriber.json("state")[-1]["silenced"] == 1, what="the state")
     held = subscriber.json("health")[-1]["suppressed"]
-    wait_for(lambda: subscriber.json("health")[-1]["suppressed"] > held + 1, 20, "incidents that are held back")
+    wait_for(lambda: subscriber.json("health")[-1]["suppressed"] > held + 1, what="incidents that are held back")
     alerts = subscriber.json("alert")
     assert len([a for a in alerts if a["phase"] == "open"]) == len([a for a in alerts if a["phase"] == "close"])
     subscriber.say(CMD, b'{"command":"unsilence","channels":["*"]}')
-    wait_for(lambda: len(subscriber.json("alert")) > len(alerts), 20, "the next alert")
+    wait_for(lambda: len(subscriber.json("alert")) > len(alerts), what="the next alert")
     assert agent.end() == 0
     assert [a["seq"] for a in subscriber.json("alert")] == list(range(1, 1 + len(subscriber.json("alert"))))
 
@@ -157,13 +157,13 @@ def test_a_silence_by_command_outlasts_a_restart(
     subscriber = subscribe(broker.port)
     path = settings(tmp_path, broker.port, ", commands: true")
     agent = run_agent(path)
-    wait_for(lambda: subscriber.on("state"), 20, "the first state")
+    wait_for(lambda: subscriber.on("state"), what="the first state")
     subscriber.say(CMD, b'{"command":"silence","channels":["oven"],"for_s":600}')
     wait_for(lambda: subscriber.json("state")[-1]["silenced"] == 1, what="the silence")
     assert agent.end() == 0
     subscriber.messages.clear()
     again = run_agent(path)
-    assert wait_for(lambda: subscriber.json("state"), 20, "the first state")[0]["silenced"] == 1
+    assert wait_for(lambda: subscriber.json("state"), what="the first state")[0]["silenced"] == 1
     assert again.end() == 0
 
 
@@ -174,7 +174,7 @@ def test_an_incident_is_acknowledged_and_a_node_learns_anew(
     path = settings(tmp_path, broker.port, ", commands: true")
     path.write_text(path.read_text().replace("clear_s: 0.1", "clear_s: 30"))
     agent = run_agent(path)
-    name = wait_for(lambda: subscriber.json("alert"), 30, "an alert")[0]["incident"]
+    name = wait_for(lambda: subscriber.json("alert"), what="an alert")[0]["incident"]
     subscriber.say(CMD, json.dumps({"command": "acknowledge", "incident": name}).encode())
     told = wait_for(lambda: [a for a in subscriber.json("alert") if a["reason"] == "acknowledged"], what="the update")
     assert (told[0]["phase"], told[0]["incident"]) == ("update", name)
@@ -195,7 +195,7 @@ def test_a_reload_by_command_takes_over_what_changed(
     subscriber = subscribe(broker.port)
     path = settings(tmp_path, broker.port, ", commands: true")
     agent = run_agent(path)
-    wait_for(lambda: subscriber.on("state"), 20, "the first state")
+    wait_for(lambda: subscriber.on("state"), what="the first state")
     silences = "alerts: {silences: [{channels: ['*'], until: 2100-01-01}], "
     path.write_text(path.read_text().replace("alerts: {", silences))
     subscriber.say(CMD, b'{"command":"reload"}')
@@ -209,7 +209,7 @@ def test_answers_of_an_older_broker_go_to_a_topic_of_their_own(
 ) -> None:
     subscriber = subscribe(port_of_an_older_broker, version=MQTTProtocolVersion.MQTTv311)
     agent = run_agent(settings(tmp_path, port_of_an_older_broker, ", commands: true"))
-    wait_for(lambda: subscriber.on("state"), 30, "the first state")
+    wait_for(lambda: subscriber.on("state"), what="the first state")
     subscriber.say(CMD, b'{"command":"silence","id":"b","channels":["oven"],"for_s":1}')
     wait_for(lambda: [a for a in answers(subscriber) if a["ok"] and a["id"] == "b"], what="the answer")
     assert agent.end() == 0
@@ -220,7 +220,7 @@ def test_nothing_that_is_said_stops_the_agent(
 ) -> None:
     subscriber = subscribe(broker.port)
     agent = run_agent(settings(tmp_path, broker.port, ", commands: true, discovery: true"))
-    wait_for(lambda: subscriber.on("health"), 20, "health")
+    wait_for(lambda: subscriber.on("health"), what="health")
     chance = random.Random(5)
     for number in range(500):
         payload = chance.choice([chance.randbytes(chance.randrange(6000)), b'{"command":"%s"}' % chance.randbytes(9)])
@@ -246,7 +246,7 @@ def test_home_assistant_is_told_at_every_connection_and_at_its_own_birth_and_the
     def told() -> list[bytes]:
         return [m.payload for m in tuple(assistant.messages) if m.topic == DEVICE]
 
-    wait_for(told, 20, "the discovery message")
+    wait_for(told, what="the discovery message")
     described = json.loads(told()[0])
     for part in described["cmps"].values():
         if "stat_t" in part and not part["stat_t"].endswith("alert"):
@@ -261,7 +261,7 @@ def test_home_assistant_is_told_at_every_connection_and_at_its_own_birth_and_the
 
     broker.stop()
     broker.start()
-    wait_for(lambda: len(told()) > 2, 30, "the discovery message after a restart")
+    wait_for(lambda: len(told()) > 2, what="the discovery message after a restart")
     assert agent.end() == 0
 
     assert main(["discovery", "show", "--config", str(path)]) == 0
@@ -303,7 +303,7 @@ def test_the_page_for_prometheus_says_what_health_says(
     subscriber = subscribe(broker.port)
     port = free_port()
     agent = run_agent(settings(tmp_path, broker.port, more=f"prometheus: {{port: {port}}}\n"))
-    wait_for(lambda: subscriber.on("health"), 20, "health")
+    wait_for(lambda: subscriber.on("health"), what="health")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     assert "edgewatch_outbox_durable 1.0" in text

@@ -47,7 +47,7 @@ class Service:
                 return self._heard
 
     def hear(self, message: str) -> None:
-        wait_for(lambda: [heard for heard in self.heard() if heard.startswith(message)], 30, message)
+        wait_for(lambda: [heard for heard in self.heard() if heard.startswith(message)], what=message)
 
     def forget(self) -> None:
         self.heard()

@@ -20,6 +20,7 @@ pytest.importorskip("rich", reason="training needs the training extra")
 from agent.core.errors import EdgewatchError
 from agent.models import loader
 from agent.models.bundle import Bundle
+from tests.support.waiting import HUNG_S
 from training.bundle import writer
 from training.export import device_run
 from training.networks import architectures
@@ -73,7 +74,7 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         cwd=target.parent,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HUNG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -115,7 +116,7 @@ def test_the_only_runtime_of_32_bit_arm_answers_the_same(written: tuple[Path, st
         env=_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HUNG_S,
         check=False,
     )
     assert done.stdout == "tflite-runtime\n", done.stderr
@@ -187,7 +188,7 @@ def test_ctrl_c_leaves_nothing_behind_and_no_traceback(tmp_path: Path) -> None:
         while not _is_at_work(process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=HUNG_S)
     assert process.returncode == 130
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
@@ -219,7 +220,7 @@ def test_a_folder_that_is_no_bundle_is_refused_before_any_training(tmp_path: Pat
         env=_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HUNG_S,
         check=False,
     )
     assert done.returncode == 2

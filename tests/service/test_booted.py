@@ -261,7 +261,7 @@ def test_a_mistake_in_the_configuration_is_retried_at_leisure_until_it_is_mended
     assert 1 <= tries <= 3
     assert "unknown key; did you mean 'interval_s'?" in machine.journal()
     machine.run("mv /root/good.yaml /etc/edgewatch/config.yaml")
-    wait_for(lambda: machine.show("ActiveState") == "active", 20, "it to run again by itself")
+    wait_for(lambda: machine.show("ActiveState") == "active", what="it to run again by itself")
 
 
 def test_an_upgrade_keeps_configuration_and_state(machine: Machine) -> None:

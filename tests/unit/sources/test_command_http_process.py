@@ -73,7 +73,7 @@ class TestCommand:
             program(text, timeout_s=1.5).read()
         assert time.monotonic() - begin < 10
         number = int((tmp_path / "pid").read_text())
-        wait_for(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == "zombie", 5, "its end")
+        wait_for(lambda: not psutil.pid_exists(number) or psutil.Process(number).status() == "zombie", what="its end")
 
     def test_closing_ends_a_read_that_is_going_on(self, tmp_path: Path) -> None:
         place = str(tmp_path / "begun")

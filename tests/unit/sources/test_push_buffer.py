@@ -21,7 +21,7 @@ from agent.sources.line_formats import parsed
 from agent.sources.payload import NoReading
 from agent.sources.push_buffer import ArrivalsConfig, PushBuffer
 from agent.sources.stream import Lines, StreamConfig, StreamSource
-from tests.support.waiting import wait_for
+from tests.support.waiting import HUNG_S, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +207,7 @@ class TestStream:
                 writer.sendto(b"a:1|g\nb:2|g", source.address)
                 writer.sendto(b"\xff\xfe", source.address)
             wait_for(lambda source=source: readings(source) == {"a": 1.0, "b": 2.0}, 5, place)
-            wait_for(lambda source=source: source.left_out == {"not text": 1}, 5, "the count")
+            wait_for(lambda source=source: source.left_out == {"not text": 1}, what="the count")
 
     def test_connections_come_and_go(self, listen: Any, tmp_path: Path) -> None:
         for place, family in (("tcp://127.0.0.1:0", socket.AF_INET), (f"unix://{tmp_path}/s", socket.AF_UNIX)):
@@ -223,7 +223,7 @@ class TestStream:
         source = listen(str(tmp_path / "pipe"))
         for value in (1.0, 2.0):
             (tmp_path / "pipe").write_text(f"a {value}\n")
-            wait_for(lambda value=value: readings(source) == {"a": value}, 5, "the reading")
+            wait_for(lambda value=value: readings(source) == {"a": value}, what="the reading")
         source.close()
         assert not (tmp_path / "pipe").exists()
 
@@ -234,7 +234,7 @@ class TestStream:
             "while not source.channels[0].name: time.sleep(0.01)\nprint(source.read().tolist()); source.close()"
         )
         done = subprocess.run(
-            [sys.executable, "-c", script], input="a 5\n", capture_output=True, text=True, timeout=30, check=True
+            [sys.executable, "-c", script], input="a 5\n", capture_output=True, text=True, timeout=HUNG_S, check=True
         )
         assert done.stdout == "[5.0]\n"
 

@@ -12,6 +12,7 @@ import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
 from agent.core.errors import EdgewatchError
+from tests.support.waiting import HUNG_S
 from training.export.operator_versions import NEWEST, operators, refuse_newer_operators
 
 pytestmark = pytest.mark.training
@@ -94,7 +95,7 @@ for path in pathlib.Path(sys.argv[1]).iterdir():
         print(path.name)
 """
     done = subprocess.run(
-        [tflite_python, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [tflite_python, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=HUNG_S, check=False
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {f"{name}.{newest}" for name, newest in NEWEST.items()}
