@@ -33,6 +33,8 @@ _DAY_S = 86400.0
 _START = 1767571200.0
 # Seconds over which noise is alike: longer intervals average it out. Chosen by hand.
 _NOISE_S = 10.0
+# Share of the weekend in the load by day of the week; it begins and ends within five hours. Chosen by hand.
+_WEEK_DAYS, _WEEKEND = (0.0, 0.1, 4.9, 5.1, 6.9, 7.0), (0.5, 0.0, 0.0, 1.0, 1.0, 0.5)
 # Share of the requests that fail without a fault, chosen by hand.
 _FAILING = 0.012
 
@@ -156,7 +158,8 @@ def _with_users(machine: np.random.Generator, noise: np.random.Generator, grid: 
     width = machine.uniform(0.6, 1.4)
     daily = np.exp(width * (np.cos(2 * np.pi * (days - peak)) - 1.0))
     daily += 0.3 * np.exp(3.0 * (np.cos(2 * np.pi * (days - peak - 0.35)) - 1.0))
-    weekly = np.where(np.floor(days) % 7 >= 5, machine.uniform(0.4, 1.1), 1.0)
+    weekend = np.interp(days % 7, _WEEK_DAYS, _WEEKEND)
+    weekly = 1.0 + (machine.uniform(0.4, 1.1) - 1.0) * weekend
     slow = smooth(noise, days.size, max(1200.0 / grid.interval_s, 1.0))
     load = Load.idle(days.size)
     load.users[:] = daily * weekly * np.exp(0.12 * slow)
