@@ -109,7 +109,8 @@ class Confirmation:
         counts = (state.history & self._looked_at).sum(axis=2)
         state.began[anomalous & (counts == 1)] = tick
         state.absent_rows = np.where(missing, state.absent_rows + 1, np.where(waiting, state.absent_rows, 0))
-        confirmed: BoolArray = anomalous & (counts >= self._needed) & (state.silent_until <= tick)
+        # Without a reading nothing new is known: a verdict that lasts meanwhile confirms nothing.
+        confirmed: BoolArray = anomalous & ~waiting & (counts >= self._needed) & (state.silent_until <= tick)
         return confirmed
 
     def count_quiet(self, quiet: BoolArray, waiting: BoolArray) -> None:

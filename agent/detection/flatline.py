@@ -130,3 +130,7 @@ class FlatLine:
             lively * state.run / np.maximum(np.maximum(self._shortest, chance), _TIMES_LONGEST * state.longest)
         )
         return strength
+
+    def accept(self, which: BoolArray) -> None:
+        """Accept the present runs of these channels, bool[n_channels]: they are not stuck until their value changes."""
+        self._state.share_before = np.where(which, 0.0, self._state.share_before)

@@ -200,6 +200,7 @@ class UniversalDetector(Detector):
         if np.count_nonzero(excursions.on):
             accepted = excursions.follow(loud, values, valid, self._deviation.lasts)
             self._deviation.accept(accepted)
+            self._flat_line.accept(accepted)
         if due:
             # Limits learn onsets and lasting anomalies only; otherwise a short anomaly would soon fit within them.
             deviating = excursions.deviating

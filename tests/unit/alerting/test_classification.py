@@ -167,6 +167,20 @@ class TestFlatLine:
         gaps[1001::2] = True
         assert self.strengths(stuck, missing=gaps)[-1] >= 1.0
 
+    def test_an_accepted_run_is_stuck_no_longer_until_the_value_changes(self) -> None:
+        rule, present = FlatLine(1, 1.0, 0.0), np.array([True])
+        lively = noise(np.random.default_rng(7), 2000)
+
+        def strongest(values: Any) -> float:
+            return max(float(rule.step(np.array([value]), present)[0]) for value in values)
+
+        strongest(lively)
+        assert strongest([3.0] * 600) >= 1.0
+        rule.accept(present)
+        assert strongest([3.0] * 200_000) < 1.0
+        assert strongest(lively) < 1.0
+        assert strongest([4.0] * 1000) < 1.0  # shorter than a run that was accepted
+
     def test_changes_up_to_the_floor_are_none(self) -> None:
         values = np.random.default_rng(4).uniform(0, 0.1, 3000)
         assert self.strengths(values, floor=0.2).max() < 1.0

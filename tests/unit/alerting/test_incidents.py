@@ -125,6 +125,14 @@ def test_a_channel_that_falls_silent_does_not_hold_its_incident_open_for_ever(fe
     assert (alert.phase, alert.reason) == ("close", "missing")
 
 
+def test_no_incident_opens_without_a_reading(feed: Feed) -> None:
+    feed(3, 0, 0, times=5)
+    gone = [np.nan, 1.0, 1.0]
+    assert [a.reason for a in feed(3, 0, 0, times=300, value=gone)] == ["missing"]
+    (alert,) = feed(3, 0, 0, times=5)  # readings are back, and still anomalous
+    assert alert.phase == "open"
+
+
 def test_silence_alone_is_not_recovery(feed: Feed) -> None:
     feed(3, 0, 0, times=5)
     feed(0, 0, 0, times=2)
