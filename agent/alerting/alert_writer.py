@@ -26,6 +26,11 @@ __all__ = ["AlertWriter"]
 
 # Largest number of channels that an alert names.
 _MOST_CONTRIBUTORS = 5
+_DAY_S = 86400.0
+# Return periods from this on, in days, are told in days.
+_ABOUT_A_DAY = 0.9
+# Longest return period that is told: nothing rarer can be known from four weeks.
+_YEAR_S = 365.0 * _DAY_S
 
 
 class AlertWriter:
@@ -82,21 +87,27 @@ class AlertWriter:
         ------
         Index, strength and contributor.
         """
-        expected, lower, upper = verdict.bounds()
+        told, expected, lower, upper, over_s = verdict.evidence()
+        newest = verdict.bounds()
         score = bounded_score(strength)
         for channel in map(int, channels):
             info = self._channels[channel]
-            value = _rounded(verdict.value[channel])
+            limit = _limit_reached(info, _rounded(verdict.value[channel])) if limited[channel] else None
+            if limit is not None:
+                told[channel], over_s[channel] = verdict.value[channel], 0.0
+                expected[channel], lower[channel], upper[channel] = newest[:, channel]
             contributor = Contributor(
                 channel=info.name,
                 share=0.0,
-                value=value,
+                value=_rounded(told[channel]),
                 expected=_rounded(expected[channel]),
                 lower=_rounded(lower[channel]),
                 upper=_rounded(upper[channel]),
                 score=round(float(score[channel]), 6),
                 unit=info.unit,
-                limit=_limit_reached(info, value) if limited[channel] else None,
+                limit=limit,
+                over_s=round(float(over_s[channel]), 3) if over_s[channel] > self._interval_s else 0.0,
+                once_in_days=_days(float(verdict.period_s[channel])),
             )
             yield channel, (float(strength[channel]), contributor)
 
@@ -181,9 +192,51 @@ def _limit_reached(channel: Channel, value: float | None) -> float | None:
     return channel.alarm_below if value <= channel.alarm_below else None
 
 
+def _days(period_s: float) -> float | None:
+    """Return period in days to two digits, at most a year; None if unknown.
+
+    Examples
+    --------
+    >>> _days(40.4 * 86400.0), _days(1e12), _days(0.0)
+    (40.0, 365.0, None)
+    """
+    if period_s >= _YEAR_S:
+        return _YEAR_S / _DAY_S
+    return float(f"{period_s / _DAY_S:.2g}") if period_s > 0.0 else None
+
+
 def _rounded(value: float) -> float | None:
     """Round to six significant digits for messages; None for NaN and infinity."""
     return float(f"{float(value):.6g}") if math.isfinite(value) else None
+
+
+def _rarity(days: float) -> str:
+    """Rarity in words.
+
+    Examples
+    --------
+    >>> _rarity(365.0), _rarity(40.0), _rarity(1.0), _rarity(0.25)
+    ('rarer than once a year', 'about once in 40 days', 'about once a day', 'about once in 6 h')
+    """
+    if days >= _YEAR_S / _DAY_S:
+        return "rarer than once a year"
+    if days < _ABOUT_A_DAY:
+        return f"about once in {_time(days * _DAY_S)}"
+    return f"about once in {days:.0f} days" if days >= 1.5 else "about once a day"
+
+
+def _time(seconds: float) -> str:
+    """Duration in its largest whole unit.
+
+    Examples
+    --------
+    >>> _time(60.0), _time(720.0), _time(10_800.0), _time(45.0)
+    ('1 min', '12 min', '3 h', '45 s')
+    """
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _summary(
@@ -199,7 +252,12 @@ def _summary(
         if first.value is not None and (first.lower or 0.0) <= first.value <= (first.upper or 0.0):
             # Usual readings in an unusual order.
             verb = "shows an unusual pattern, last "
-    text = f"{first.channel} {verb}{quantity(first.value, first.unit)} ({normal})"
+    averaged = f" on average over {_time(first.over_s)}" if first.over_s else ""
+    text = f"{first.channel} {verb}{quantity(first.value, first.unit)}{averaged} ({normal})"
+    if first.once_in_days and first.limit is None:
+        text += f", {_rarity(first.once_in_days)}"
+    if first.kind == "flat_line" and first.lower is None and first.limit is None:
+        text = f"{first.channel} does not change any more, {quantity(first.value, first.unit)}"
     if first.kind:
         when = "at" if first.kind in {"spike", "drop"} else "since"
         hour = time.strftime("%H:%M:%S UTC", time.gmtime(incident.started))

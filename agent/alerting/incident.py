@@ -13,7 +13,7 @@ from agent.messages.alert import AnomalyKind, Contributor, Severity  # noqa: TC0
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-__all__ = ["Incident"]
+__all__ = ["CRITICAL_STRENGTH", "Incident"]
 
 # Bounds of numbers read from disk: ticks fit int64, seconds fit Python's calendar (years 69 to 9892).
 _LARGEST = 1 << 53
@@ -21,9 +21,10 @@ _Tick: TypeAlias = Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 _Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=-6e10, le=2.5e11)]
 _Strength: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
 
-# Largest strength of a channel, in limits, from which on an incident has this severity. Chosen by hand.
-_CRITICAL_STRENGTH = 4.0
-_WARNING_STRENGTH = 1.5
+#: Largest strength of a channel from which on an incident has this severity: ten thousand times and a hundred times
+#: rarer than needed for an alert. Chosen by hand.
+CRITICAL_STRENGTH = 100.0
+_WARNING_STRENGTH = 10.0
 
 
 class Incident(msgspec.Struct):
@@ -113,9 +114,9 @@ class Incident(msgspec.Struct):
         return sorted(self.worst, key=lambda channel: -self.worst[channel][0])
 
     def present_severity(self) -> Severity:
-        """Severity of the strongest channel."""
+        """Severity of the strongest channel; nothing that was learned for a day or less is critical."""
         strongest = max(strength for strength, _ in self.worst.values())
-        if strongest >= _CRITICAL_STRENGTH:
+        if strongest >= CRITICAL_STRENGTH and (self.limit or not self.provisional):
             return "critical"
         return "warning" if strongest >= _WARNING_STRENGTH else "info"
 

@@ -14,7 +14,7 @@ from agent.alerting.budget import AlertBudget
 from agent.alerting.classification import Classifier
 from agent.alerting.confirmation import LIMIT, Confirmation
 from agent.alerting.hard_limits import HardLimits
-from agent.alerting.incident import Incident
+from agent.alerting.incident import CRITICAL_STRENGTH, Incident
 from agent.alerting.packed_incidents import pack_incidents, unpack_incidents
 from agent.alerting.silences import Silences
 from agent.core.errors import UserError
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Incidents"]
 
-# Share of the limit below which a channel is quiet; below 1 for hysteresis. Chosen by hand.
-_QUIET = 0.8
-# Smallest strength of a value at a hard limit, in limits: that of a critical anomaly.
-_LIMIT_STRENGTH = 4.0
 # Smallest time between messages of an incident, except its close, seconds. Chosen by hand.
 _UPDATE_PAUSE_S = 10.0
 
@@ -57,10 +53,9 @@ class Incidents:
     """Opens, updates and closes incidents over a stream of verdicts.
 
     A channel opens an incident when four fifths of its readings within ``confirm_s`` were anomalous. Channels that
-    follow within ``merge_s`` join it. It closes when all its channels were quiet (below 80 % of their limits) for
-    ``clear_s``; they then open no other for ``cooldown_s``. A channel that was quiet for both times together leaves an
-    incident that others keep open, and its next anomaly opens another one. Times are counted in ticks, so that replay
-    decides as operation does.
+    follow within ``merge_s`` join it. It closes when none of its channels was anomalous for ``clear_s``; they then open
+    no other for ``cooldown_s``. A channel that was quiet for both times together leaves an incident that others keep
+    open, and its next anomaly opens another one. Times are counted in ticks, so that replay decides as operation does.
 
     An incident is sent when the alert budget admits its strength, possibly later, when it has grown. Until then it has
     neither identifier nor messages. A value at or beyond a hard limit for four fifths of ``confirm_s`` is a critical
@@ -173,7 +168,7 @@ class Incidents:
         if state.learning:
             progress = verdict.progress()
             state.learning = not (progress >= 1.0).any()
-            self.budget.keep_initial(frame.seq * self._interval_s, int(np.count_nonzero(progress)))
+            self.budget.begin(frame.seq * self._interval_s)
         at_limit = self._limits.reached(frame.values)
         self._audibility.update(self.silences.at(frame))
         eventful = np.count_nonzero(verdict.anomalous) or np.count_nonzero(at_limit)
@@ -188,9 +183,9 @@ class Incidents:
         if confirmed[LIMIT].any():
             self._reach_limit(np.flatnonzero(confirmed[LIMIT]))
         limited = state.member[LIMIT] | confirmed[LIMIT]
-        strength = np.where(limited & at_limit, np.maximum(verdict.peak, _LIMIT_STRENGTH), verdict.peak)
+        strength = np.where(limited & at_limit, np.maximum(verdict.peak, CRITICAL_STRENGTH), verdict.peak)
         back = ~limited | self._limits.left(frame.values)
-        self._confirmation.count_quiet((strength < _QUIET) & back & ~waiting, waiting)
+        self._confirmation.count_quiet(~verdict.anomalous & back & ~waiting, waiting)
 
         new = confirmed.any(axis=0) & ~state.member.any(axis=0)
         state.member |= confirmed

@@ -118,11 +118,11 @@ class AlertsConfig(Section, frozen=True):
             gt=0,
             le=1e9,
             description=(
-                "Alert budget: about this many incidents a day are sent, the strongest; the topic `digest` lists the "
-                "suppressed ones. Hard limits are always sent; a large number, such as 1e9, disables the budget."
+                "Alert budget: incidents a day that this node sends while nothing is wrong; 0.1 is one in ten days. An "
+                "alert needs evidence that is seen no more often than this. Hard limits are always sent."
             ),
         ),
-    ] = 3.0
+    ] = 0.1
     silences: Annotated[
         tuple[SilenceConfig, ...],
         Meta(

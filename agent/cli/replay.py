@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from agent.alerting.budget import AlertBudget
 from agent.alerting.incidents import Incidents
 from agent.cli.replay_plot import Tape, plotter
 from agent.core.atomic_file import atomic_file
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["replay"]
 
 _LOG = logging.getLogger(__name__)
-# Alert budgets per day in the summary's comparison; chosen by hand.
-_BUDGETS = (0.3, 1.0, 3.0, 10.0, 30.0)
+# Alert budgets in the summary's comparison, as shares of the configured one; chosen by hand.
+_SHARES = (0.01, 0.1, 0.3, 1.0)
 _COLUMNS = ("value", "expected", "lower", "upper", "score", "threshold", "state")
 
 
@@ -94,7 +93,7 @@ def replay(
             table.write(_header(channels))
         tape = Tape() if plot else None
         opened = 0
-        trials = [_Trial(per_day) for per_day in _BUDGETS]
+        trials = [_Trial(share, config.alerts.budget_per_day) for share in _SHARES]
         steps = 0
         begin = time.perf_counter()
         plausible = Plausible(channels)
@@ -105,13 +104,8 @@ def replay(
             opened += sum(alert.phase == "open" for alert in alerts)
             steps = frame.seq + 1
             candidates = ledger.candidates()
-            now_s = frame.seq * reader.interval_s
-            if ledger.learning:
-                begun = int(np.count_nonzero(verdict.progress()))
-                for trial in trials:
-                    trial.keep_initial(now_s, begun)
             for trial in trials if candidates else ():
-                trial.offer(candidates, now_s)
+                trial.offer(candidates)
             if lines:
                 _write_lines(lines, alerts, ledger.take_suppressed() if held else ())
             if table:
@@ -132,27 +126,30 @@ def replay(
 
 
 class _Trial:
-    """An alternative alert budget, applied to the same incidents for comparison."""
+    """A smaller alert budget, applied to the same incidents for comparison.
 
-    def __init__(self, per_day: float) -> None:
-        self.per_day = per_day
-        self._budget = AlertBudget(per_day)
+    Parameters
+    ----------
+    share
+        Share of the configured budget.
+    per_day
+        The configured budget.
+    """
+
+    def __init__(self, share: float, per_day: float) -> None:
+        self.per_day = share * per_day
+        # Strength is the root of the rarity over that at the configured budget.
+        self._needed = math.sqrt(1.0 / share)
         self.sent: set[int] = set()
 
-    def keep_initial(self, now_s: float, channels: int) -> None:
-        """See `AlertBudget.hold`."""
-        self._budget.keep_initial(now_s, channels)
-
-    def offer(self, candidates: list[tuple[int, float]], now_s: float) -> None:
-        """Count incidents that the budget admits or a hard limit raised; see `Incidents.candidates`."""
-        for number, strength in candidates:
-            if number not in self.sent and (math.isinf(strength) or self._budget.admits(strength, now_s)):
-                self.sent.add(number)
+    def offer(self, candidates: list[tuple[int, float]]) -> None:
+        """Count incidents that are rare enough or at a hard limit; see `Incidents.candidates`."""
+        self.sent.update(number for number, strength in candidates if strength >= self._needed)
 
 
 def _table(trials: list[_Trial], count: int) -> str:
     """Incidents that each budget would have sent, as two lines of text with a column a budget."""
-    columns = [(f"{trial.per_day:g}", str(len(trial.sent))) for trial in trials] + [("unlimited", str(count))]
+    columns = [(f"{trial.per_day:g}", str(len(trial.sent))) for trial in trials] + [("all", str(count))]
     widths = [max(map(len, column)) + 2 for column in columns]
     lines = zip(("budget a day", "incidents"), zip(*columns, strict=True), strict=True)
     return "\n".join(

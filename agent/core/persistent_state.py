@@ -269,11 +269,14 @@ class Part(NamedTuple):
         Its fields.
     large
         Large and slowly changing: written every hour instead of every minute.
+    added
+        Added after 0.1.0: snapshots of earlier agents lack it, which is no loss.
     """
 
     path: str
     state: State
     large: bool = False
+    added: bool = False
 
 
 class Stateful(Protocol):
@@ -283,10 +286,11 @@ class Stateful(Protocol):
         """Give the own state and those of all parts below."""
 
 
-def below(name: str, stateful: Stateful, *, large: bool = False) -> Iterator[Part]:
+def below(name: str, stateful: Stateful, *, large: bool = False, added: bool = False) -> Iterator[Part]:
     """Give the states of a part, with its name prepended to their paths."""
     for part in stateful.states():
-        yield Part(f"{name}.{part.path}" if part.path else name, part.state, large or part.large)
+        path = f"{name}.{part.path}" if part.path else name
+        yield Part(path, part.state, large or part.large, added or part.added)
 
 
 def capture(stateful: Stateful, *, large: bool = True) -> dict[str, Record]:
@@ -317,7 +321,14 @@ def restore(stateful: Stateful, newest_first: Sequence[Mapping[str, Any]]) -> di
     For each part left in its initial state, the reason by path.
     """
     dropped = {}
-    for part in stateful.states():
+    parts = list(stateful.states())
+    known = set().union(*newest_first)
+    # Written by an agent of before these parts: it has others, and none of them.
+    written = [part.added for part in parts if part.path in known]
+    earlier = bool(written) and not any(written)
+    for part in parts:
+        if part.added and earlier:
+            continue
         reason = "is not in the snapshot"
         for records in newest_first:
             if part.path not in records:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent.core.arrays import BoolArray, Float32Array, Float64Array, IntArray
 
-__all__ = ["CrossChannelDeviation", "CrossChannelForecast"]
+__all__ = ["CrossChannelForecast"]
 
 # All constants of this file are chosen by hand.
 # Rows before the first solution, and growth of the number of rows learned before the next.
@@ -33,9 +33,6 @@ _RIDGE, _LEAST = 0.1, 1e-3
 _CLIP = 6.0
 # A channel whose residual exceeds this is not used to forecast the others, usual residuals.
 _FAR = 3.0
-# A deviation begins at this strength of the residual, in limits, and ends below this share of its largest residual.
-_BEGINS = 0.5
-_ENDS = 0.5
 
 
 class CrossChannelForecastState(State):
@@ -133,61 +130,6 @@ class CrossChannelForecast:
         self._state.unexpected = (precision / np.diagonal(precision)).astype(np.float32)
         self._state.usual = 1.0 / np.sqrt(self._state.weight * np.diagonal(precision))
         self._state.next_solved = round(min(_GROWTH * self._state.rows, self._state.rows + _MEMORY / 10)) + 1
-
-
-class CrossChannelDeviationState(State):
-    """Fields of a `CrossChannelDeviation` that outlive a restart."""
-
-    # Largest residual of the present deviation; 0 without one.
-    largest: Float64Array = array("channel's scale", CHANNEL)
-
-
-class CrossChannelDeviation:
-    """Follows how long a channel deviates from its relation to the others.
-
-    The strength of a lasting deviation falls, because the limits learn it. The size of its residual does not; therefore
-    a deviation ends when the residual falls below half of its largest.
-
-    Parameters
-    ----------
-    n_channels
-        Number of channels.
-    """
-
-    def __init__(self, n_channels: int) -> None:
-        self._state = CrossChannelDeviationState(channel=n_channels)
-
-    def states(self) -> Iterator[Part]:
-        """See `Stateful.states`."""
-        yield Part("", self._state)
-
-    def reset(self, channels: IntArray) -> None:
-        """Forget these channels, int64[m]."""
-        self._state.reset(channels)
-
-    @property
-    def lasts(self) -> BoolArray:
-        """Channels that deviate from the others, bool[n_channels]."""
-        lasts: BoolArray = self._state.largest > 0.0
-        return lasts
-
-    def follow(self, error: Float64Array, strength: Float64Array) -> None:
-        """Update with the newest residuals.
-
-        Parameters
-        ----------
-        error
-            float64[n_channels] on the channels' scales, NaN where unknown.
-        strength
-            float64[n_channels] ≥ 0, in limits.
-        """
-        size = np.abs(np.nan_to_num(error))
-        largest = np.where(strength >= _BEGINS, np.maximum(self._state.largest, size), self._state.largest)
-        self._state.largest = np.where(np.isfinite(error) & (size < _ENDS * largest), 0.0, largest)
-
-    def accept(self, which: BoolArray) -> None:
-        """End the deviations of these channels, bool[n_channels]: their new relation is normal."""
-        self._state.largest[which] = 0.0
 
 
 def _clipped(normalised: Float64Array) -> Float64Array:

@@ -53,6 +53,8 @@ class Ensemble:
         Seconds between frames; all times are rounded to it.
     every
         int64[n_channels], frames between readings of each channel; 1 for all by default.
+    among
+        Number of channels that share the alert budget; by default those given.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Ensemble:
         alerts: AlertTimes,
         interval_s: float,
         every: IntArray | None = None,
+        among: int | None = None,
     ) -> None:
         #: Seconds between frames.
         self.interval_s = interval_s
@@ -71,6 +74,7 @@ class Ensemble:
         self._settings = (detection, alerts, interval_s)
         self._channels = list(channels)
         self._every = np.ones(len(channels), np.int64) if every is None else every
+        self._among = among or len(channels)
         self._detectors = self._begin()
 
     def states(self) -> Iterator[Part]:
@@ -81,7 +85,10 @@ class Ensemble:
 
     def _begin(self) -> list[Detector]:
         """Make detectors in their initial state."""
-        return [_make_detector(self._channels, bundle, *self._settings, self._every) for bundle in self._bundles]
+        return [
+            _make_detector(self._channels, bundle, *self._settings, self._every, self._among)
+            for bundle in self._bundles
+        ]
 
     @property
     def invalid(self) -> int:
@@ -126,12 +133,13 @@ def _make_detector(
     alerts: AlertTimes,
     interval_s: float,
     every: IntArray,
+    among: int,
 ) -> Detector:
     if isinstance(bundle.manifest.scaling, FixedScaling):
         return FittedDetector(channels, bundle, detection, alerts, interval_s)
     if len(channels) <= LANES and (every == 1).all():
-        return UniversalDetector(channels, InterpreterPool(bundle), detection, alerts, interval_s)
-    return PartitionedDetector(channels, InterpreterPool(bundle), detection, alerts, interval_s, every)
+        return UniversalDetector(channels, InterpreterPool(bundle), detection, alerts, interval_s, among=among)
+    return PartitionedDetector(channels, InterpreterPool(bundle), detection, alerts, interval_s, every, among)
 
 
 def _joined(verdicts: list[Verdict], weights: list[float]) -> Verdict:
@@ -139,7 +147,11 @@ def _joined(verdicts: list[Verdict], weights: list[float]) -> Verdict:
     last = verdicts[-1]
     # 1e-3 keeps a state of 0 from making the geometric mean 0.
     state = np.exp(np.average([np.log(verdict.state + 1e-3) for verdict in verdicts], axis=0, weights=weights))
+    strongest = np.argmax([verdict.peak for verdict in verdicts], axis=0)
+    told = [np.full((5, state.size), np.nan) if verdict.told is None else verdict.told for verdict in verdicts]
     return last.replaced(
+        told=np.choose(strongest, told),
+        period_s=np.choose(strongest, [verdict.period_s for verdict in verdicts]),
         strength=np.maximum.reduce([verdict.strength for verdict in verdicts]),
         peak=np.maximum.reduce([verdict.peak for verdict in verdicts]),
         anomalous=np.logical_or.reduce([verdict.anomalous for verdict in verdicts]),

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, below, number
+from agent.detection.alarm_bar import MEMORY_S, AlarmBar, cluster_gap
 from agent.detection.detector import Detector
 from agent.detection.fitted_networks import FittedNetworks
 from agent.detection.relative_error import node_state
+from agent.detection.return_level import ReturnLevels
 from agent.detection.thresholds.registry import make_threshold
 from agent.detection.verdict import Verdict
 
@@ -30,6 +32,8 @@ __all__ = ["FittedDetector"]
 _MIN_RECONSTRUCTIONS = 12
 # Largest strength of a reconstruction error that the next reconstruction has not confirmed yet, in limits.
 _UNCONFIRMED = 0.99
+# Smallest strength in the statistic of rarity, in limits.
+_LEAST_STRENGTH = 0.05
 # Training errors per lane that the thresholds learn at most before the first reading.
 _START_ROWS = 512
 
@@ -88,6 +92,9 @@ class FittedDetector(Detector):
         self._threshold = make_threshold(
             detection.threshold, np.concatenate((effect, effect)), max(detection.memory_s / interval_s, 2.0)
         )
+        between_s = np.full(n, interval_s)
+        self._tails = ReturnLevels(between_s, MEMORY_S, cluster_gap(between_s))
+        self._bar, self._interval_s = AlarmBar(alerts.budget_per_day, n, interval_s), interval_s
         self._accept_rows = max(detection.accept_after_s / interval_s, 2.0)
         self._state = FittedDetectorState(channel=n)
         self._none = np.zeros(n, bool)
@@ -106,6 +113,7 @@ class FittedDetector(Detector):
         yield Part("", self._state)
         yield from below("networks", self.detector)
         yield from below("threshold", self._threshold)
+        yield from below("tails", self._tails, added=True)
 
     def step(self, frame: Frame) -> Verdict:
         """See `Detector.step`."""
@@ -127,6 +135,13 @@ class FittedDetector(Detector):
                 strength[accepted] = kept.last_look[accepted] = kept.reconstruction_strength[accepted] = 0.0
                 anomalous = anomalous & ~accepted
 
+        # Strength beyond the limits says that a row is anomalous; rarity, whether that is worth an alert.
+        statistic = np.log(np.maximum(strength, _LEAST_STRENGTH))
+        period_s = self._tails.period_s(statistic)
+        rarity = self._bar.strength(period_s, kept.seen * self._interval_s)
+        # Limits are known from the training, tails from the first rows on this device.
+        peak = np.where(self._tails.known, rarity, strength) * anomalous
+        self._tails.learn(statistic, ready & valid)
         state = self.detector.relative_residual() * ready
         verdict = Verdict(
             value=frame.values,
@@ -134,7 +149,8 @@ class FittedDetector(Detector):
             limits=(lower[:n], upper[:n]),
             in_units=self.detector.in_units,
             strength=strength,
-            peak=strength,
+            peak=peak,
+            period_s=period_s,
             anomalous=anomalous,
             accepted=accepted,
             seen=kept.seen,

@@ -67,6 +67,8 @@ class PartitionedDetector(Detector):
         Seconds between frames; all times are rounded to it.
     every
         int64[n_channels], frames between readings of each channel; 1 for all by default.
+    among
+        Number of channels that share the alert budget; by default those given.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class PartitionedDetector(Detector):
         alerts: AlertTimes,
         interval_s: float,
         every: IntArray | None = None,
+        among: int | None = None,
     ) -> None:
         super().__init__(alerts, interval_s)
         every = np.ones(len(channels), np.int64) if every is None else every
@@ -97,6 +100,7 @@ class PartitionedDetector(Detector):
                 step_s,
                 phase=cycle * number // len(self._groups),
                 sparing=every.size > LANES,
+                among=among or every.size,
             )
             self._detectors.append(detector)
 

@@ -114,6 +114,10 @@ class RelativeError:
         most = np.where(state.count > _FEWEST, _CLIP * np.maximum(state.usual, floor + _TINY), np.inf)
         state.usual += rate * (np.minimum(np.where(which, size, 0.0), most) - state.usual)
 
+    def raise_to(self, size: Float64Array) -> None:
+        """Make sizes, float64[n_lanes] ≥ 0, usual ones where they exceed the usual size."""
+        self._state.usual = np.maximum(self._state.usual, size)
+
 
 class LevelState(State):
     """Fields of a `Level` that outlive a restart."""
@@ -154,6 +158,18 @@ class Level:
     def floor(self) -> Float64Array:
         """Smallest usual size of a deviation: 0.2 % of the range of values, float64[n_channels]."""
         return self._state.floor
+
+    @property
+    def lowest(self) -> Float64Array:
+        """Smallest value so far, float64[n_channels]; infinite before the first."""
+        lowest: Float64Array = -self._state.ends[1]
+        return lowest
+
+    @property
+    def highest(self) -> Float64Array:
+        """Largest value so far, float64[n_channels]; minus infinity before the first."""
+        highest: Float64Array = self._state.ends[0]
+        return highest
 
     def follow(self, values: Float64Array, which: BoolArray) -> Float64Array:
         """Relative deviation of the newest values, float64[n_channels] ≥ 0; then learn them.

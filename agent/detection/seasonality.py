@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Seasons", "time_features"]
 
+# Days before a row that it is compared with, all of them: so neither an anomaly of yesterday nor a weekend is the
+# measure.
+_DAYS = np.array([1, 2, 7])
+# Part of a day by which events may shift: half an hour. Chosen by hand.
+_SHIFT = 1.0 / 48.0
 # Midnight of Monday, 5 January 1970, seconds since 1970.
 _A_MONDAY = 345_600.0
 
@@ -53,7 +58,11 @@ class Seasons:
         self._thin = thin = 1 if (day % thin).any() else thin
         day = day // thin
         self._lags = np.stack((day, day + 1, 7 * day))
+        shift = int(day.max() * _SHIFT)
         self._capacity = int(self._lags.max()) + 1
+        # Rows before, by day before, row around that time, and channel; none older than a week.
+        around = _DAYS[:, None, None] * day + np.arange(-shift, shift + 1)[:, None]
+        self._around = np.minimum(around, self._capacity - 1)
         self._none = not day.any()
         self._state = SeasonsState(day_row=self._capacity, channel=day.size)
         self._columns = np.arange(day.size)
@@ -101,6 +110,31 @@ class Seasons:
         day, week = (np.where(k, scaled - value, np.nan) for k, value in zip(known, then[[0, 2]], strict=True))
         departure: Float64Array = np.where(np.abs(week) < np.abs(day), week, day)
         return departure
+
+    def outside(self, scaled: Float64Array) -> Float64Array:
+        """Distance of the row to come from the values around its time of one, two and seven days before.
+
+        Values within half an hour of that time form a range for each of these days. The smallest distance counts.
+
+        Parameters
+        ----------
+        scaled
+            float64[n_channels], the row to come, on the channels' scales.
+
+        Returns
+        -------
+        Signed distance, float64[n_channels]; 0 within a range, NaN where not all of these days are known.
+        """
+        if self._none:
+            return np.full(scaled.size, np.nan)
+        then = self._state.values[(self._state.rows // self._thin - self._around) % self._capacity, self._columns]
+        low, high = then.min(axis=1).astype(np.float64), then.max(axis=1).astype(np.float64)
+        distance = np.maximum(scaled - high, 0.0) + np.minimum(scaled - low, 0.0)
+        nearest = np.abs(distance).argmin(axis=0)
+        outside: Float64Array = np.where(
+            np.isnan(distance).any(axis=0), np.nan, np.take_along_axis(distance, nearest[None], axis=0)[0]
+        )
+        return outside
 
     def features(self, centre: Float64Array, spread: Float64Array, change: Float64Array) -> Float32Array:
         """Seasonal inputs of the forecaster for the row to come, float32[n_channels, 5]; see `SEASON_FEATURES`.

@@ -116,7 +116,7 @@ class DetectionConfig(Section, frozen=True):
     accept_after_s: Annotated[
         Positive,
         Meta(description="Seconds after which the new behaviour of an anomalous channel is accepted as normal."),
-    ] = 1800.0
+    ] = 86400.0
     block_s: Annotated[
         Positive,
         Meta(
@@ -146,6 +146,10 @@ class AlertTimes(Protocol):
     @property
     def provisional_s(self) -> float:
         """Until then alerts are marked as provisional."""
+
+    @property
+    def budget_per_day(self) -> float:
+        """Incidents a day that a node sends on undisturbed days."""
 
     @property
     def confirm_s(self) -> float:

@@ -98,6 +98,21 @@ class StateHead:
         """Smallest usual size of a deviation, float64[n_channels]."""
         return self._level.floor
 
+    @property
+    def lowest(self) -> Float64Array:
+        """Smallest value so far, float64[n_channels] on the channels' scales; infinite before the first."""
+        return self._level.lowest
+
+    @property
+    def highest(self) -> Float64Array:
+        """Largest value so far, float64[n_channels] on the channels' scales; minus infinity before the first."""
+        return self._level.highest
+
+    @property
+    def forecast(self) -> Float64Array:
+        """Linear forecast of the next block, float64[n_channels] on the channels' scales; NaN where there is none."""
+        return self._linear.forecast
+
     def follow(
         self, values: Float64Array, valid: BoolArray, usual_change: Float64Array, ratios: Iterable[Float64Array]
     ) -> None:
@@ -140,6 +155,11 @@ class StateHead:
         )
         state.state = np.sqrt(total / self._all_weights)
         self._usual.learn(sizes, np.isfinite(sizes) & np.concatenate((valid, valid, valid)), floors)
+
+    def accept(self, which: BoolArray) -> None:
+        """Begin the linear forecasts of these channels, bool[n_channels], anew: they expect the former level."""
+        if np.count_nonzero(which):
+            self._linear.reset(np.flatnonzero(which))
 
     def learn(self, values: Float64Array, network_inputs: Float32Array, valid: BoolArray, which: BoolArray) -> None:
         """Learn the newest block and forecast the next; see `LinearForecast.learn`."""

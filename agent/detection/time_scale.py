@@ -186,6 +186,13 @@ class TimeScale:
         state.blocks += 1
         return errors
 
+    def out_of_season(self) -> Float64Array:
+        """Distance of the newest block, before it is learned, from its season, float64[n_channels].
+
+        See `Seasons.outside`.
+        """
+        return np.where(self._state.valid, self._seasons.outside(self._state.values), np.nan)
+
     def learn(self, allowed: BoolArray) -> None:
         """Learn the newest block of the channels in ``allowed``, bool[n_channels], and forecast the next."""
         state = self._state

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array, below, number
+from agent.detection.alarm_bar import AlarmBar
 from agent.detection.block_sum import BlockSum
-from agent.detection.cross_channel import CrossChannelDeviation
 from agent.detection.detector import Detector
-from agent.detection.excursion import LEVEL, PATTERN, READINGS, Excursions
+from agent.detection.excursion import LEVEL, Excursions
 from agent.detection.flatline import FlatLine
+from agent.detection.lasting_deviation import LastingDeviation
 from agent.detection.onsets import Onsets
+from agent.detection.rarity import FORECAST, RELATION, SEASON, RarityHead
+from agent.detection.rarity import LEVEL as LEVELS
 from agent.detection.refractory import Refractory
 from agent.detection.relative_error import node_state
 from agent.detection.scaling import Scale
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from agent.core.arrays import BoolArray, Float64Array, IntArray
     from agent.core.channel import Channel
     from agent.core.frame import Frame
+    from agent.core.persistent_state import Record
     from agent.detection.settings import AlertTimes, DetectionConfig
     from agent.models.interpreter_pool import InterpreterPool
 
@@ -55,20 +59,33 @@ _FROZEN_S = 600.0
 _MINUTE_S, _BETWEEN_ONSETS_S = 60.0, 3600.0
 # With `sparing`, one block out of this many is remembered for a week. Chosen by hand.
 _THIN = 4
-# From this scale on, forecast errors are evidence of a level shift. Chosen by hand.
-_LEVEL_SCALE = 24
+# Kinds of error that last although each reading is usual, with their lanes of evidence.
+_DEVIATIONS = {ErrorKind.RELATION: RELATION, ErrorKind.SEASON: SEASON}
 
 
 class UniversalDetectorState(State):
-    """Fields of a `UniversalDetector` that outlive a restart."""
+    """Fields of a `UniversalDetector` that outlive a restart; version 2 added the evidence told."""
+
+    VERSION = 2
 
     seen: Float64Array = array("readings", CHANNEL)
     node_state: float = number("0..1", initial=0.0)
     # Strength of the newest blocks by kind of evidence: `READINGS`, `PATTERN`, `LEVEL`.
     block_evidence: Float64Array = array("limits", 3, CHANNEL)
+    # Strongest evidence of the present excursion: value, expectation, lower and upper end of the usual range, and
+    # seconds that the value averages; then its return period.
+    told: Float64Array = array("channel's scale", 5, CHANNEL, initial=np.nan)
+    told_period_s: Float64Array = array("seconds", CHANNEL)
     # Displayed limits of the forecast error; during an excursion those before it.
     shown: Float64Array = array("channel's scale", 2, CHANNEL)
     invalid: int = number("readings that were present but unusable", initial=0)
+
+    @classmethod
+    def migrated(cls, version: int, record: Record) -> Record:
+        """See `State.migrated`."""
+        n = np.size(record.get("seen", 0.0))
+        new = {"told": np.full((5, n), np.nan), "told_period_s": np.zeros(n)}
+        return super().migrated(version, record) | new
 
 
 class UniversalDetector(Detector):
@@ -96,6 +113,8 @@ class UniversalDetector(Detector):
     related
         Whether channels are compared with each other. By default, if there are several, the configuration allows it,
         and ``sparing`` is off.
+    among
+        Number of channels that share the alert budget of the node; by default those given.
     """
 
     def __init__(
@@ -109,6 +128,7 @@ class UniversalDetector(Detector):
         phase: int = 0,
         sparing: bool = False,
         related: bool | None = None,
+        among: int | None = None,
     ) -> None:
         super().__init__(alerts, interval_s)
         n = len(channels)
@@ -121,7 +141,8 @@ class UniversalDetector(Detector):
         rows = max(1, round(detection.block_s / interval_s))
         self._blocks = BlockSum(n, rows, phase)
         self._scales: list[ScoredScale] = []
-        for scale, kinds in kinds_at(rows * interval_s, related=related).items():
+        of_kind = kinds_at(rows * interval_s, related=related)
+        for scale, kinds in of_kind.items():
             block_s = scale * rows * interval_s
             memory = NORMALISATION_ROWS if scale == 1 else _COARSE_MEMORY
             time_scale = TimeScale(
@@ -141,6 +162,12 @@ class UniversalDetector(Detector):
             )
             self._scales.append(ScoredScale(time_scale, threshold, n, max(STATE_BLOCKS / scale, 60.0)))
         self._head = StateHead(n, networks.manifest.forecaster.units + 1, len(SCALES), sparing=sparing)
+        relation, season = (
+            next((scale for scale, kinds in of_kind.items() if kind in kinds), 1) for kind in _DEVIATIONS
+        )
+        bar = AlarmBar(alerts.budget_per_day, among or n, rows * interval_s)
+        self._rarity = RarityHead(effect, rows * interval_s, bar, relation=relation, season=season)
+        self._interval_s, self._block_s = interval_s, rows * interval_s
         self._flat_line = FlatLine(n, interval_s, 0.0)
         self._frozen_rows = _FROZEN_S / interval_s
         self._state = UniversalDetectorState(channel=n)
@@ -148,7 +175,7 @@ class UniversalDetector(Detector):
         between_s = _BETWEEN_ONSETS_S if rows * interval_s < _MINUTE_S else 0.0
         self._onsets = Onsets(n, between_s / interval_s)
         self._refractory = Refractory(n, _REFRACTORY_BLOCKS * rows)
-        self._deviation = CrossChannelDeviation(n)
+        self._deviations = {lane: LastingDeviation(n) for lane in _DEVIATIONS.values()}
         self._excursions = Excursions(
             effect / 2.0,
             interval_s,
@@ -169,11 +196,13 @@ class UniversalDetector(Detector):
         for scale, scored in zip(SCALES, self._scales, strict=True):
             yield from below(f"scale_{scale}", scored)
         yield from below("state_score", self._head)
+        yield from below("rarity", self._rarity, added=True)
         yield from below("flat_line", self._flat_line)
         yield from below("blocks", self._blocks)
         yield from below("onsets", self._onsets)
         yield from below("refractory", self._refractory)
-        yield from below("cross_channel_deviation", self._deviation)
+        yield from below("cross_channel_deviation", self._deviations[RELATION])
+        yield from below("seasonal_deviation", self._deviations[SEASON], added=True)
         yield from below("excursions", self._excursions)
 
     def step(self, frame: Frame) -> Verdict:
@@ -187,20 +216,34 @@ class UniversalDetector(Detector):
         finest, limits = self._scales[0], state.shown
         outlook = finest.time_scale.outlook
         due = self._gather(scaled, valid)
-        strength = self._judge(due, ready) if due else self._no
+        strength, loud = self._judge(due, ready) if due else (self._no, self._no)
         stuck = self._flat_line.step(scaled, valid)
-        loud = strength
         if stuck is not self._flat_line.never:
             stuck = np.minimum(stuck * self._sensitivity, MOST_STRENGTH) * ready
-            loud = np.maximum(strength, stuck)
+            loud = np.maximum(loud, stuck)
         excursions, values = self._excursions, finest.time_scale.values
-        began = self._nowhere if loud is self._no else excursions.begin(loud, state.block_evidence, values)
+        if loud is not self._no:
+            loud = np.where(excursions.forgiven(values), 0.0, loud)
+        if np.count_nonzero(excursions.on):
+            # Forecasts follow an anomaly; only levels and flat lines show how it goes on.
+            state.block_evidence[:LEVEL, excursions.on] = 0.0
+            loud = np.where(excursions.on, np.maximum(state.block_evidence[LEVEL] if due else self._no, stuck), loud)
+        if loud is not self._no:
+            stronger, lasting_on = loud > excursions.strength, excursions.on.copy()
+            excursions.begin(loud, state.block_evidence, values)
+            self._tell(stronger & excursions.on, loud, stuck, lasting_on)
         deviated = excursions.deviating
         accepted = self._nowhere
         if np.count_nonzero(excursions.on):
-            accepted = excursions.follow(loud, values, valid, self._deviation.lasts)
-            self._deviation.accept(accepted)
+            accepted = excursions.follow(loud, values, valid, self._unrelated())
+            self._rarity.accept(accepted, self._deviations[RELATION].largest)
+            for deviation in self._deviations.values():
+                deviation.accept(accepted)
             self._flat_line.accept(accepted)
+            self._head.accept(accepted)
+        if np.count_nonzero(np.isfinite(state.told[0]) & ~excursions.on):
+            state.told = np.where(excursions.on, state.told, np.nan)
+            state.told_period_s = np.where(excursions.on, state.told_period_s, 0.0)
         if due:
             # Limits learn onsets and lasting anomalies only; otherwise a short anomaly would soon fit within them.
             deviating = excursions.deviating
@@ -212,9 +255,9 @@ class UniversalDetector(Detector):
             outlook=outlook,
             limits=(limits[0], limits[1]),
             in_units=self.in_units,
-            strength=strength if began is self._nowhere else np.where(began, loud, strength),
+            strength=strength,
             peak=self._peak(),
-            anomalous=excursions.anomalous,
+            anomalous=excursions.on.copy(),
             accepted=accepted,
             seen=state.seen,
             learning_rows=self._learning_rows,
@@ -223,6 +266,8 @@ class UniversalDetector(Detector):
             state_score=state.node_state,
             errors=finest.errors[:2],
             courses=self._excursions.courses(),
+            told=state.told,
+            period_s=state.told_period_s,
         )
 
     def rest(self) -> Verdict:
@@ -236,7 +281,7 @@ class UniversalDetector(Detector):
             in_units=self.in_units,
             strength=self._no,
             peak=self._peak(),
-            anomalous=self._excursions.anomalous,
+            anomalous=self._excursions.on.copy(),
             accepted=self._nowhere,
             seen=state.seen,
             learning_rows=self._learning_rows,
@@ -245,6 +290,8 @@ class UniversalDetector(Detector):
             state_score=state.node_state,
             errors=np.full((2, n), np.nan),
             courses=self._excursions.courses(),
+            told=state.told,
+            period_s=state.told_period_s,
         )
 
     def skip(self, rows: int) -> None:
@@ -262,10 +309,13 @@ class UniversalDetector(Detector):
         effect = self.scale.effect[indices]
         for scored in self._scales:
             scored.reset(indices, effect)
-        parts = (self._blocks, self._head, self._flat_line, self._onsets, self._refractory, self._deviation)
+        parts = (self._blocks, self._head, self._flat_line, self._onsets, self._refractory)
         for part in (self._state, *parts):
             part.reset(indices)
+        for deviation in self._deviations.values():
+            deviation.reset(indices)
         self._excursions.reset(indices, effect / 2.0)
+        self._rarity.reset(indices, effect)
         self._state.shown[:, indices] = self._limits()[:, indices]
 
     def _gather(self, scaled: Float64Array, valid: BoolArray) -> list[ScoredScale]:
@@ -277,30 +327,93 @@ class UniversalDetector(Detector):
         blocks.clear()
         return due
 
-    def _judge(self, due: list[ScoredScale], ready: BoolArray) -> Float64Array:
-        """Strength of all blocks completed by this row, float64[n_channels] in limits; 0 in the refractory time."""
+    def _judge(self, due: list[ScoredScale], ready: BoolArray) -> tuple[Float64Array, Float64Array]:
+        """Judge all blocks completed by this row.
+
+        Returns
+        -------
+        novelty
+            float64[n_channels] in limits, the alert score; 0 in the refractory time.
+        strength
+            float64[n_channels], 1 and more is an alarm; see `RarityHead.strength`.
+        """
         state = self._state
         squares = np.zeros_like(self._no)
-        state.block_evidence = np.zeros_like(state.block_evidence)
-        for scale, scored in zip(SCALES, self._scales, strict=True):
-            if scored in due:
-                found = scored.judge(self._head.floor)
-                squares += np.square(found).sum(axis=0)
-                for kind, error, each in zip(scored.time_scale.kinds, scored.errors, found, strict=True):
-                    evidence = state.block_evidence[_evidence(kind, scale)]
-                    np.maximum(evidence, each, out=evidence)
-                    if kind is ErrorKind.RELATION:
-                        self._deviation.follow(error, each)
-        finest = self._scales[0].time_scale
-        self._head.follow(finest.values, finest.valid, finest.usual_change, (scored.ratio for scored in self._scales))
-        strength: Float64Array = np.sqrt(squares) * self._sensitivity
-        self._onsets.follow((strength >= 1.0) & ready)
-        return self._refractory.suppress(strength, ready, self._blocks.row)
+        finest, head, rarity = self._scales[0].time_scale, self._head, self._rarity
+        errors = np.full((len(_DEVIATIONS) + 1, self._no.size), np.nan)
+        values = np.tile(finest.values, (len(errors), 1))
+        for scored in due:
+            squares += np.square(scored.judge(head.floor)).sum(axis=0)
+            for kind, error in zip(scored.time_scale.kinds, scored.errors, strict=True):
+                if kind in _DEVIATIONS:
+                    seasonal = kind is ErrorKind.SEASON
+                    errors[_DEVIATIONS[kind] - FORECAST] = scored.time_scale.out_of_season() if seasonal else error
+                    values[_DEVIATIONS[kind] - FORECAST] = scored.time_scale.values
+        expected = np.where(np.isnan(head.forecast), finest.outlook[0], head.forecast)
+        head.follow(finest.values, finest.valid, finest.usual_change, (scored.ratio for scored in self._scales))
+        # A forecast beyond all values seen is no expectation.
+        errors[0] = finest.values - np.minimum(np.maximum(expected, head.lowest), head.highest)
+        novelty: Float64Array = np.sqrt(squares) * self._sensitivity
+        self._onsets.follow((novelty >= 1.0) & ready)
+        now_s = self._blocks.row * self._interval_s
+        moved = self._excursions.beyond_recent(finest.values)
+        rarity.judge(
+            head.state, novelty, values, errors, valid=finest.valid, moved=moved, floor=head.floor, now_s=now_s
+        )
+        evidence = rarity.strength * (self._sensitivity * ready)
+        for lane, deviation in self._deviations.items():
+            deviation.follow(errors[lane - FORECAST], evidence[lane])
+        # State and novelty are told by the lane that explains them.
+        explained = evidence[FORECAST:].argmax(axis=0) + FORECAST
+        loudest = evidence.max(axis=0)
+        by_level, pattern = evidence[LEVELS:].max(axis=0), evidence[RELATION:LEVELS].max(axis=0)
+        state.block_evidence = np.stack(
+            (
+                np.where(explained == FORECAST, loudest, evidence[FORECAST]),
+                np.where((explained > FORECAST) & (explained < LEVELS), loudest, pattern),
+                np.where((explained >= LEVELS) & ~self._excursions.on, loudest, by_level),
+            )
+        )
+        return self._refractory.suppress(novelty, ready, self._blocks.row), loudest
+
+    def _unrelated(self) -> BoolArray:
+        """Channels that deviate from others or from their season although each reading may be usual."""
+        relation, season = self._deviations.values()
+        return relation.lasts | season.lasts
+
+    def _tell(self, which: BoolArray, strength: Float64Array, stuck: Float64Array, lasting: BoolArray) -> None:
+        """Keep the evidence of channels, bool[n_channels], whose excursion begins or grows.
+
+        Parameters
+        ----------
+        strength, stuck
+            float64[n_channels], strength of all evidence, and of the flat line.
+        lasting
+            bool[n_channels], channels whose excursion had begun before.
+        """
+        state = self._state
+        flat = np.flatnonzero(which & (stuck >= 1.0) & (stuck >= strength))
+        if flat.size:
+            state.told = state.told.copy()
+            state.told[:, flat] = np.nan
+            state.told[0, flat] = self._scales[0].time_scale.values[flat]
+            state.told[4, flat] = 0.0
+        channels = np.flatnonzero(which & (strength > stuck))
+        if channels.size:
+            told, period_s = self._rarity.describe(channels, lasting[channels], self._head.floor)
+            # A channel that was never negative is not expected to become so.
+            positive = self._head.lowest[channels] >= 0.0
+            told[2] = np.where(positive, np.maximum(told[2], 0.0), told[2])
+            told[4] *= self._block_s
+            state.told = state.told.copy()
+            state.told[:, channels] = told
+            state.told_period_s = state.told_period_s.copy()
+            state.told_period_s[channels] = period_s
 
     def _peak(self) -> Float64Array:
         """Largest strength of the present excursion, float64[n_channels]; 0 for channels that are not anomalous."""
         excursions = self._excursions
-        return np.where(excursions.anomalous, excursions.strength, 0.0) if np.count_nonzero(excursions.on) else self._no
+        return np.where(excursions.on, excursions.strength, 0.0) if np.count_nonzero(excursions.on) else self._no
 
     def _learn(self, due: list[ScoredScale], allowed: BoolArray, frozen: BoolArray) -> None:
         state = self._state
@@ -310,6 +423,7 @@ class UniversalDetector(Detector):
             scored.learn(allowed, frozen, floor)
         self._head.learn(finest.values, finest.network_inputs(), finest.valid, allowed & finest.valid)
         self._excursions.push(finest.values)
+        self._rarity.learn(finest.valid, allowed, ~self._unrelated(), self._excursions.settled, floor)
         state.shown = np.where(self._excursions.on, state.shown, self._limits())
 
     def _limits(self) -> Float64Array:
@@ -345,15 +459,6 @@ def kinds_at(block_s: float, *, related: bool = False) -> dict[int, list[ErrorKi
     if seasonal:
         kinds[seasonal[0]].append(ErrorKind.SEASON)
     return kinds
-
-
-def _evidence(kind: ErrorKind, scale: int) -> int:
-    """Kind of evidence that an error of this kind and scale contributes to."""
-    if kind is ErrorKind.SEASON:
-        return PATTERN
-    if kind is ErrorKind.LEVEL or scale >= _LEVEL_SCALE:
-        return LEVEL
-    return READINGS if scale == 1 else PATTERN
 
 
 def _memory(kind: ErrorKind, memory_s: float, block_s: float) -> float:

@@ -45,6 +45,8 @@ class Scores(msgspec.Struct, gc=False):
     errors: Any
 
 
+# Arrays that `Verdict.side_by_side` joins.
+_ARRAYS = ("strength", "peak", "anomalous", "accepted", "state", "errors", "period_s")
 #: Courses while no channel is on an excursion.
 NO_COURSES: Mapping[int, Course] = MappingProxyType({})
 
@@ -85,6 +87,12 @@ class Verdict:
         float64[2, n_channels], see `Scores`.
     courses
         Course by channel, for anomalies that were not noticed by single readings.
+    told
+        Strongest evidence of each present excursion, float64[5, n_channels] on the channels' scales: value,
+        expectation, lower and upper end of the usual range, and seconds that the value averages; NaN without one.
+        None: the newest row is the evidence.
+    period_s
+        Return period of that evidence, float64[n_channels] seconds; 0 where unknown.
     """
 
     __slots__ = (
@@ -99,9 +107,11 @@ class Verdict:
         "courses",
         "errors",
         "peak",
+        "period_s",
         "state",
         "state_score",
         "strength",
+        "told",
         "value",
     )
 
@@ -126,6 +136,8 @@ class Verdict:
         state_score: float,
         errors: Float64Array,
         courses: Mapping[int, Course] = NO_COURSES,
+        told: Float64Array | None = None,
+        period_s: Float64Array | None = None,
     ) -> None:
         self.value = value
         self.strength = strength
@@ -136,6 +148,8 @@ class Verdict:
         self.state_score = state_score
         self.errors = errors
         self.courses = courses
+        self.told = told
+        self.period_s = np.zeros_like(strength) if period_s is None else period_s
         self._outlook = outlook
         self._limits = limits
         self._in_units = in_units
@@ -197,7 +211,8 @@ class Verdict:
             provisional_rows=rows("_provisional_rows"),
             state_score=float(np.average(scores, weights=ready)) if any(ready) else 0.0,
             courses=courses,
-            **{name: all_of(name) for name in ("strength", "peak", "anomalous", "accepted", "state", "errors")},
+            told=None if any(part.told is None for part in parts) else all_of("told"),
+            **{name: all_of(name) for name in _ARRAYS},
         )
 
     def bounds(self) -> Float64Array:
@@ -211,6 +226,21 @@ class Verdict:
         for end, limit in zip(bounds[1:], self._limits, strict=True):
             np.add(bounds[0], limit, out=end, where=known)
         return self._in_units(bounds)
+
+    def evidence(self) -> Float64Array:
+        """Describe each channel by a value and its usual range, in the channels' units.
+
+        Returns
+        -------
+        float64[5, n_channels]: value, expectation, lower and upper end, and seconds that the value averages: the
+        strongest evidence of the present excursion, otherwise the newest row.
+        """
+        expected, lower, upper = self.bounds()
+        newest = np.stack((self.value.astype(np.float64), expected, lower, upper, np.zeros_like(expected)))
+        if self.told is None:
+            return newest
+        told = np.vstack((self._in_units(self.told[:4]), self.told[4:]))
+        return np.where(np.isnan(self.told[0]), newest, told)
 
     def score(self) -> Float64Array:
         """Score of ``strength``, float64[n_channels] in 0..1; see `bounded_score`."""

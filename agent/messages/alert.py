@@ -22,8 +22,8 @@ _Strength: TypeAlias = Annotated[
     float,
     Meta(
         description=(
-            "Sum over the incident's channels of each one's largest error relative to its limit; the alert budget "
-            "uses it."
+            "Sum over the incident's channels of each one's largest strength: the root of its rarity over the rarity "
+            "at which an alert is sent. 1 is just rare enough, 10 a hundred times rarer."
         )
     ),
 ]
@@ -44,6 +44,18 @@ class Contributor(msgspec.Struct, frozen=True, omit_defaults=True):
         AnomalyKind | Literal[""], Meta(description="Kind of the anomaly; empty if there are too few values to tell.")
     ] = ""
     limit: Annotated[float | None, Meta(description="Hard limit that was reached, if any.")] = None
+    over_s: Annotated[
+        float, Meta(description="Seconds over which the value is averaged; 0 if it is a single reading.")
+    ] = 0.0
+    once_in_days: Annotated[
+        float | None,
+        Meta(
+            description=(
+                "Rarity: a deviation as large as this is seen on this channel about once in this many days; at most a "
+                "year, null if it is unknown."
+            )
+        ),
+    ] = None
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -72,8 +84,8 @@ class Alert(msgspec.Struct, frozen=True):
         Severity,
         Meta(
             description=(
-                "Severity, from the strongest channel's error relative to its limit: `info` below 1.5, `warning` "
-                "below 4, `critical` from 4."
+                "Severity, from the strongest channel's strength: `info` below 10, `warning` below 100, `critical` "
+                "from 100 and at hard limits. Provisional alerts are `warning` at most, except at hard limits."
             )
         ),
     ]

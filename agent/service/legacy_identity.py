@@ -28,6 +28,8 @@ ALERT_NUMBERS = (
     "cooldown_s",
     "budget_per_day",
 )
+# Defaults of 0.1.0 that have changed since.
+_FORMER_DEFAULTS = {"accept_after_s": 1800.0, "budget_per_day": 3.0}
 # Fields of each struct in 0.1.0, in their order; later fields are not part of the digests.
 _FIELDS = {
     "Channel": (
@@ -59,9 +61,20 @@ def identity(config: Config, models: Sequence[Bundle], channels: Sequence[Channe
         "channels": _digest(list(channels)),
         "interval_s": repr([config.interval_s, *(part.interval_s for part in config.sources)]),
         "rules": _digest([config.channels, config.derived]),
-        "detection": _digest(config.detection),
-        "alerts": _digest([getattr(config.alerts, name) for name in ALERT_NUMBERS]),
+        "detection": _digest(_with_former_defaults(config.detection)),
+        "alerts": _digest([getattr(_with_former_defaults(config.alerts), name) for name in ALERT_NUMBERS]),
     }
+
+
+def _with_former_defaults(section: Any) -> Any:
+    """Replace values that are at today's default by the default of 0.1.0, where that has changed since."""
+    now = type(section)()
+    changed = {
+        name: value
+        for name, value in _FORMER_DEFAULTS.items()
+        if hasattr(section, name) and getattr(section, name) == getattr(now, name)
+    }
+    return msgspec.structs.replace(section, **changed)
 
 
 def _digest(content: Any) -> str:

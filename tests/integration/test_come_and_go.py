@@ -43,7 +43,7 @@ class Node:
             state_dir=str(folder / "state"),
             sources=(SimulatedConfig("simulated", channels=1), StreamConfig(**keys)),
             detection=DetectionConfig(block_s=1.0),
-            alerts=AlertsConfig(learning_s=0, confirm_s=3, budget_per_day=1e9),
+            alerts=AlertsConfig(learning_s=0, confirm_s=3, budget_per_day=24.0),
         )
         (folder / "state").mkdir(exist_ok=True)
         self.clock = ManualClock()

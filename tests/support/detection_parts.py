@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from agent.detection.analog_forecast import MEMORY, AnalogForecast
-from agent.detection.cross_channel import CrossChannelDeviation, CrossChannelForecast
+from agent.detection.cross_channel import CrossChannelForecast
 from agent.detection.excursion import Excursions
 from agent.detection.flatline import FlatLine
+from agent.detection.lasting_deviation import LastingDeviation
 from agent.detection.linear_forecast import LinearForecast
 from agent.detection.normaliser import Normaliser
 from agent.detection.relative_error import Level, RelativeError
+from agent.detection.return_level import ReturnLevels
 from agent.detection.seasonality import Seasons
 from agent.detection.state_score import StateHead
 from agent.detection.thresholds.gaussian import Likelihood, MeanStd
@@ -120,6 +122,12 @@ def _relative_error_step(ratio: RelativeError, values: Float64Array, valid: Bool
     return np.stack((ratio.usual, ratio.of(np.full(values.size, 3.0), floor)))
 
 
+def _return_levels_step(levels: ReturnLevels, values: Float64Array, valid: BoolArray) -> Float64Array:
+    levels.learn(values, valid)
+    days = levels.period_s(levels.begin + 0.5) / 86400.0
+    return np.stack((levels.begin, levels.level(86400.0), days))
+
+
 def _level_step(level: Level, values: Float64Array, valid: BoolArray) -> Float64Array:
     return np.stack((level.follow(values, valid), level.floor))
 
@@ -151,7 +159,7 @@ def _cross_channel_step(relation: CrossChannelForecast, values: Float64Array, va
     return relation.unexpected(np.where(valid, values, 0.0))[None]
 
 
-def _deviation_step(deviation: CrossChannelDeviation, values: Float64Array, valid: BoolArray) -> Float64Array:
+def _deviation_step(deviation: LastingDeviation, values: Float64Array, valid: BoolArray) -> Float64Array:
     deviation.follow(np.where(valid, values, np.nan), np.abs(values) / 2.0)
     return deviation.lasts.astype(np.float64)[None]
 
@@ -209,6 +217,18 @@ def _flat_line(interval_s: float, floor: float) -> StreamingPart:
     )
 
 
+def _return_levels(block_s: float, memory: float, gap: int) -> StreamingPart:
+    return StreamingPart(
+        lambda which: ReturnLevels(np.full(len(which), block_s), memory * block_s, np.full(len(which), float(gap))),
+        _return_levels_step,
+        twin=lambda _: naive.ReturnLevelsTwin(block_s, memory, gap),
+        missing=ANYTHING,
+        rows=700,
+        every=23,
+        tolerance=1e-7,  # the exponential of excesses over the begin
+    )
+
+
 _EPSILON = 1e-4
 _K = NormalDist().inv_cdf(1.0 - _EPSILON)
 
@@ -226,6 +246,8 @@ PARTS = {
     "RelativeError": _relative_error(80.0),
     "RelativeError, settled": _relative_error(400.0, 60.0),
     "Level": StreamingPart(lambda which: Level(len(which), 400.0), _level_step, twin=lambda _: naive.LevelTwin(400.0)),
+    "ReturnLevels": _return_levels(600.0, 1e4, 1),
+    "ReturnLevels, clusters of a day at most": _return_levels(3600.0, 150.0, 6),
     "FlatLine": _flat_line(10.0, 0.0),
     "FlatLine, with a floor": _flat_line(60.0, 0.3),
     "RangeNovelty": _threshold(RangeNovelty, naive.RangeNoveltyTwin, novelty=0.14),
@@ -258,7 +280,7 @@ PARTS = {
     "CrossChannelForecast": StreamingPart(
         lambda which: CrossChannelForecast(len(which)), _cross_channel_step, tolerance=1e-4, alone=False
     ),
-    "CrossChannelDeviation": StreamingPart(lambda which: CrossChannelDeviation(len(which)), _deviation_step),
+    "LastingDeviation": StreamingPart(lambda which: LastingDeviation(len(which)), _deviation_step),
     "Excursions": StreamingPart(
         lambda which: Excursions(EFFECTS[which] / 2.0, 1.0, block_rows=1, confirm_s=5.0, accept_after_s=60.0),
         _excursions_step,

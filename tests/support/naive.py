@@ -29,11 +29,13 @@ __all__ = [
     "PercentileTwin",
     "RangeNoveltyTwin",
     "RelativeErrorTwin",
+    "ReturnLevelsTwin",
     "SeasonsTwin",
     "SpotTwin",
     "Twin",
     "budget_level",
     "cross_channel_moments",
+    "excursion_band",
     "rate_of_change",
     "unexpected_by_regression",
 ]
@@ -517,6 +519,80 @@ class LinearForecastTwin:
         return (float(self.centre + self.weights @ np.array(self.beyond[-self.LAGS :])),)
 
 
+class ReturnLevelsTwin:
+    """All values and the begin of peaks at each of them; clusters are found by reading them all anew."""
+
+    FEWEST = 50
+
+    def __init__(self, block_s: float, memory: float, gap: int) -> None:
+        self.block_s, self.memory, self.gap = block_s, memory, gap
+        self.longest = 86400.0 / block_s
+        self.rows: list[tuple[float, float]] = []
+        self.mean = self.deviation = 0.0
+
+    def begin(self) -> float:
+        return self.mean + 1.7 * max(self.deviation, 0.05)
+
+    def take(self, row: int, value: float | None) -> None:
+        if value is None:
+            return
+        self.rows.append((value, self.begin()))
+        away = value - self.mean
+        if len(self.rows) > self.FEWEST:
+            far = 5.0 * max(self.deviation, 0.05)
+            away = max(min(away, far), -far)
+        rate = max(1.0 / len(self.rows), 1.0 / self.memory)
+        self.mean += rate * away
+        self.deviation += rate * (abs(away) - self.deviation)
+
+    def clusters(self) -> tuple[list[int], list[tuple[int, float]]]:
+        """First rows of all clusters; last rows and highest excesses of those that have ended."""
+        firsts: list[int] = []
+        ended: list[tuple[int, float]] = []
+        peaks: list[tuple[int, float]] = []
+        for row, (value, begin) in enumerate(self.rows):
+            if row < self.FEWEST:
+                continue
+            if value > begin:
+                if not peaks:
+                    firsts.append(row)
+                peaks.append((row, value - begin))
+            if peaks and (row - peaks[-1][0] >= self.gap or row - peaks[0][0] >= self.longest):
+                ended.append((row, max(excess for _, excess in peaks)))
+                peaks = []
+        return firsts, ended
+
+    def said(self) -> tuple[float, ...]:
+        """Begin; level of a day; days between values that exceed the begin by a half."""
+        firsts, ended = self.clusters()
+        starts, rates = _Weighted(self.memory), []
+        for row in range(self.FEWEST, len(self.rows)):
+            starts.add(float(row in firsts))
+            rates.append(starts.mean())
+        size = 0.3
+        for number, (row, highest) in enumerate(ended, 1):
+            remembered = max(rates[row - self.FEWEST] * self.memory, 4.0)
+            weight = max(1.0 / (number + 4.0), 1.0 / remembered)
+            size += weight * (min(highest, 3.0 * size) / (1.0 - math.exp(-3.0)) - size)
+            size = max(size, 0.02)
+        size *= 1.0 + 4.0 / (len(ended) + 4.0)
+        if len(self.rows) <= self.FEWEST:
+            return self.begin(), math.inf, 0.0
+        known = len(self.rows) - self.FEWEST
+        between_s = self.block_s / max(starts.mean(), 1.0 / min(known, self.memory))
+        level = self.begin() + size * math.log(max(86400.0 / between_s, 1.0))
+        return self.begin(), level, math.exp(min(0.5 / size, 50.0)) * between_s / 86400.0
+
+
+def excursion_band(blocks: Sequence[float], half_effect: float, *, gradual: bool) -> tuple[float, float]:
+    """Range of the middle of 64 blocks: the newest, or those before the newest 48 if a level was noticed."""
+    ordered = sorted(blocks[-112:-48] if gradual else blocks[-64:])
+    # Between the places 0.05 · 63 = 3.15 and 0.95 · 63 = 59.85 of the sorted 64, linearly.
+    low = ordered[3] + 0.15 * (ordered[4] - ordered[3])
+    high = ordered[59] + 0.85 * (ordered[60] - ordered[59])
+    return low - half_effect, high + half_effect
+
+
 def cross_channel_moments(rows: Float64Array, memory: float = 20_000.0) -> tuple[Float64Array, float]:
     """Weighted second moments of rows, float64[rows, n], missing ones 0, and the sum of the weights."""
     weights = (1.0 - 1.0 / memory) ** np.arange(len(rows))[::-1]
@@ -544,11 +620,11 @@ def unexpected_by_regression(
 def budget_level(sent_s: Sequence[float], now_s: float, per_day: float) -> float:
     """Level of the alert budget after these incidents were sent: the highest that any start of the count gives.
 
-    A leaky bucket that never sinks below 0 is at the maximum of: 0; the initial level and all incidents, less all that
-    leaked; and for each incident, the incidents from it on, less what leaked from it on.
+    A leaky bucket that never sinks below 0, at which it begins, is at the maximum of: 0; and for each incident, the
+    incidents from it on, less what leaked from it on. It leaks three incidents a day at least.
     """
-    leak = math.log(2.0) * per_day / 86400.0
-    levels = [0.0, math.log(4.0) + math.log(2.0) * len(sent_s) - leak * now_s]
+    leak = math.log(2.0) * max(per_day, 3.0) / 86400.0
+    levels = [0.0]
     levels += [math.log(2.0) * (len(sent_s) - first) - leak * (now_s - begun_s) for first, begun_s in enumerate(sent_s)]
     return max(levels)
 

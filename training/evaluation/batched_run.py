@@ -129,7 +129,7 @@ def judge_together(
     interval_s = recordings[0].interval_s
     channels = [recording.channels[0] for recording in recordings]
     detection = msgspec.structs.replace(detection, relations=False)  # the recordings are independent
-    monitor = Ensemble(channels, bundle, detection, alerts, interval_s)
+    monitor = Ensemble(channels, bundle, detection, alerts, interval_s, among=1)
     score, state = np.zeros((rows, n)), np.zeros((rows, n))
     flagged = np.zeros((rows, n), bool)
     start = float(recordings[0].time[0])

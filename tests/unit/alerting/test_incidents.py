@@ -29,7 +29,7 @@ def test_one_bad_tick_is_no_incident(feed: Feed) -> None:
 def test_four_of_five_bad_ticks_open_an_incident(feed: Feed) -> None:
     feed(0, 0, 0, times=10)
     (alert,) = feed(3, 0, 0, times=2) + feed(0, 0, 0) + feed(3, 0, 0, times=2)
-    assert (alert.phase, alert.reason, alert.severity) == ("open", "onset", "warning")
+    assert (alert.phase, alert.reason, alert.severity) == ("open", "onset", "info")
     assert (alert.id, alert.seq, alert.incident) == ("pi4-7f3a-000123", 123, "pi4-7f3a-000123")
     assert alert.ts - alert.started == 4  # the excursion began with its first anomalous tick
     assert alert.contributors[0].channel == "cpu.percent"
@@ -40,9 +40,9 @@ def test_four_of_five_bad_ticks_open_an_incident(feed: Feed) -> None:
 
 def test_it_closes_when_quiet_for_long_enough_and_not_before(feed: Feed) -> None:
     feed(3, 0, 0, times=5)
-    assert feed(0.9, 0, 0, times=20) == []  # within limits, but not clearly
-    assert feed(0.1, 0, 0, times=2) == []
-    (alert,) = feed(0.1, 0, 0)
+    assert feed(1, 0, 0, times=20) == []  # the excursion goes on, however weak it is
+    assert feed(0.9, 0, 0, times=2) == []  # over; excursions have their own hysteresis
+    (alert,) = feed(0.9, 0, 0)
     assert (alert.phase, alert.reason, alert.seq) == ("close", "recovered", 124)
     assert alert.id == "pi4-7f3a-000123.1"
     assert alert.incident == "pi4-7f3a-000123"
@@ -52,7 +52,7 @@ def test_it_closes_when_quiet_for_long_enough_and_not_before(feed: Feed) -> None
 
 
 def test_channels_that_go_wrong_together_are_one_incident(feed: Feed) -> None:
-    opened = feed(3, 0, 0, times=5) + feed(3, 6, 0, times=20)
+    opened = feed(100, 0, 0, times=5) + feed(100, 200, 0, times=20)
     assert [a.phase for a in opened] == ["open", "update"]
     assert opened[1].reason == "joined"
     assert [c.channel for c in opened[1].contributors] == ["disk.write", "cpu.percent"]
@@ -97,8 +97,8 @@ def test_a_channel_that_goes_wrong_much_later_is_an_incident_of_its_own(feed: Fe
 
 
 def test_a_worse_turn_is_told_once_and_not_more_often_than_the_pause(feed: Feed) -> None:
-    feed(2, 0, 0, times=5)
-    updates = feed(9, 0, 0, times=40)
+    feed(9.9, 0, 0, times=5)
+    updates = feed(100, 0, 0, times=40)
     assert [(u.phase, u.reason, u.severity) for u in updates] == [("update", "severity", "critical")]
 
 
@@ -154,6 +154,26 @@ def test_alerts_of_a_channel_still_being_learned_are_provisional() -> None:
     assert alert.provisional
 
 
+@pytest.mark.parametrize(
+    ("strength", "severity"), [(1, "info"), (9.9, "info"), (10, "warning"), (99.9, "warning"), (100, "critical")]
+)
+def test_severity_says_how_much_rarer_it_is_than_needed_for_an_alert(
+    feed: Feed, strength: float, severity: str
+) -> None:
+    (alert,) = feed(strength, 0, 0, times=5)
+    assert alert.severity == severity
+
+
+def test_many_weak_channels_are_no_severe_incident(feed: Feed) -> None:
+    (alert,) = feed(6, 6, 6, times=5)
+    assert (alert.strength, alert.severity) == (18.0, "info")
+
+
+def test_what_was_learned_for_a_day_or_less_is_never_critical(feed: Feed) -> None:
+    (alert,) = feed(1000, 0, 0, times=5, seen=500)
+    assert (alert.provisional, alert.severity) == (True, "warning")
+
+
 def test_a_pattern_that_no_single_reading_shows_is_said_as_such(feed: Feed) -> None:
     (alert,) = feed(3, 0, 0, times=5, value=[5.0, 5.0, 5.0])
     assert alert.summary == "cpu.percent shows an unusual pattern, last 5 % (expected 2 – 14 %)"
@@ -186,11 +206,22 @@ def test_with_a_long_interval_it_takes_three_quiet_readings_to_end_it() -> None:
     assert [alert.phase for alert in feed(0, 0, 0)] == ["close"]
 
 
+def after_two(incidents: Incidents) -> Feed:
+    """Feed of a node that has just sent two incidents: the next needs a strength of 4."""
+    assert all(incidents.budget.admits(strength, 0.0) for strength in (1.0, 2.0))
+    return Feed(incidents)
+
+
 class TestBudget:
     """An incident suppressed by the budget publishes no message at all."""
 
+    def test_the_first_incident_is_sent_however_weak_it_is(self) -> None:
+        feed = Feed(make(budget_per_day=0.001))
+        (opened,) = feed(1, 0, 0, times=10)
+        assert (opened.phase, opened.strength) == ("open", 1.0)
+
     def test_an_incident_below_the_bar_is_held_back_wholly_and_can_be_read_afterwards(self) -> None:
-        feed = Feed(make(budget_per_day=1))
+        feed = after_two(make(budget_per_day=1))
         assert feed(2, 1.5, 0, times=40) + feed(0, 0, 0, times=10) == []
         assert feed.incidents.open == ()
         (held,) = feed.incidents.take_suppressed()
@@ -202,7 +233,7 @@ class TestBudget:
         assert feed.incidents.take_suppressed() == []
 
     def test_one_that_grows_past_the_bar_is_opened_then_with_its_true_beginning(self) -> None:
-        feed = Feed(make(budget_per_day=1))
+        feed = after_two(make(budget_per_day=1))
         assert feed(2, 0, 0, times=8) == []
         (opened,) = feed(2.5, 2, 0, times=10)  # only the sum of both passes
         assert (opened.phase, opened.reason, opened.strength) == ("open", "onset", 4.5)
@@ -213,7 +244,7 @@ class TestBudget:
         assert (closed.phase, closed.incident) == ("close", opened.incident)
 
     def test_what_is_held_back_takes_no_number(self) -> None:
-        feed = Feed(make(budget_per_day=1))
+        feed = after_two(make(budget_per_day=1))
         alerts = []
         for strength in (2, 5, 3, 9, 2, 30, 3, 60, 1.2):
             alerts += feed(strength, 0, 0, times=10) + feed(0, 0, 0, times=30)
@@ -225,13 +256,13 @@ class TestBudget:
         assert feed.incidents.count == 9
 
     def test_nothing_is_said_of_one_that_is_held_back_when_the_agent_stops(self) -> None:
-        feed = Feed(make(budget_per_day=1))
+        feed = after_two(make(budget_per_day=1))
         feed(2, 0, 0, times=10)
         assert feed.incidents.stop(Frame(11, 0, 1_700_000_011.0, np.zeros(3, np.float32))) == []
         assert len(feed.incidents.take_suppressed()) == 1
 
     def test_candidates_tell_what_any_other_budget_would_have_seen(self) -> None:
-        feed = Feed(make(budget_per_day=1))
+        feed = after_two(make(budget_per_day=1))
         feed(2, 1.5, 0, times=20)
         assert feed.incidents.candidates() == [(1, 3.5)]
         feed(0, 0, 0, times=10)
@@ -254,7 +285,7 @@ class TestHardLimits:
         return alerts
 
     def test_it_is_sent_at_once_as_critical_while_learning_and_past_the_budget(self) -> None:
-        (alert,) = self.run(self.make(), [[96, 0]] * 30, seen=0)
+        (alert,) = self.run(after_two(self.make()).incidents, [[96, 0]] * 30, seen=0)
         assert (alert.phase, alert.reason, alert.severity) == ("open", "limit", "critical")
         assert alert.ts == 1_700_000_003.0  # four fifths of the confirm time
         assert alert.contributors[0].limit == 95
@@ -285,7 +316,7 @@ class TestHardLimits:
         assert [a.phase for a in alerts] == ["open"]
 
     def test_a_held_back_incident_that_reaches_a_limit_is_sent(self) -> None:
-        incidents = self.make()
+        incidents = after_two(self.make()).incidents
         assert self.run(incidents, [[80, 0]] * 20, strength=2) == []
         (alert,) = self.run(incidents, [[96, 0]] * 20, strength=2, start=20)
         assert (alert.phase, alert.reason, alert.severity) == ("open", "limit", "critical")

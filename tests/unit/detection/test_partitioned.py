@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.detection.verdict import Verdict
     from agent.models.bundle import Bundle
 
-DETECTION, ALERTS = DetectionConfig(block_s=3.0), AlertsConfig(learning_s=60, confirm_s=3)
+DETECTION, ALERTS = DetectionConfig(block_s=3.0), AlertsConfig(learning_s=60, confirm_s=3, budget_per_day=24.0)
 ROWS = 420
 
 
@@ -57,12 +57,15 @@ def test_a_channel_in_a_group_is_judged_as_in_a_watch_of_its_own(default_bundle:
     assert any(verdict.anomalous[1] for verdict in together)
     # Three groups; a cycle of four blocks of three rows, spread over them.
     for place, phase in ((slice(0, 3), 0), (slice(3, 6), 4), (slice(6, 8), 8)):
+        # The alert budget is that of all eight.
         alone = UniversalDetector(
-            names[place], InterpreterPool(default_bundle), DETECTION, ALERTS, 1.0, phase=phase, sparing=True
+            names[place], InterpreterPool(default_bundle), DETECTION, ALERTS, 1.0, phase=phase, sparing=True, among=n
         )
         for whole, part in zip(together, judged(alone, values[:, place]), strict=True):
             for name in ("strength", "peak", "anomalous", "accepted", "state"):
                 np.testing.assert_array_equal(getattr(whole, name)[place], getattr(part, name), name)
+            np.testing.assert_array_equal(whole.period_s[place], part.period_s)
+            np.testing.assert_array_equal(whole.evidence()[:, place], part.evidence())
             np.testing.assert_array_equal(whole.errors[:, place], part.errors)
             np.testing.assert_array_equal(whole.bounds()[:, place], part.bounds())
             np.testing.assert_array_equal(whole.progress()[place], part.progress())

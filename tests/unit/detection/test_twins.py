@@ -13,7 +13,7 @@ import pytest
 
 from agent.core.persistent_state import capture
 from agent.detection.cross_channel import CrossChannelForecast
-from agent.detection.excursion import Excursions
+from agent.detection.excursion import LEVEL, PATTERN, READINGS, Excursions
 from tests.support import naive
 from tests.support.detection_parts import CHANNELS, KINDS, PARTS, draw
 
@@ -76,18 +76,18 @@ def test_the_other_channels_say_what_a_regression_on_them_says(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_band_of_an_excursion_holds_the_middle_of_the_last_64_blocks(seed: int) -> None:
+@pytest.mark.parametrize("noticed", [READINGS, PATTERN, LEVEL])
+def test_the_band_of_an_excursion_holds_the_middle_of_64_blocks_before_the_deviation(noticed: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     half_effect = np.array([0.0, 0.7])
     excursions = Excursions(half_effect, 1.0, block_rows=1, confirm_s=5.0, accept_after_s=600.0)
-    blocks = rng.standard_t(3.0, (64 + 40 * seed, 2))
+    blocks = rng.standard_t(3.0, (112 + 40 * seed, 2))
     for row in blocks:
         excursions.push(row)
-    excursions.begin(np.full(2, 2.0), np.full((3, 2), 2.0), blocks[-1])
+    evidence = np.full((3, 2), 1.0)
+    evidence[noticed] = 2.0
+    excursions.begin(np.full(2, 2.0), evidence, blocks[-1])
     band = capture(excursions)[""]["band"]
     for channel, half in enumerate(half_effect):
-        ordered = sorted(blocks[-64:, channel])
-        # Between the places 0.05 · 63 = 3.15 and 0.95 · 63 = 59.85 of the sorted 64, linearly.
-        low = ordered[3] + 0.15 * (ordered[4] - ordered[3])
-        high = ordered[59] + 0.85 * (ordered[60] - ordered[59])
-        assert band[:, channel] == pytest.approx([low - half, high + half], rel=1e-6, abs=1e-6)
+        expected = naive.excursion_band(blocks[:, channel].tolist(), half, gradual=noticed == LEVEL)
+        assert band[:, channel] == pytest.approx(expected, rel=1e-6, abs=1e-6)

@@ -139,6 +139,7 @@ class TestWatch:
             ALERTS,
             float(SLOW),
             phase=2,  # of two groups the second, whose cycle is four blocks of one row
+            among=len(names),
         )
         found = 0
         for frame in frames_of(values):

@@ -60,7 +60,7 @@ class Node:
             state_dir=str(folder),
             sources=(SimulatedConfig("simulated", channels=2),),
             detection=DetectionConfig(block_s=1.0),
-            alerts=AlertsConfig(learning_s=0, confirm_s=3, budget_per_day=1e9),
+            alerts=AlertsConfig(learning_s=0, confirm_s=3, budget_per_day=24.0),
             mqtt=MqttConfig(metrics_interval_s=2.0, health_interval_s=30.0),
         )
         self.clock = ManualClock()

@@ -37,7 +37,7 @@ def watch(default_bundle: Bundle, tmp_path: Path) -> Pipeline:
         state_dir=str(tmp_path),
         sources=(SimulatedConfig("simulated", channels=2),),
         detection=DetectionConfig(block_s=1.0),
-        alerts=AlertsConfig(learning_s=0, confirm_s=3, budget_per_day=1e9),
+        alerts=AlertsConfig(learning_s=150, confirm_s=3, budget_per_day=1e9),
     )
     return Pipeline(config, [default_bundle], ManualClock(), Writer(), "7f3a")  # type: ignore[arg-type]
 

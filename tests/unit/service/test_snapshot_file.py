@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent.models.bundle import Bundle
 
 CHANNELS = (Channel("a", "%", effect=1.0), Channel("b", "B/s", log_reference=1000.0, effect=1.5), Channel("c"))
-ALERTS = AlertsConfig(learning_s=60, confirm_s=3, clear_s=5, merge_s=10, cooldown_s=20, budget_per_day=1e9)
+ALERTS = AlertsConfig(learning_s=60, confirm_s=3, clear_s=5, merge_s=10, cooldown_s=20, budget_per_day=24.0)
 SAVED = Saved(FORMAT, "1", {"models": "m"}, Moment("boot", 1, 2.0), 3, 4, "7f3a")
 
 
@@ -262,25 +262,26 @@ def test_a_disk_that_takes_nothing_is_not_given_more_and_more(tmp_path: Path, de
 
 
 def test_days_are_still_days_after_hours_without_the_agent(default_bundle: Bundle) -> None:
-    # Five minutes a row: 288 rows a day. A day with a shape of its own, hours missing, and the same shape again.
+    # Five minutes a row: 288 rows a day. A day with a peak of its own, hours missing, and the same peak again.
     def value(row: int) -> Any:
         return np.array([10.0 + 5.0 * np.sin(2 * np.pi * row / 288) + (40.0 if row % 288 == 100 else 0.0)], np.float32)
 
-    def departures(missing: range, *, skip: bool) -> float:
+    def novelty_at_the_peak(missing: range, *, skip: bool) -> float:
         monitor = Ensemble([Channel("a")], default_bundle, DetectionConfig(), AlertsConfig(learning_s=0), 300.0)
-        seq, worst = 0, 0.0
+        seq, novelty = 0, 0.0
         for row in range(288 * 3):
             if row in missing:
                 seq += skip
                 continue
             verdict = monitor.step(Frame(seq, 0, 300.0 * row, value(row)))
             seq += 1
-            if row >= missing.stop:
-                worst = max(worst, float(verdict.strength[0]))
-        return worst
+            if row >= missing.stop and row % 288 == 100:
+                novelty = float(verdict.strength[0])
+        return novelty
 
     hours = range(288 + 150, 288 + 186)
-    assert departures(hours, skip=True) < 0.5 * departures(hours, skip=False)
+    assert novelty_at_the_peak(hours, skip=True) < 0.5
+    assert novelty_at_the_peak(hours, skip=False) > 3.0
 
 
 @pytest.fixture(scope="module")

@@ -21,22 +21,22 @@ ALERTS = AlertsConfig(learning_s=120)
 
 def recording(seed: int, rows: int, interval_s: float = 1.0) -> Recording:
     values = np.random.default_rng(seed).normal(50, 1 + seed, (rows, 1)).astype(np.float32)
-    values[250:] += 40
-    values[260:270] = np.nan
+    values[400:] += 40
+    values[410:420] = np.nan
     return Recording(f"r{seed}", (Channel("value"),), interval_s, 1.7e9 + interval_s * np.arange(rows), values)
 
 
 def test_a_recording_gets_among_others_what_it_gets_alone(default_bundle: Bundle) -> None:
     # Today's autoencoder looks at channels in turns: one at a multiple of its stride has the turn it has alone.
     stride = default_bundle.manifest.autoencoder.stride
-    many = [recording(seed, 400 - 10 * seed) for seed in range(stride + 1)]
+    many = [recording(seed, 550 - 10 * seed) for seed in range(stride + 1)]
     told: list[int] = []
     together = judge_together(many, default_bundle, DetectionConfig(), ALERTS, advance=told.append)
     for index in (0, stride):
         alone = judge(many[index], default_bundle, DetectionConfig(), ALERTS)
         assert together[index].flagged.tolist() == alone.flagged.tolist()
         assert together[index].score == pytest.approx(alone.score, abs=1e-6)
-        assert together[index].flagged[254]  # where the block of five is complete
+        assert together[index].flagged[404]  # where the block of five is complete
     assert [len(each.score) for each in together] == [one.rows for one in many]
     assert sum(told) == sum(one.rows for one in many)
 
