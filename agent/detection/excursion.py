@@ -265,8 +265,8 @@ class Excursions:
         valid
             bool[n_channels], channels with a reading; the others stay as they are.
         unrelated
-            bool[n_channels], channels that deviate from their relation to others. An excursion that was not noticed by
-            single readings lasts as long as this deviation, and the channel is learned meanwhile.
+            bool[n_channels], channels that deviate from others or from their season. An excursion that was not noticed
+            by single readings lasts as long as this deviation, and the channel is learned meanwhile.
 
         Returns
         -------

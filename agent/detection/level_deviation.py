@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array
+from agent.detection.alarm_bar import DAY_S
 from agent.detection.running import learning_rate
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["LevelDeviation", "averages"]
 # three hours.
 _BLOCKS, _LONGEST_S = (12.0, 48.0, 360.0, 2160.0), 3 * 3600.0
 # A level is known after this many times the blocks that it averages, and from ten minutes on not before a day was seen.
-_FEWEST_AVERAGES, _SLOW_S, _DAY_S = 20.0, 600.0, 86400.0
+_FEWEST_AVERAGES, _SLOW_S = 20.0, 600.0
 # Largest step of the centre, and largest deviation learned, in usual deviations.
 _STEP, _CLIP = 3.0, 5.0
 
@@ -64,7 +65,7 @@ class LevelDeviation:
     def __init__(self, n_channels: int, block_s: float, memory: float) -> None:
         self._averaged = averages(block_s)[:, None]
         slow = self._averaged * block_s >= _SLOW_S
-        self._fewest = np.maximum(_FEWEST_AVERAGES * self._averaged, np.where(slow, _DAY_S / block_s, 0.0))
+        self._fewest = np.maximum(_FEWEST_AVERAGES * self._averaged, np.where(slow, DAY_S / block_s, 0.0))
         self._slowest = 1.0 / memory
         self._state = LevelDeviationState(channel=n_channels, average=self._averaged.size)
 

@@ -64,16 +64,16 @@ _TINY = 1e-9
 class RarityHeadState(State):
     """Fields of a `RarityHead` that outlive a restart."""
 
-    # Statistic of the newest block by lane, and the lane and return period of the rarest.
+    # Statistic of the newest block by lane, whether it is known, and its return period.
     statistic: Float64Array = array("logarithm of usual sizes", "lane", CHANNEL, initial=_LEAST)
     known: BoolArray = array("flag", "lane", CHANNEL, dtype=bool)
     # Whether the deviation is large enough to matter.
     counts: BoolArray = array("flag", "lane", CHANNEL, dtype=bool)
     # Logarithm of the deviation itself, which does not depend on its usual size.
     deviation: Float64Array = array("logarithm of the channel's scale", "lane", CHANNEL, initial=_LEAST)
+    period_s: Float64Array = array("seconds", "lane", CHANNEL)
     # Blocks since the last notable event began.
     since_event: Float64Array = array("blocks", CHANNEL, initial=1e9)
-    period_s: Float64Array = array("seconds", "lane", CHANNEL)
     # Newest value and error by lane of an error: forecast, relation, season.
     values: Float64Array = array("channel's scale", "error", CHANNEL)
     errors: Float64Array = array("channel's scale", "error", CHANNEL, initial=np.nan)

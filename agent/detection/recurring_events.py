@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.core.persistent_state import CHANNEL, Part, State, array
+from agent.detection.alarm_bar import DAY_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ __all__ = ["RecurringEvents"]
 
 # All constants of this file were chosen on the AIOps KPIs and on simulated hosts with seeds below 1,000
 # (`tools.benchmark alerts`).
-_DAY_S = 86400.0
 # Events remembered per lane. Two a day (begin and end of a job) fill it in a month.
 _KEPT = 64
 # An event recurs from this time before a former one began until this time after it ended. With a whole hour, a seventh
@@ -94,7 +94,7 @@ class RecurringEvents:
         oldest, newest = self._ages_s(state.began_s, lanes, now_s), self._ages_s(state.ended_s, lanes, now_s)
         recurs: BoolArray = np.zeros(len(lanes), bool)
         for pattern in (_DAILY, _WEEKLY):
-            at_s = [day * _DAY_S for day in pattern]
+            at_s = [day * DAY_S for day in pattern]
             hits = [
                 (alike & (newest - _TOLERANCE_S <= age) & (age <= oldest + _TOLERANCE_S)).any(axis=1) for age in at_s
             ]

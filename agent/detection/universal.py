@@ -14,7 +14,7 @@ from agent.core.persistent_state import CHANNEL, Part, State, array, below, numb
 from agent.detection.alarm_bar import AlarmBar
 from agent.detection.block_sum import BlockSum
 from agent.detection.detector import Detector
-from agent.detection.excursion import LEVEL, Excursions
+from agent.detection.excursion import Excursions
 from agent.detection.flatline import FlatLine
 from agent.detection.lasting_deviation import LastingDeviation
 from agent.detection.onsets import Onsets
@@ -224,14 +224,10 @@ class UniversalDetector(Detector):
         excursions, values = self._excursions, finest.time_scale.values
         if loud is not self._no:
             loud = np.where(excursions.forgiven(values), 0.0, loud)
-        if np.count_nonzero(excursions.on):
-            # Forecasts follow an anomaly; only levels and flat lines show how it goes on.
-            state.block_evidence[:LEVEL, excursions.on] = 0.0
-            loud = np.where(excursions.on, np.maximum(state.block_evidence[LEVEL] if due else self._no, stuck), loud)
         if loud is not self._no:
-            stronger, lasting_on = loud > excursions.strength, excursions.on.copy()
+            stronger, lasting = loud > excursions.strength, excursions.on.copy()
             excursions.begin(loud, state.block_evidence, values)
-            self._tell(stronger & excursions.on, loud, stuck, lasting_on)
+            self._tell(stronger & excursions.on, loud, stuck, lasting)
         deviated = excursions.deviating
         accepted = self._nowhere
         if np.count_nonzero(excursions.on):
@@ -363,15 +359,17 @@ class UniversalDetector(Detector):
         evidence = rarity.strength * (self._sensitivity * ready)
         for lane, deviation in self._deviations.items():
             deviation.follow(errors[lane - FORECAST], evidence[lane])
+        # Forecasts follow an anomaly; only levels, and flat lines, show how it goes on.
+        evidence[:LEVELS, self._excursions.on] = 0.0
         # State and novelty are told by the lane that explains them.
         explained = evidence[FORECAST:].argmax(axis=0) + FORECAST
         loudest = evidence.max(axis=0)
-        by_level, pattern = evidence[LEVELS:].max(axis=0), evidence[RELATION:LEVELS].max(axis=0)
+        level, pattern = evidence[LEVELS:].max(axis=0), evidence[RELATION:LEVELS].max(axis=0)
         state.block_evidence = np.stack(
             (
                 np.where(explained == FORECAST, loudest, evidence[FORECAST]),
                 np.where((explained > FORECAST) & (explained < LEVELS), loudest, pattern),
-                np.where((explained >= LEVELS) & ~self._excursions.on, loudest, by_level),
+                np.where(explained >= LEVELS, loudest, level),
             )
         )
         return self._refractory.suppress(novelty, ready, self._blocks.row), loudest
